@@ -1,0 +1,108 @@
+"""Metrics of the samples against real images, during training and at its end."""
+
+import time
+from typing import Literal
+
+import pytorch_lightning
+import torch
+import torchmetrics
+import torchvision
+from jsonargparse.typing import PositiveInt
+from pytorch_lightning import Callback, LightningModule
+
+from lightning_genae import metrics
+
+
+class Evaluate(Callback):
+    """Frechet distance and KID against the held-out images and against the whole training split.
+
+    The references never depend on the training subset, so arms of any size can be compared. What a number
+    depends on is in `protocol`, the last values are in `values`.
+
+    Args:
+        features: network whose features are compared: a classifier trained here on the data set, the
+            Inception network of FID, or the pixels' principal components. null: classifier where the data
+            has labels, else pixels.
+        weights: path of Inception's weights. null: they are fetched.
+        num_samples: generated images that are measured. null: as many as are held out, at most 10,000.
+        every: images shown between two evaluations. null: a fifth of the training.
+    """
+
+    max_samples = 10_000
+    seed = 0  # of the noise of the samples
+
+    def __init__(
+        self,
+        features: Literal["classifier", "inception", "pixels"] | None = None,
+        weights: str | None = None,
+        num_samples: PositiveInt | None = None,
+        every: PositiveInt | None = None,
+    ):
+        self.features = features
+        self.weights = weights
+        self.num_samples = num_samples
+        self.every = every
+        self.values: dict[str, float] = {}
+        self.seconds = 0.0
+
+    def prepare(self, datamodule) -> None:
+        """Makes the extractor and the features of the references, before anything is trained on them."""
+        self.extractor = metrics.extractor(self.features, self.weights, datamodule)
+        self.heldout = datamodule.heldout.images[: self.max_samples]
+        real = datamodule.train_split.images[: self.max_samples]
+        self.comparison = metrics.Comparison(self.extractor, {"": self.heldout, "_train": real})
+        self.num_samples = self.num_samples or len(self.heldout)
+        if self.num_samples < 2:
+            raise ValueError(f"--metrics.num_samples: expected at least 2, got {self.num_samples}")
+        floor = self.comparison(real[: self.num_samples])
+        self.protocol = {
+            **self.extractor.description,
+            "n_fake": self.num_samples,
+            "n_heldout": len(self.heldout),
+            "n_train": len(real),
+            "fd_of_real_training_images": floor["fd"],
+            "seed_of_z": self.seed,
+            "versions": {
+                module.__name__: module.__version__ for module in (torch, torchvision, torchmetrics, pytorch_lightning)
+            },
+        }
+
+    def evaluate(self, model: LightningModule) -> dict[str, float]:
+        """The metrics of a model; the noise of its samples is always the same."""
+        self.protocol["generator"] = "averaged" if hasattr(model, "averaged") else "raw"
+        self.extractor.to(model.device)
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            parts = [500] * (self.num_samples // 500) + [self.num_samples % 500]
+            fake = torch.cat([metrics.to_uint8(model.sample(num)).cpu() for num in parts if num])
+        values = self.comparison(fake)
+        if hasattr(model, "reconstruct"):
+            values["mse"] = self._reconstruction_error(model)
+        return values
+
+    def on_train_batch_end(self, trainer, pl_module, *args) -> None:
+        datamodule = trainer.datamodule
+        images_per_batch = datamodule.batch_size * trainer.world_size
+        images = datamodule.batches * images_per_batch
+        if images // self.every > (images - images_per_batch) // self.every:
+            self._run(trainer, pl_module)
+
+    def on_train_end(self, trainer, pl_module) -> None:
+        self._run(trainer, pl_module)
+
+    def _run(self, trainer, pl_module) -> None:
+        start = time.perf_counter()
+        if trainer.is_global_zero:
+            self.values = self.evaluate(pl_module)
+            for logger in trainer.loggers:
+                logger.log_metrics({f"val/{name}": value for name, value in self.values.items()})
+        trainer.strategy.barrier("evaluate")
+        self.seconds += time.perf_counter() - start
+
+    def _reconstruction_error(self, model: LightningModule) -> float:
+        """Mean squared error per pixel of held-out images in [-1, 1]."""
+        errors = []
+        for part in self.heldout.split(500):
+            x = (part.to(model.device).float() / 127.5 - 1).to(model.dtype)
+            errors.append((model.reconstruct(x) - x).square().flatten(1).mean(1))
+        return float(torch.cat(errors).mean())

@@ -1,0 +1,61 @@
+"""One progress bar for the whole training, with losses and images per second."""
+
+import sys
+
+from pytorch_lightning.callbacks import ProgressBar
+from tqdm import tqdm
+
+
+class Progress(ProgressBar):
+    """A bar over batches. Without a terminal it prints a line from time to time instead.
+
+    Args:
+        name: shown before the bar.
+        batches: of the whole training. None: the Trainer's max_steps.
+    """
+
+    def __init__(self, name: str, batches: int | None = None):
+        super().__init__()
+        self.name = name
+        self.batches = batches
+        self.is_enabled = True
+
+    def disable(self) -> None:
+        self.is_enabled = False
+
+    def enable(self) -> None:
+        self.is_enabled = True
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        terminal = sys.stderr.isatty()
+        self.bar = tqdm(
+            desc=self.name,
+            total=self.batches or trainer.max_steps,
+            initial=trainer.datamodule.batches,
+            unit="batch",
+            disable=not self.is_enabled,
+            dynamic_ncols=terminal,
+            mininterval=0.3 if terminal else 10,
+        )
+
+    def on_train_batch_end(self, trainer, pl_module, *args) -> None:
+        # values are fetched from the device only when the bar is drawn anew
+        if self.bar.update():
+            self._show_losses(trainer)
+
+    def on_train_end(self, trainer, pl_module) -> None:
+        self._show_losses(trainer)
+        self.bar.close()
+
+    def on_exception(self, trainer, pl_module, exception) -> None:
+        if hasattr(self, "bar"):
+            self.bar.close()
+
+    def _show_losses(self, trainer) -> None:
+        values = {
+            name.removeprefix("train/"): f"{float(value):.3f}"
+            for name, value in trainer.progress_bar_metrics.items()
+        }
+        batches_per_second = self.bar.format_dict["rate"] or self.bar.n / max(self.bar.format_dict["elapsed"], 1e-9)
+        images = batches_per_second * trainer.datamodule.batch_size * trainer.world_size
+        self.bar.set_postfix({**values, "images/s": f"{images:.0f}"}, refresh=False)

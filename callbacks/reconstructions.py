@@ -1,0 +1,42 @@
+"""Held-out images above their reconstructions."""
+
+from pathlib import Path
+
+from pytorch_lightning import Callback
+
+from callbacks._pictures import pairs, show
+
+
+class Reconstructions(Callback):
+    """A grid by the model or, where it has no encoder, by the augmentation's autoencoder, if there is one.
+
+    A model's changes, so it is drawn every `every` batches and at the end; the augmentation's is drawn once.
+
+    Args:
+        folder: the run folder; pictures go to its reconstructions/.
+        every: batches between two pictures.
+        num: images in a picture, a multiple of 8.
+    """
+
+    def __init__(self, folder: Path, every: int, num: int = 32):
+        self.folder = Path(folder) / "reconstructions"
+        self.every = every
+        self.num = num
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        if not hasattr(pl_module, "reconstruct") and hasattr(trainer.datamodule.augment, "reconstruct"):
+            self._show(trainer, trainer.datamodule.augment)
+
+    def on_train_batch_end(self, trainer, pl_module, *args) -> None:
+        if hasattr(pl_module, "reconstruct") and trainer.datamodule.batches % self.every == 0:
+            self._show(trainer, pl_module)
+
+    def on_train_end(self, trainer, pl_module) -> None:
+        if hasattr(pl_module, "reconstruct"):
+            self._show(trainer, pl_module)
+
+    def _show(self, trainer, source) -> None:
+        if trainer.is_global_zero:
+            x, _ = trainer.datamodule.examples("heldout", self.num)
+            x = x.to(next(source.parameters()).dtype)
+            show(trainer, self.folder, pairs(x, source.reconstruct(x), 8), num_columns=8)

@@ -1,0 +1,88 @@
+"""Weights & Biases: online where there is an account, else offline, never in the way."""
+
+import logging
+import netrc
+import os
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlparse
+
+import wandb
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from lightning_genae.run_folder import config_hash, flatten
+
+log = logging.getLogger("lightning_genae")
+
+
+class WandbRun(WandbLogger):
+    """One W&B run a training run; its id comes from the config, so that a resumed run goes on in it.
+
+    Runs are grouped by all but their seed; the keys of the config are those of the command line.
+
+    Args:
+        folder: the run folder; W&B writes to its wandb/.
+        config: the resolved config.
+        progress: tells the batches, images and epochs so far.
+        resume: whether an interrupted run goes on, rather than a new one that replaces it.
+    """
+
+    def __init__(self, folder: Path, config: dict, progress: Callable[[], dict[str, int]], resume: bool):
+        self.progress = progress
+        model, augment, data = (config[key]["name"] for key in ("model", "augment", "data"))
+        group = f"{data}/{model}-{augment}/{config_hash(config)}"
+        online = _mode() == "online"
+        settings = wandb.Settings(silent=not online, console="off", init_timeout=30)
+        super().__init__(
+            save_dir=folder,
+            project=os.environ.get("WANDB_PROJECT", "lightning_genae"),
+            id=f"{config_hash(config)}-seed{config['seed']}",
+            name=f"{model}-{augment}-seed{config['seed']}",
+            group=group,
+            job_type="train",
+            tags=[model, augment, data],
+            config=flatten(config),
+            mode=_mode(),
+            resume="allow" if resume and online else None,
+            settings=settings,
+        )
+
+    @property
+    def experiment(self):
+        try:
+            return super().experiment
+        except (wandb.errors.CommError, wandb.errors.AuthenticationError, wandb.errors.UsageError) as error:
+            log.warning(f"W&B is out of reach ({error}); this run is recorded offline, wandb sync uploads it later")
+            self._wandb_init |= {"mode": "offline", "resume": None}
+            return super().experiment
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        # on every point, so that each can be an axis; W&B's own step counts calls
+        self.experiment.log({**metrics, **self.progress()})
+
+    @rank_zero_only
+    def log_summary(self, metrics: dict[str, float]) -> None:
+        """The final values, by which W&B compares runs."""
+        self.experiment.summary.update(metrics)
+
+    @rank_zero_only
+    def close(self, failed: bool) -> None:
+        """Ends the run, so that a later one in the same process is not merged into it."""
+        self.experiment.finish(exit_code=int(failed))
+
+
+def _mode() -> str:
+    """WANDB_MODE if it is set, else online where a key is configured and offline where none is."""
+    if os.environ.get("WANDB_MODE"):
+        return os.environ["WANDB_MODE"]
+    return "online" if os.environ.get("WANDB_API_KEY") or _key_in_netrc() else "offline"
+
+
+def _key_in_netrc() -> bool:
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    try:
+        return host in netrc.netrc(os.environ.get("NETRC")).hosts
+    except (OSError, netrc.NetrcParseError):
+        return False

@@ -1,0 +1,216 @@
+"""What all data sets of images share: uint8 in memory, whole batches, augmentation on the device."""
+
+import hashlib
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from filelock import FileLock
+from jsonargparse.typing import NonNegativeInt, PositiveInt
+from pytorch_lightning import LightningDataModule
+from sklearn.model_selection import train_test_split
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.distributed import DistributedSampler
+
+
+class Images(NamedTuple):
+    """A set of images: uint8 (N, C, H, W), and their labels: int64 (N,), all 0 where there are none."""
+
+    images: Tensor
+    labels: Tensor
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the images, their shape and their labels."""
+        content = hashlib.sha256(str(tuple(self.images.shape)).encode())
+        content.update(self.images.contiguous().numpy().data)
+        content.update(self.labels.contiguous().numpy().data)
+        return content.hexdigest()[:16]
+
+
+class ImageDataModule(LightningDataModule):
+    """Batches of images in [-1, 1] and labels; in training the images pass the augmentation.
+
+    After `setup`: `train` (the subset that is trained on), `train_split` (all that could have been),
+    `heldout`, each with a `fingerprint`, `image_shape` and `num_classes` (0 without labels).
+
+    Attributes:
+        augment: a module, called with images in [-1, 1] and labels, on the device, for training batches only.
+        seed: of the order of the images and of all random numbers drawn for a batch.
+        cache_dir: where a data set may keep what it prepared.
+        batches: training batches served so far; saved and resumed.
+    """
+
+    def __init__(self, batch_size: PositiveInt, num_train: PositiveInt | None, split_seed: int, num_workers: NonNegativeInt):
+        super().__init__()
+        self.batch_size = batch_size
+        self.num_train = num_train
+        self.split_seed = split_seed
+        self.num_workers = num_workers
+        self.augment: nn.Module | None = None
+        self.cache_dir = "runs/cache"
+        self.seed = 0
+        self.batches = 0
+
+    def load(self) -> tuple[Images, Images, int]:
+        """The training split, the held-out split and the number of classes (0 without labels)."""
+        raise NotImplementedError
+
+    def setup(self, stage: str | None = None) -> None:
+        if self.trainer is not None and self.augment is not None:
+            self.augment.to(self.trainer.strategy.root_device)
+        if hasattr(self, "train"):
+            return
+        self.train_split, self.heldout, self.num_classes = self.load()
+        self.train = self._subset(self.train_split)
+        if len(self.train.images) < self.batch_size:
+            raise ValueError(
+                f"--data.num_train: expected at least one batch ({self.batch_size} images, --data.batch_size), "
+                f"got {len(self.train.images)}"
+            )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return tuple(self.train.images.shape[1:])
+
+    def train_dataloader(self) -> DataLoader:
+        trainer = self.trainer
+        rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        sampler = _ResumingSampler(self, num_replicas=world_size, rank=rank)
+        return self._loader(self.train, sampler=sampler, drop_last=True)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._loader(self.heldout)
+
+    def on_after_batch_transfer(self, batch: list[Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
+        """Converts a batch once, on the device, and in training lets it pass the augmentation.
+
+        In training torch's random numbers are set anew for every batch, from the seed, the rank and the
+        number of the batch: ranks differ, a resumed run draws what the uninterrupted one would have
+        drawn, and arms with different augmentations share all other random numbers.
+        """
+        images, labels = batch
+        images = to_float(images)
+        if self.trainer.training:
+            torch.manual_seed(self._batch_seed(stream=0))
+            if self.augment is not None:
+                images = self.augment(images, labels)
+            torch.manual_seed(self._batch_seed(stream=1))
+            self.batches += 1
+        return images.to(self.trainer.lightning_module.dtype), labels
+
+    def state_dict(self) -> dict:
+        return {"batches": self.batches, "fingerprint": self.train.fingerprint}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        if state_dict["fingerprint"] != self.train.fingerprint:
+            raise ValueError("--data: the checkpoint was trained on other images; --overwrite starts the run anew")
+        self.batches = state_dict["batches"]
+
+    def examples(self, split: str, num: int) -> tuple[Tensor, Tensor]:
+        """The first images of "train" or "heldout", in [-1, 1], and their labels, on the Trainer's device."""
+        images, labels = (part[:num].to(self.trainer.strategy.root_device) for part in getattr(self, split))
+        return to_float(images), labels
+
+    @property
+    def batches_per_epoch(self) -> int:
+        world_size = self.trainer.world_size if self.trainer else 1
+        return len(self.train.images) // world_size // self.batch_size
+
+    @property
+    def progress(self) -> dict[str, int]:
+        """Batches, images (over all processes) and whole epochs that training has seen."""
+        images = self.batches * self.batch_size * self.trainer.world_size
+        return {"batches": self.batches, "images": images, "epoch": self.batches // self.batches_per_epoch}
+
+    def _subset(self, split: Images) -> Images:
+        total = len(split.images)
+        if self.num_train is None or self.num_train == total:
+            return split
+        if self.num_train > total:
+            raise ValueError(f"--data.num_train: expected at most {total}, the images there are; got {self.num_train}")
+        return split_off(split, self.num_train, self.split_seed)[1]
+
+    def _loader(self, split: Images, **options) -> DataLoader:
+        return DataLoader(
+            _WholeBatches(split),
+            batch_size=self.batch_size,
+            collate_fn=_as_is,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            **options,
+        )
+
+    def _batch_seed(self, stream: int) -> int:
+        key = (self.seed, self.trainer.global_rank, self.batches, stream)
+        return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
+
+
+def fetch(root: str, download: Callable[[], object]) -> None:
+    """Downloads a data set into `root`, once for all processes that start together."""
+    Path(root).mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(Path(root, ".download.lock")):
+            download()
+    except (OSError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"--data.download: expected to fetch the files, but it failed ({reason}); "
+            f"bring them to --data.root '{root}' from a machine with internet"
+        ) from error
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 images to float32 in [-1, 1]."""
+    return images.float() / 127.5 - 1
+
+
+def split_off(split: Images, num: int, seed: int) -> tuple[Images, Images]:
+    """The rest, and `num` images with the classes in the proportions of the whole, chosen by the seed."""
+    labels = split.labels.numpy()
+    counts = np.bincount(labels)
+    # scikit-learn stratifies only if each side can hold every class and each class has two images
+    possible = counts[counts > 0].min() > 1 and min(num, len(labels) - num) >= (counts > 0).sum()
+    rest, chosen = train_test_split(
+        np.arange(len(labels)), test_size=num, random_state=seed, stratify=labels if possible else None
+    )
+    rest, chosen = np.sort(rest), np.sort(chosen)
+    return Images(split.images[rest], split.labels[rest]), Images(split.images[chosen], split.labels[chosen])
+
+
+class _WholeBatches(Dataset):
+    """Fetches a batch by one index operation instead of an image at a time."""
+
+    def __init__(self, split: Images):
+        self.split = split
+
+    def __len__(self) -> int:
+        return len(self.split.images)
+
+    def __getitems__(self, indices: list[int]) -> list[Tensor]:
+        indices = torch.as_tensor(indices)
+        return [self.split.images[indices], self.split.labels[indices]]
+
+
+def _as_is(batch: list[Tensor]) -> list[Tensor]:
+    return batch
+
+
+class _ResumingSampler(DistributedSampler):
+    """A shuffled order that depends on seed and epoch alone, entered where the data module's count says.
+
+    Lightning's own order depends on what else drew random numbers, and restarts on resuming.
+    """
+
+    def __init__(self, datamodule: ImageDataModule, num_replicas: int, rank: int):
+        super().__init__(datamodule.train.images, num_replicas, rank, seed=datamodule.seed, drop_last=True)
+        self.datamodule = datamodule
+
+    def __iter__(self):
+        self.epoch, batch = divmod(self.datamodule.batches, self.datamodule.batches_per_epoch)
+        return islice(super().__iter__(), batch * self.datamodule.batch_size, None)

@@ -1,0 +1,91 @@
+"""The data sets in MNIST's format: IDX files (LeCun, Cortes & Burges 1998), plain or gzipped."""
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from jsonargparse.typing import NonNegativeInt, PositiveInt
+from torch import Tensor
+from torchvision import datasets
+
+from datamodules._base import ImageDataModule, Images, fetch
+
+
+class IdxDataModule(ImageDataModule):
+    """MNIST and its drop-in replacements: 28x28 grey images, ten classes, 60,000 to train and 10,000 held out.
+
+    A subclass names the torchvision data set, which knows the addresses and checksums of the download.
+    """
+
+    dataset: type[datasets.MNIST]
+    other_folders: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        root: str | None = None,
+        download: bool = False,
+        batch_size: PositiveInt = 64,
+        num_train: PositiveInt | None = None,
+        split_seed: int = 0,
+        num_workers: NonNegativeInt = 0,
+    ):
+        super().__init__(batch_size, num_train, split_seed, num_workers)
+        self.root = root or "data"
+        self.root_is_given = root is not None
+        self.download = download
+
+    def prepare_data(self) -> None:
+        if self.download and self._folder() is None:
+            fetch(self.root, lambda: self.dataset(self.root, download=True))
+
+    def load(self) -> tuple[Images, Images, int]:
+        folder = self._folder()
+        if folder is None:
+            raise FileNotFoundError(
+                f"--data.root: expected the files of {self.dataset.__name__} (train-images-idx3-ubyte, plain or .gz, "
+                f"...) in '{self.root}'; found none; --data.download true fetches them"
+            )
+        splits = [
+            Images(_read_images(folder, name), _read_idx(_find(folder, f"{name}-labels-idx1-ubyte")).long())
+            for name in ("train", "t10k")
+        ]
+        for split in splits:
+            if len(split.images) != len(split.labels):
+                raise ValueError(
+                    f"--data.root: '{folder}' holds {len(split.images)} images but {len(split.labels)} labels"
+                )
+        return *splits, 10
+
+    def _folder(self) -> Path | None:
+        """The first folder with the images: the root itself, torchvision's below it, a system's own."""
+        below = Path(self.root, self.dataset.__name__, "raw")
+        others = [] if self.root_is_given else map(Path, self.other_folders)
+        folders = [Path(self.root), below, *others]
+        return next((folder for folder in folders if _find(folder, "train-images-idx3-ubyte")), None)
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+
+
+def _read_images(folder: Path, name: str) -> Tensor:
+    return _read_idx(_find(folder, f"{name}-images-idx3-ubyte")).unsqueeze(1)
+
+
+def _read_idx(path: Path | None) -> Tensor:
+    """uint8 tensor of an IDX file: a magic number 0, 0, 8, dimensions; their sizes; the bytes."""
+    if path is None:
+        raise FileNotFoundError("--data.root: one of the four files is missing; expected images and labels of both splits")
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"--data.root: '{path}' is damaged: {error}") from error
+    num_dims = content[3] if len(content) > 3 else 0
+    sizes = np.frombuffer(content, ">u4", num_dims, offset=4) if len(content) >= 4 + 4 * num_dims else []
+    data = content[4 + 4 * num_dims :]
+    if content[:3] != b"\0\0\x08" or len(sizes) == 0 or len(data) != math.prod(map(int, sizes)):
+        raise ValueError(f"--data.root: '{path}' is no IDX file of bytes, or is cut short")
+    return torch.from_numpy(np.frombuffer(data, np.uint8).reshape(sizes).copy())

@@ -1,0 +1,78 @@
+"""CIFAR-10: 60,000 photographs, 32x32 colour, in ten classes (Krizhevsky 2009)."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jsonargparse.typing import NonNegativeInt, PositiveInt
+from torchvision import datasets
+
+from datamodules._base import ImageDataModule, Images, fetch
+
+
+class CIFAR10DataModule(ImageDataModule):
+    """CIFAR-10: 50,000 images to train and 10,000 held out, in ten classes.
+
+    The binary version's files (data_batch_1.bin, ...) are read as they are. The python version is pickled:
+    torchvision reads it, and only after each file's checksum was found to be the published one.
+
+    Args:
+        root: folder with the .bin files, or with cifar-10-batches-bin or cifar-10-batches-py. null: data.
+        download: fetch the files to the root if they are not there.
+        batch_size: images in a batch of one process.
+        num_train: size of the training subset, with the classes in proportion. null: all.
+        split_seed: chooses the training subset.
+        num_workers: processes that load batches; 0 is fastest for images in memory.
+    """
+
+    def __init__(
+        self,
+        root: str | None = None,
+        download: bool = False,
+        batch_size: PositiveInt = 64,
+        num_train: PositiveInt | None = None,
+        split_seed: int = 0,
+        num_workers: NonNegativeInt = 0,
+    ):
+        super().__init__(batch_size, num_train, split_seed, num_workers)
+        self.root = root or "data"
+        self.download = download
+
+    def prepare_data(self) -> None:
+        if self.download and self._binary_folder() is None:
+            fetch(self.root, lambda: datasets.CIFAR10(self.root, download=True))
+
+    def load(self) -> tuple[Images, Images, int]:
+        folder = self._binary_folder()
+        if folder:
+            train = [_read_binary(folder / f"data_batch_{i}.bin") for i in range(1, 6)]
+            train = Images(torch.cat([part.images for part in train]), torch.cat([part.labels for part in train]))
+            return train, _read_binary(folder / "test_batch.bin"), 10
+        try:
+            return *(_read_python(self.root, train) for train in (True, False)), 10
+        except RuntimeError as error:
+            raise FileNotFoundError(
+                f"--data.root: expected CIFAR-10's files (cifar-10-batches-bin or cifar-10-batches-py) in "
+                f"'{self.root}'; found none that is whole; --data.download true fetches them"
+            ) from error
+
+    def _binary_folder(self) -> Path | None:
+        folders = (Path(self.root), Path(self.root, "cifar-10-batches-bin"))
+        return next((folder for folder in folders if (folder / "data_batch_1.bin").is_file()), None)
+
+
+def _read_binary(path: Path) -> Images:
+    """Records of one label byte and 3072 bytes of a 3x32x32 image."""
+    if not path.is_file():
+        raise FileNotFoundError(f"--data.root: expected '{path}', which is missing")
+    records = np.fromfile(path, np.uint8)
+    if len(records) == 0 or len(records) % 3073:
+        raise ValueError(f"--data.root: expected records of 3073 bytes in '{path}', got {len(records)} bytes")
+    records = torch.from_numpy(records.reshape(-1, 3073))
+    return Images(records[:, 1:].reshape(-1, 3, 32, 32).contiguous(), records[:, 0].long())
+
+
+def _read_python(root: str, train: bool) -> Images:
+    dataset = datasets.CIFAR10(root, train=train)
+    images = torch.from_numpy(dataset.data).permute(0, 3, 1, 2).contiguous()
+    return Images(images, torch.tensor(dataset.targets))

@@ -1,0 +1,151 @@
+"""A folder of your own images, one class a subfolder or none."""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from jsonargparse.typing import NonNegativeInt, PositiveInt, restricted_number_type
+from PIL import Image, UnidentifiedImageError
+from torchvision.datasets.folder import IMG_EXTENSIONS
+from torchvision.transforms import functional
+from tqdm import tqdm
+
+from datamodules._base import ImageDataModule, Images, split_off
+
+_Share = restricted_number_type("Share", float, [(">", 0), ("<", 1)])
+
+
+class FolderDataModule(ImageDataModule):
+    """Any images below a path; all grey ones stay grey, else all become RGB.
+
+    The images are packed once into a memory-mapped file in the cache; a changed file makes a new pack.
+
+    Args:
+        root: folder with the images, directly or with one subfolder a class.
+        image_size: side in pixels to which images are resized (shorter side) and cropped (centre).
+            null: all images have the same size already.
+        heldout: share of the images that is held out from training, always the same ones, in (0, 1).
+        batch_size: images in a batch of one process.
+        num_train: size of the training subset, with the classes in proportion. null: all.
+        split_seed: chooses the training subset.
+        num_workers: processes that load batches; 0 is fastest for images in memory.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        image_size: PositiveInt | None = None,
+        heldout: _Share = 0.2,
+        batch_size: PositiveInt = 64,
+        num_train: PositiveInt | None = None,
+        split_seed: int = 0,
+        num_workers: NonNegativeInt = 0,
+    ):
+        super().__init__(batch_size, num_train, split_seed, num_workers)
+        self.root = Path(root)
+        self.image_size = image_size
+        self.heldout_share = heldout
+
+    def load(self) -> tuple[Images, Images, int]:
+        paths = self._paths()
+        labels, num_classes = self._labels(paths)
+        num_heldout = max(1, round(self.heldout_share * len(paths)))
+        if num_heldout >= len(paths):
+            raise ValueError(f"--data.root: expected at least two images in '{self.root}', got {len(paths)}")
+        # split by index before packing, so that both splits are views of the memory map
+        index = Images(torch.arange(len(paths)), labels)
+        order = torch.cat([part.images for part in split_off(index, num_heldout, seed=0)])
+        images = torch.from_numpy(np.load(self._pack([paths[i] for i in order]), mmap_mode="c"))
+        labels, num_train = labels[order], len(paths) - num_heldout
+        train, heldout = Images(images[:num_train], labels[:num_train]), Images(images[num_train:], labels[num_train:])
+        return train, heldout, num_classes
+
+    def _paths(self) -> list[Path]:
+        if not self.root.is_dir():
+            raise FileNotFoundError(f"--data.root: expected a folder of images, got '{self.root}', which is none")
+        paths = sorted(
+            path
+            for path in self.root.rglob("*")
+            if path.suffix.lower() in IMG_EXTENSIONS and not path.name.startswith(".")
+        )
+        if not paths:
+            raise FileNotFoundError(
+                f"--data.root: expected images ({', '.join(IMG_EXTENSIONS)}) in '{self.root}', found none"
+            )
+        return paths
+
+    def _labels(self, paths: list[Path]) -> tuple[torch.Tensor, int]:
+        """A label a path, and the number of classes; 0 where there is less than two subfolders."""
+        parts = [path.relative_to(self.root).parts for path in paths]
+        classes = sorted({part[0] for part in parts if len(part) > 1})
+        if len(classes) < 2:
+            return torch.zeros(len(paths), dtype=torch.long), 0
+        loose = next((path for path, part in zip(paths, parts) if len(part) == 1), None)
+        if loose:
+            raise ValueError(f"--data.root: expected every image in a subfolder, its class, but '{loose}' is in none")
+        return torch.tensor([classes.index(part[0]) for part in parts]), len(classes)
+
+    def _pack(self, paths: list[Path]) -> Path:
+        """The file with all images, uint8 (N, C, H, W), in the order of the paths."""
+        files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+        key = hashlib.sha256(json.dumps([files, self.image_size]).encode()).hexdigest()[:16]
+        target = Path(self.cache_dir, "images", f"{key}.npy")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{target}.lock"):
+            if not target.exists():
+                unfinished = target.with_suffix(".unfinished")
+                self._write_pack(paths, unfinished)
+                os.replace(unfinished, target)
+        return target
+
+    def _write_pack(self, paths: list[Path], target: Path) -> None:
+        mode, (width, height) = self._format(paths)
+        num_channels = 1 if mode == "L" else 3
+        shape = (len(paths), num_channels, height, width)
+        needed, free = np.prod(shape), shutil.disk_usage(target.parent).free
+        if needed > free:
+            raise OSError(f"--cache: expected {needed} free bytes for the packed images, got {free}")
+        images = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=shape)
+        for i, path in enumerate(tqdm(paths, desc="packing images", unit="image", disable=None)):
+            images[i] = self._read(path, mode).reshape(height, width, num_channels).transpose(2, 0, 1)
+        images.flush()
+
+    def _format(self, paths: list[Path]) -> tuple[str, tuple[int, int]]:
+        """The mode, L or RGB, and the size that all images get, from the files' headers."""
+        modes, sizes = set(), {}
+        for path in paths:
+            with _opened(path) as image:
+                modes.add(image.mode)
+                sizes.setdefault(image.size, path)
+        mode = "L" if modes <= {"1", "L", "LA"} else "RGB"
+        if self.image_size:
+            return mode, (self.image_size, self.image_size)
+        if len(sizes) > 1:
+            (size, path), (other_size, other) = list(sizes.items())[:2]
+            raise ValueError(
+                f"--data.image_size: expected images of one size, but '{path}' is {size[0]}x{size[1]} and '{other}' "
+                f"is {other_size[0]}x{other_size[1]}; --data.image_size 32 makes all 32x32"
+            )
+        return mode, next(iter(sizes))
+
+    def _read(self, path: Path, mode: str) -> np.ndarray:
+        with _opened(path) as image:
+            try:
+                image = image.convert(mode)
+            except (OSError, SyntaxError, ValueError) as error:  # Pillow's errors for damaged contents
+                raise ValueError(f"--data.root: '{path}' is a broken image: {error}") from error
+            if self.image_size:
+                image = functional.center_crop(functional.resize(image, self.image_size), self.image_size)
+            return np.asarray(image)
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        return Image.open(path)
+    except (UnidentifiedImageError, OSError) as error:
+        raise ValueError(f"--data.root: '{path}' is a broken image, or none") from error

@@ -1,0 +1,59 @@
+"""SVHN, street view house numbers: 99,289 colour images of 32x32 in ten classes (Netzer et al. 2011)."""
+
+from pathlib import Path
+
+import torch
+from jsonargparse.typing import NonNegativeInt, PositiveInt
+from scipy.io import loadmat
+from torchvision import datasets
+
+from datamodules._base import ImageDataModule, Images, fetch
+
+
+class SVHNDataModule(ImageDataModule):
+    """SVHN: 73,257 images to train and 26,032 held out, in ten classes.
+
+    Args:
+        root: folder with train_32x32.mat and test_32x32.mat. null: data.
+        download: fetch the files to the root if they are not there.
+        batch_size: images in a batch of one process.
+        num_train: size of the training subset, with the classes in proportion. null: all.
+        split_seed: chooses the training subset.
+        num_workers: processes that load batches; 0 is fastest for images in memory.
+    """
+
+    def __init__(
+        self,
+        root: str | None = None,
+        download: bool = False,
+        batch_size: PositiveInt = 64,
+        num_train: PositiveInt | None = None,
+        split_seed: int = 0,
+        num_workers: NonNegativeInt = 0,
+    ):
+        super().__init__(batch_size, num_train, split_seed, num_workers)
+        self.root = root or "data"
+        self.download = download
+
+    def prepare_data(self) -> None:
+        for split in ("train", "test"):
+            if self.download and not self._path(split).is_file():
+                fetch(self.root, lambda split=split: datasets.SVHN(self.root, split, download=True))
+
+    def load(self) -> tuple[Images, Images, int]:
+        return self._read("train"), self._read("test"), 10
+
+    def _path(self, split: str) -> Path:
+        return Path(self.root, f"{split}_32x32.mat")
+
+    def _read(self, split: str) -> Images:
+        path = self._path(split)
+        if not path.is_file():
+            raise FileNotFoundError(f"--data.root: expected '{path}', which is missing; --data.download true fetches it")
+        try:
+            content = loadmat(path)
+            images = torch.from_numpy(content["X"].transpose(3, 2, 0, 1).copy())
+            labels = torch.from_numpy(content["y"].astype("int64").ravel()) % 10  # the file calls a zero 10
+        except Exception as error:  # scipy raises many kinds for a damaged file
+            raise ValueError(f"--data.root: '{path}' is damaged: {error}") from error
+        return Images(images, labels)

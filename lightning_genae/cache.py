@@ -1,0 +1,50 @@
+"""Files that are expensive to make, made once: content-addressed, atomic, safe for many processes."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+from filelock import FileLock
+from torch import nn
+
+
+def cached(folder: str | Path, kind: str, key: dict, build: Callable[[Path], None]) -> Path:
+    """Path of the file that `build` makes for `key`; it is built by the first process that asks.
+
+    Args:
+        folder: the cache.
+        kind: a subfolder for this kind of file, e.g. "autoencoder".
+        key: all that the content depends on, as plain values; a hash of it is the file's name.
+        build: writes the file to the path that it is given.
+    """
+    path = Path(folder) / kind / digest(key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            unfinished = path.with_suffix(".unfinished")
+            build(unfinished)
+            path.with_suffix(".json").write_text(json.dumps(key, indent=2, default=str))
+            os.replace(unfinished, path)
+    return path
+
+
+def digest(key: dict) -> str:
+    """Sixteen hexadecimal digits that stand for plain values, whatever their order in the dict."""
+    return hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def source(*modules: ModuleType) -> str:
+    """A hash of modules' source, so that a cache does not outlive a change of the code that filled it."""
+    return hashlib.sha256(b"".join(Path(module.__file__).read_bytes() for module in modules)).hexdigest()[:16]
+
+
+def hash_weights(network: nn.Module) -> str:
+    """A hash of all parameters and buffers."""
+    content = hashlib.sha256()
+    for name, value in network.state_dict().items():
+        content.update(name.encode())
+        content.update(value.detach().cpu().contiguous().numpy().data)
+    return content.hexdigest()[:16]

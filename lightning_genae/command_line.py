@@ -1,0 +1,251 @@
+"""From arguments to a config: the two-step parse that run.py describes its options to.
+
+Step one finds the selectors (`--model gan`) and the config file, and knows the choices from file names
+alone, so that a wrong name fails before torch is imported. Step two makes options of the chosen classes'
+signatures (`--model.lr`) and of run.py's own functions, with types and help from annotations and docstrings.
+Parsing depends on nothing but the arguments and the config file: every process of a run gets the same config.
+"""
+
+import argparse
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+from jsonargparse import SUPPRESS, ArgumentError, ArgumentParser
+
+from lightning_genae import registry
+
+# Lightning's names of options that run.py has without the prefix
+TRAINER_ALIASES = ("accelerator", "devices", "strategy", "precision")
+
+
+class CommandLine:
+    """What the command line accepts.
+
+    Args:
+        selectors: option to package, e.g. {"model": "lightning_genae.models"}.
+        defaults: option to the default choice.
+        run_options: function whose signature and docstring are the options without a prefix.
+        sections: prefix to a function that imports and returns the class whose signature makes the options.
+        skip: parameters of classes that are no options, because they come from elsewhere.
+        hidden: sections that are left out of the help.
+    """
+
+    def __init__(
+        self,
+        selectors: dict[str, str],
+        defaults: dict[str, str],
+        run_options: Callable,
+        sections: dict[str, Callable[[], type]],
+        skip: dict[str, set[str]],
+        hidden: set[str],
+    ):
+        self.selectors = selectors
+        self.defaults = defaults
+        self.run_options = run_options
+        self.sections = sections
+        self.skip = skip
+        self.hidden = hidden
+
+    def parse(self, argv: list[str]) -> dict | None:
+        """The resolved config as nested plain values; None where only help or the config was printed.
+
+        Raises:
+            ValueError: an argument is wrong; the message is one line.
+        """
+        chosen, rest = self._step_one(argv)
+        if chosen.help and not any([chosen.config, *(getattr(chosen, name) for name in self.selectors)]):
+            print(self._overview())
+            return None
+        file = nest(_read_config(chosen.config), self.selectors) if chosen.config else {}
+        names = {
+            name: getattr(chosen, name) or file.get(name, {}).get("name") or default
+            for name, default in self.defaults.items()
+        }
+        for name, package in self.selectors.items():
+            registry.check(f"--{name}", package, names[name])
+            if file.get(name, {}).pop("name", names[name]) != names[name]:
+                print(f"--{name} {names[name]} replaces the config file's; its options of --{name}.* are left out")
+                del file[name]
+        parser = self._parser(names)
+        if chosen.help:
+            parser.print_help()
+            return None
+        config = self._resolve(parser, names, [*_as_arguments(file), *rest])
+        if chosen.print_config:
+            print(yaml.safe_dump(config, sort_keys=False), end="")
+            return None
+        return config
+
+    def _step_one(self, argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+        parser = _RaisingParser(add_help=False, allow_abbrev=False)
+        for name in self.selectors:
+            parser.add_argument(f"--{name}", f"--{name}.name", dest=name)
+        parser.add_argument("--config")
+        parser.add_argument("-h", "--help", action="store_true")
+        parser.add_argument("--print_config", action="store_true")
+        aliases = "|".join(TRAINER_ALIASES)
+        return parser.parse_known_args([re.sub(rf"^--trainer\.({aliases})(?==|$)", r"--\1", word) for word in argv])
+
+    def _parser(self, names: dict[str, str]) -> ArgumentParser:
+        parser = new_parser(
+            f"python run.py {' '.join(f'--{name} {choice}' for name, choice in names.items())} [--OPTION VALUE ...]"
+        )
+        for name, package in self.selectors.items():
+            parser.add_class_arguments(registry.load(package, names[name]), name, skip=self.skip.get(name))
+        for name, load in self.sections.items():
+            parser.add_class_arguments(load(), name, skip=self.skip.get(name))
+        parser.add_function_arguments(self.run_options, as_group=True)
+        for action in parser._actions:
+            prefix = action.dest.partition(".")[0]
+            # a whole section as one value is not offered: a selector's name stands there
+            if prefix in self.hidden or action.dest in [*self.selectors, *self.sections]:
+                action.help = SUPPRESS
+        return parser
+
+    def _resolve(self, parser: ArgumentParser, names: dict[str, str], arguments: list[str]) -> dict:
+        config = parse_arguments(parser, arguments)
+        defaults = as_plain(parser.get_defaults())
+        for name in self.hidden:  # too many, and they differ by version: only what was asked for counts
+            config[name] = {key: value for key, value in config[name].items() if value != defaults[name][key]}
+        selected = {name: {"name": names[name], **config.pop(name, {})} for name in self.selectors}
+        return selected | config
+
+    def _overview(self) -> str:
+        lines = ["usage: python run.py [VERB] [--OPTION VALUE ...]", ""]
+        for name, package in self.selectors.items():
+            lines.append(f"--{name} (default: {self.defaults[name]})")
+            lines += [f"  {choice:14} {registry.summary(package, choice)}" for choice in registry.names(package)]
+            lines.append("")
+        parser = new_parser("")
+        parser.add_function_arguments(self.run_options, as_group=True)
+        options = parser.format_help().partition("\n\n")[2]
+        return "\n".join(lines) + options
+
+
+class _RaisingParser(argparse.ArgumentParser):
+    def error(self, message: str):
+        raise ValueError(message.removeprefix("argument ").partition("/")[0] + ": expected one argument")
+
+
+def new_parser(usage: str) -> ArgumentParser:
+    """A parser that raises instead of exiting and takes no abbreviations."""
+    return ArgumentParser(usage=usage, exit_on_error=False, allow_abbrev=False, add_help=False)
+
+
+def parse_arguments(parser: ArgumentParser, arguments: list[str]) -> dict:
+    """The parsed arguments as nested plain values.
+
+    Raises:
+        ValueError: with one line that names the option, what was expected and what came.
+    """
+    try:
+        return as_plain(parser.parse_args(_with_flags(parser, arguments)))
+    except ArgumentError as error:
+        raise ValueError(_explain(str(error), parser, arguments)) from error
+
+
+def as_plain(namespace) -> dict:
+    """A namespace as nested dicts of plain values; jsonargparse's own number types become int and float."""
+    return json.loads(json.dumps(namespace.as_dict()))
+
+
+def nest(flat: dict, selectors: dict[str, str]) -> dict:
+    """A config with keys like "model.lr", or sections, or both; the value of "model" may be the name alone."""
+    nested: dict = {}
+    for key, value in flat.items():
+        section, _, option = str(key).partition(".")
+        if option:
+            nested.setdefault(section, {})[option] = value
+        elif section in selectors and isinstance(value, str):
+            nested.setdefault(section, {})["name"] = value
+        elif isinstance(value, dict):
+            nested.setdefault(section, {}).update(value)
+        else:
+            nested[section] = value
+    return nested
+
+
+def _as_arguments(nested: dict) -> list[str]:
+    """A nested config as arguments, so that files and the command line are checked alike."""
+    flat = {}
+    for key, value in nested.items():
+        flat |= {f"{key}.{name}": entry for name, entry in value.items()} if isinstance(value, dict) else {key: value}
+    return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in flat.items()]
+
+
+def _with_flags(parser: ArgumentParser, arguments: list[str]) -> list[str]:
+    """Gives options that are true or false the value true where none follows."""
+    flags = {
+        option
+        for action in parser._actions
+        for option in action.option_strings
+        if getattr(action, "_typehint", None) is bool
+    }
+    following = [*arguments[1:], "--"]
+    return [
+        f"{word}=true" if word in flags and after.startswith("--") else word
+        for word, after in zip(arguments, following)
+    ]
+
+
+def _read_config(path: str) -> dict:
+    try:
+        config = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise ValueError(f"--config: expected a file, got '{path}' ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"--config: '{path}' is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"--config: expected options and values in '{path}', got {type(config).__name__}")
+    return config
+
+
+def _explain(message: str, parser: ArgumentParser, arguments: list[str]) -> str:
+    """jsonargparse's message as one line in this project's form."""
+    unknown = re.match(r"unrecognized arguments: (\S+)", message, re.IGNORECASE)
+    if unknown:
+        word = unknown[1].partition("=")[0]
+        if not word.startswith("-"):
+            return f"expected --OPTION VALUE; got '{word}'"
+        options = [option for action in parser._actions for option in action.option_strings]
+        return f"{word}: there is no such option here{registry.suggest(word, options)}"
+    missing = re.search(r"arguments are required: (\S+)", message)
+    if missing:
+        return f"--{missing[1].rstrip(',')}: expected a value; got none"
+    wrong = re.match(r'Parser key "([^"]+)"', message)
+    if wrong:
+        action = next(action for action in parser._actions if action.dest == wrong[1])
+        option = (action.option_strings or [wrong[1].upper()])[0]
+        expected = _in_words(getattr(action, "_typehint", None) or action.type)
+        return f"{option}: expected {expected}; got '{_given(option, arguments)}'"
+    return " ".join(message.removeprefix("argument ").split())
+
+
+def _given(option: str, arguments: list[str]) -> str:
+    """The last value that an option was given."""
+    pairs = zip(arguments, [*arguments[1:], ""])
+    values = [
+        word.partition("=")[2] if "=" in word else following
+        for word, following in pairs
+        if word.partition("=")[0] == option
+    ]
+    return values[-1] if values else ""
+
+
+def _in_words(kind) -> str:
+    """A type annotation for people."""
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+    if kind in words:
+        return words[kind]
+    if hasattr(kind, "_expression"):  # jsonargparse's restricted numbers, e.g. "v>=0 and v<1"
+        signs = {"v>=": "at least ", "v<=": "at most ", "v>": "above ", "v<": "below "}
+        return f"{words[kind._type]} " + re.sub("v[<>]=?", lambda sign: signs[sign[0]], kind._expression)
+    arguments = getattr(kind, "__args__", ())
+    if getattr(kind, "__origin__", None) is list:
+        return f"a list, each {_in_words(arguments[0])}"
+    if arguments:
+        return " or ".join(str(value) if isinstance(value, str | int) else _in_words(value) for value in arguments)
+    return getattr(kind, "__name__", str(kind))

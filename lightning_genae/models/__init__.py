@@ -1,0 +1,14 @@
+"""Models: one system, a LightningModule, a file. To add one, add a file; `--model its_name` then exists.
+
+What run.py, the callbacks and the contract test in tests/test_models.py ask of a model:
+
+- `__init__(image_shape, num_classes, **options)`: the data's (C, H, W) and number of classes (0: no labels),
+  then typed options with defaults, explained in the class docstring; it calls `save_hyperparameters()`;
+- `training_step(batch, batch_idx)`: the batch is (images (B, C, H, W) in [-1, 1], labels (B,)); losses are
+  logged as `train/...`;
+- `sample(num, labels=None)`: images (num, C, H, W) in [-1, 1], in evaluation mode, drawn with torch's
+  global random numbers, without gradients;
+- where it has an encoder: `encode(x)` to codes (B, d), `decode(z)` to images, `reconstruct(x)`;
+- where its generator is averaged: an attribute `averaged` (torch's AveragedModel) and `generator`; the
+  callback `ema` updates it.
+"""

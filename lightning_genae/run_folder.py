@@ -1,0 +1,119 @@
+"""The folder of a run: its config, its state, its results."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import yaml
+from filelock import FileLock, Timeout
+
+from lightning_genae.cache import digest
+
+# what changes neither what is trained nor what is measured, so that it does not change the folder either
+NOT_HASHED = ("seed", "folder", "overwrite", "debug", "logger", "cache")
+
+
+class RunFolder:
+    """What a run leaves behind; see README.md for the files.
+
+    Args:
+        path: of the folder; nothing is written before `start`.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.checkpoint = self.path / "checkpoints" / "last.ckpt"
+
+    @classmethod
+    def of(cls, config: dict) -> "RunFolder":
+        """The folder that a config asks for, or else the one that its values lead to, always the same."""
+        if config["folder"]:
+            return cls(config["folder"])
+        arm = f"{config['model']['name']}-{config['augment']['name']}"
+        return cls(Path("runs", config["data"]["name"], arm, config_hash(config), f"seed{config['seed']}"))
+
+    @property
+    def config(self) -> dict:
+        """The resolved config of the run.
+
+        Raises:
+            FileNotFoundError: this is no run folder.
+        """
+        path = self.path / "config.yaml"
+        if not path.is_file():
+            raise FileNotFoundError(f"expected a run folder with a config.yaml, got '{self.path}', which has none")
+        return yaml.safe_load(path.read_text())
+
+    @property
+    def results(self) -> dict:
+        """The content of results.json; empty before a run."""
+        path = self.path / "results.json"
+        return json.loads(path.read_text()) if path.is_file() else {}
+
+    def update(self, **changes) -> None:
+        """Changes entries of results.json, which is whole at any moment."""
+        unfinished = self.path / "results.json.unfinished"
+        unfinished.write_text(json.dumps(self.results | changes, indent=2) + "\n")
+        os.replace(unfinished, self.path / "results.json")
+
+    def check(self, config: dict) -> None:
+        """Raises ValueError if the folder holds a run of another config."""
+        if (self.path / "config.yaml").is_file():
+            old, new = flatten(self.config), flatten(config)
+            differing = [key for key in new | old if key.partition(".")[0] not in NOT_HASHED or key == "seed"]
+            for key in differing:
+                if old.get(key) != new.get(key):
+                    raise ValueError(
+                        f"--folder: '{self.path}' holds a run with --{key} {old.get(key)}, not {new.get(key)}; "
+                        "expected another folder or --overwrite"
+                    )
+
+    def start(self, config: dict, overwrite: bool, quality: dict) -> None:
+        """Makes the folder, or enters the one of an unfinished run, and locks it against a second process.
+
+        Raises:
+            ValueError: the folder cannot be written to, or another process trains in it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(self.path / ".lock")
+            self._lock.acquire(timeout=0)
+            if overwrite:
+                self._clear()
+            (self.path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        except Timeout as error:
+            raise ValueError(f"--folder: another process is training in '{self.path}'") from error
+        except OSError as error:
+            raise ValueError(f"--folder: expected a folder that can be written to, got '{self.path}' ({error})") from error
+        self.update(
+            status="running",
+            metrics={},
+            protocol={},
+            augment=quality,
+            timing={},
+            error=None,
+        )
+
+    def _clear(self) -> None:
+        """Removes what a run makes, and nothing else that may lie in a folder of that name."""
+        for name in ("samples", "reconstructions", "augmented", "checkpoints", "wandb"):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        for name in ("config.yaml", "metrics.csv", "results.json"):
+            (self.path / name).unlink(missing_ok=True)
+
+
+def config_hash(config: dict) -> str:
+    """A hash of the values that a run's results depend on, without the seed."""
+    return digest({key: value for key, value in config.items() if key not in NOT_HASHED})[:8]
+
+
+def flatten(config: dict) -> dict:
+    """A nested config as {"model": "gan", "model.lr": 0.1, "seed": 0}: the keys are the command line's."""
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            flat |= {key if name == "name" else f"{key}.{name}": entry for name, entry in value.items()}
+        else:
+            flat[key] = value
+    return flat

@@ -1,0 +1,473 @@
+"""Trains a generative model on few images, with an autoencoder's augmentation, and measures what it gained.
+
+    python run.py --model gan --augment ae                  trains, evaluates, leaves a run folder
+    python run.py sample RUN --num 64                       images of a run
+    python run.py evaluate RUN --metrics.features pixels    its metrics again, in other features
+
+`python run.py --help` lists the choices, `python run.py --model gan --help` the options of the chosen parts.
+"""
+
+import logging
+import os
+import sys
+import traceback
+import warnings
+from pathlib import Path
+from typing import Literal
+
+from jsonargparse.typing import NonNegativeInt, PositiveInt
+
+from lightning_genae import registry
+from lightning_genae.command_line import CommandLine, new_parser, parse_arguments
+
+PACKAGES = {"model": "lightning_genae.models", "augment": "lightning_genae.augment", "data": "datamodules"}
+DEFAULTS = {"model": "gan", "augment": "none", "data": "digits"}
+DEFAULT_STEPS = 3000
+log = logging.getLogger("lightning_genae")
+
+
+def options(
+    steps: PositiveInt | None = None,
+    epochs: PositiveInt | None = None,
+    seed: NonNegativeInt = 0,
+    accelerator: str = "auto",
+    devices: int | str = 1,
+    strategy: str = "auto",
+    precision: str = "32-true",
+    logger: Literal["wandb", "csv", "none"] = "wandb",
+    folder: str | None = None,
+    cache: str = "runs/cache",
+    overwrite: bool = False,
+    debug: bool = False,
+) -> None:
+    """Run options; --trainer.KEY reaches every other option of Lightning's Trainer.
+
+    Args:
+        steps: length of the training in batches. null: 3000, unless epochs are given.
+        epochs: length of the training in passes over the training images.
+        seed: of the initialisation, the order of the images and all other random numbers.
+        accelerator: cpu, gpu, mps or auto.
+        devices: how many of them.
+        strategy: Lightning's, for several devices. auto: the one that is right for two players.
+        precision: 32-true, bf16-mixed, 16-mixed or another of Lightning's.
+        logger: Weights & Biases, online with an account and else offline; csv and none: nothing but
+            metrics.csv, which is written in every case.
+        folder: the run folder. null: runs/DATA/MODEL-AUGMENT/HASH/seedSEED.
+        cache: folder of what runs share: trained autoencoders and classifiers, packed images.
+        overwrite: start anew where the folder holds a run.
+        debug: show the traceback of an error.
+    """
+
+
+def train(arguments: list[str]) -> None:
+    """Trains and evaluates what the arguments say, or goes on with it, or shows that it is done."""
+    config = command_line().parse(arguments)
+    if config is None:
+        return
+    from lightning_genae.run_folder import RunFolder
+
+    quieten(config["debug"])
+    folder = RunFolder.of(config)
+    if not config["overwrite"]:
+        folder.check(config)
+        if folder.results.get("status") == "finished":
+            log.info(f"This run is finished; --overwrite starts it anew. Its results:\n{report(folder)}")
+            return
+    check_writable("--folder", folder.path)
+    check_writable("--cache", config["cache"])
+    resume = folder.checkpoint.is_file() and not config["overwrite"]
+
+    # all that can be wrong is found out before the run folder exists
+    datamodule = build_datamodule(config)
+    model = build_model(config, datamodule)
+    steps = count_steps(config, datamodule)
+    callbacks = build_callbacks(config, folder, steps)
+    trainer = build_trainer(config, folder, datamodule, callbacks, steps, resume)
+    callbacks["evaluate"].prepare(datamodule)
+    quality = add_augment(config, datamodule, callbacks["evaluate"].extractor)
+    if trainer.is_global_zero:
+        folder.start(config, config["overwrite"], quality)
+
+    log.info(f"Training {config['model']['name']} for {steps:,} batches in {folder.path}")
+    fit(trainer, model, datamodule, folder, callbacks, resume)
+    if trainer.is_global_zero:
+        log.info(report(folder))
+
+
+def command_line() -> CommandLine:
+    """What can be typed."""
+
+    def evaluate() -> type:
+        from callbacks.evaluate import Evaluate
+
+        return Evaluate
+
+    def trainer() -> type:
+        from pytorch_lightning import Trainer
+
+        return Trainer
+
+    # what this file sets itself, under names of its own
+    own = {"accelerator", "devices", "strategy", "precision", "logger", "callbacks", "default_root_dir"}
+    own |= {"max_epochs", "max_steps", "min_epochs", "min_steps", "fast_dev_run", "barebones"}
+    return CommandLine(
+        PACKAGES,
+        DEFAULTS,
+        options,
+        sections={"metrics": evaluate, "trainer": trainer},
+        skip={"model": {"image_shape", "num_classes"}, "trainer": own},
+        hidden={"trainer"},
+    )
+
+
+def build_datamodule(config: dict):
+    """The data set, loaded."""
+    data = dict(config["data"])
+    datamodule = registry.load(PACKAGES["data"], data.pop("name"))(**data)
+    datamodule.seed = config["seed"]
+    datamodule.cache_dir = config["cache"]
+    datamodule.prepare_data()
+    datamodule.setup()
+    return datamodule
+
+
+def build_model(config: dict, datamodule):
+    """The model, whose initialisation depends on the seed alone."""
+    import torch
+
+    torch.manual_seed(config["seed"])
+    model = dict(config["model"])
+    return registry.load(PACKAGES["model"], model.pop("name"))(datamodule.image_shape, datamodule.num_classes, **model)
+
+
+def add_augment(config: dict, datamodule, extractor) -> dict:
+    """Gives the augmentation, trained on what the model will see, to the data; returns its quality gate."""
+    from callbacks.progress import Progress
+
+    arm = dict(config["augment"])
+    augment = registry.load(PACKAGES["augment"], arm.pop("name"))(**arm)
+    augment.fit(datamodule, accelerator=config["accelerator"], callbacks=[Progress("autoencoder")])
+    quality = augment.quality(datamodule, extractor)
+    datamodule.augment = augment
+    for line in gate(quality):
+        log.info(line)
+    return quality
+
+
+def count_steps(config: dict, datamodule) -> int:
+    """Length of the training in batches."""
+    if config["steps"] and config["epochs"]:
+        raise ValueError(f"--epochs: expected steps or epochs, got both ({config['steps']} and {config['epochs']})")
+    if config["epochs"]:
+        num_devices = config["devices"] if isinstance(config["devices"], int) else 1
+        images_per_batch = datamodule.batch_size * max(1, num_devices)
+        return config["epochs"] * max(1, len(datamodule.train.images) // images_per_batch)
+    return config["steps"] or DEFAULT_STEPS
+
+
+def build_callbacks(config: dict, folder, steps: int) -> dict:
+    """What happens while the model trains, in this order: the average is updated before it is looked at."""
+    from callbacks.augmented import Augmented
+    from callbacks.budget import Budget
+    from callbacks.ema import Ema
+    from callbacks.evaluate import Evaluate
+    from callbacks.progress import Progress
+    from callbacks.reconstructions import Reconstructions
+    from callbacks.record import Record
+    from callbacks.samples import Samples
+
+    every = max(1, steps // 5)
+    metrics = {**config["metrics"], "every": config["metrics"]["every"] or every * config["data"]["batch_size"]}
+    return {
+        "ema": Ema(),
+        "budget": Budget(steps),
+        "progress": Progress(config["model"]["name"], steps),
+        "augmented": Augmented(folder.path),
+        "reconstructions": Reconstructions(folder.path, every),
+        "samples": Samples(folder.path, every),
+        "evaluate": Evaluate(**metrics),
+        "record": Record(folder),
+    }
+
+
+def build_trainer(config: dict, folder, datamodule, callbacks: dict, steps: int, resume: bool):
+    """Lightning's Trainer.
+
+    Raises:
+        ValueError: this machine cannot do what was asked for.
+    """
+    from pytorch_lightning import Trainer
+
+    from callbacks.metrics_csv import MetricsCsv
+
+    loggers = [MetricsCsv(folder.path / "metrics.csv", lambda: datamodule.progress)]
+    if config["logger"] == "wandb":
+        from callbacks.wandb_run import WandbRun
+
+        loggers.append(WandbRun(folder.path, config, lambda: datamodule.progress, resume))
+    strategy = config["strategy"]
+    if strategy == "auto" and config["devices"] not in (1, "1"):
+        # the only one that was right for two players whose forward passes use one of them at a time
+        strategy = "ddp_find_unused_parameters_true"
+    arguments = {
+        **{key: config[key] for key in ("accelerator", "devices", "precision")},
+        "strategy": strategy,
+        "logger": loggers,
+        "callbacks": list(callbacks.values()),
+        "default_root_dir": str(folder.path),
+        "max_epochs": -1,
+        "log_every_n_steps": max(1, min(50, steps // 10)),
+        "limit_val_batches": 0,
+        "num_sanity_val_steps": 0,
+        "enable_model_summary": False,
+        **config["trainer"],
+    }
+    try:
+        trainer = Trainer(**arguments)
+    except Exception as error:  # Lightning raises many kinds for what a machine does not have
+        given = ", ".join(f"--{key} {config[key]}" for key in ("accelerator", "devices", "strategy", "precision"))
+        raise ValueError(f"expected a Trainer that this machine can do, got {given}: {error}") from error
+    check_precision(config["precision"], trainer)
+    return trainer
+
+
+def check_precision(precision: str, trainer) -> None:
+    """Raises ValueError where Lightning would compute in another precision than the one asked for."""
+    import torch
+    from pytorch_lightning.accelerators import CPUAccelerator, CUDAAccelerator
+
+    on_cpu = isinstance(trainer.accelerator, CPUAccelerator)
+    no_bf16 = isinstance(trainer.accelerator, CUDAAccelerator) and not torch.cuda.is_bf16_supported(False)
+    if (on_cpu and precision.startswith("16")) or (no_bf16 and precision.startswith("bf16")):
+        possible = "32-true, bf16-mixed or 64-true" if on_cpu else "32-true or 16-mixed"
+        raise ValueError(f"--precision: expected one that this device can do ({possible}); got {precision}")
+
+
+def fit(trainer, model, datamodule, folder, callbacks: dict, resume: bool) -> None:
+    """Trains; the run folder says how it ended."""
+    failed = True
+    try:
+        trainer.fit(model, datamodule=datamodule, ckpt_path=folder.checkpoint if resume else None, weights_only=True)
+        failed = False
+    except SystemExit as error:  # Lightning's answer to Ctrl-C
+        raise KeyboardInterrupt from error
+    except Exception as error:
+        if trainer.is_global_zero:
+            folder.update(status="failed", error=f"{type(error).__name__}: {error}")
+        raise RuntimeError(f"the training failed: {error}; '{folder.path}' keeps what there is of it") from error
+    finally:
+        if trainer.is_global_zero and failed:
+            close_loggers(trainer, failed)
+    if trainer.is_global_zero:
+        evaluate, record = callbacks["evaluate"], callbacks["record"]
+        close_loggers(trainer, failed, evaluate.values)
+        training_seconds = record.seconds_at_end - evaluate.seconds
+        timing = {
+            "seconds": record.seconds_at_end,
+            "evaluation_seconds": evaluate.seconds,
+            "images_per_second": datamodule.progress["images"] / training_seconds,
+            **datamodule.progress,
+        }
+        folder.update(status="finished", metrics=evaluate.values, protocol=evaluate.protocol, timing=timing)
+
+
+def close_loggers(trainer, failed: bool, summary: dict | None = None) -> None:
+    """Ends the loggers' runs, W&B's above all."""
+    for logger in trainer.loggers:
+        if hasattr(logger, "close"):
+            logger.log_summary(summary or {})
+            logger.close(failed)
+
+
+def sample(arguments: list[str]) -> None:
+    """Images of a run."""
+
+    def sample_options(run: str, num: PositiveInt = 64, seed: NonNegativeInt = 0, out: str | None = None) -> None:
+        """Samples of a run's model, as a picture and as numbers.
+
+        Args:
+            run: the run folder.
+            num: number of images.
+            seed: of the noise.
+            out: folder to write samples-seedSEED.png and .npz to. null: the run folder.
+        """
+
+    parser = new_parser("python run.py sample RUN [--OPTION VALUE ...]")
+    parser.add_function_arguments(sample_options, as_group=True, as_positional=True)
+    given = parse_verb(parser, arguments)
+    if given is None:
+        return
+    import numpy as np
+    import torch
+
+    from callbacks._pictures import save_grid
+    from lightning_genae.metrics import to_uint8
+
+    folder, config = open_run(given["run"])
+    model = load_model(folder, config)
+    torch.manual_seed(given["seed"])
+    parts = [model.sample(min(500, given["num"] - start)) for start in range(0, given["num"], 500)]
+    images = torch.cat(parts)
+    stem = Path(given["out"] or folder.path, f"samples-seed{given['seed']}")
+    check_writable("--out", stem.parent)
+    save_grid(stem.with_suffix(".png"), images, num_columns=max(1, round(given["num"] ** 0.5)))
+    np.savez_compressed(stem.with_suffix(".npz"), images=to_uint8(images).numpy())
+    log.info(f"{given['num']} samples, uint8 (N, C, H, W) in the .npz:\n  {stem}.png\n  {stem}.npz")
+
+
+def evaluate(arguments: list[str]) -> None:
+    """The metrics of a run again, with another extractor or more samples."""
+    from callbacks.evaluate import Evaluate
+
+    parser = new_parser("python run.py evaluate RUN [--metrics.OPTION VALUE ...]")
+    parser.add_argument("run", help="the run folder")
+    parser.add_class_arguments(Evaluate, "metrics", skip={"every"})
+    parser.add_argument("--cache", default="runs/cache", help="folder of what runs share")
+    given = parse_verb(parser, arguments)
+    if given is None:
+        return
+    import torch
+
+    folder, config = open_run(given["run"])
+    model = load_model(folder, config)
+    datamodule = build_datamodule({**config, "cache": given["cache"]})
+    state = torch.load(folder.checkpoint, weights_only=True)
+    datamodule.load_state_dict(state[type(datamodule).__qualname__])
+    callback = Evaluate(**given["metrics"])
+    callback.prepare(datamodule)
+    result = {"metrics": callback.evaluate(model), "protocol": callback.protocol}
+    folder.update(evaluations=[*folder.results.get("evaluations", []), result])
+    log.info("\n".join(table(**result)))
+
+
+def parse_verb(parser, arguments: list[str]) -> dict | None:
+    """The arguments of a verb; None where help was asked for and printed."""
+    quieten("--debug" in arguments)
+    arguments = [word for word in arguments if word != "--debug"]
+    if {"-h", "--help"} & set(arguments):
+        parser.print_help()
+        return None
+    return parse_arguments(parser, arguments)
+
+
+def open_run(path: str):
+    """A finished or interrupted run's folder and config."""
+    from lightning_genae.run_folder import RunFolder
+
+    folder = RunFolder(path)
+    config = folder.config
+    if not folder.checkpoint.is_file():
+        raise FileNotFoundError(f"RUN: expected a run with a checkpoint, got '{path}', which has no {folder.checkpoint}")
+    return folder, config
+
+
+def load_model(folder, config: dict):
+    """The run's model, on the CPU or the GPU, with the weights of its checkpoint."""
+    model_class = registry.load(PACKAGES["model"], config["model"]["name"])
+    return model_class.load_from_checkpoint(folder.checkpoint, map_location="cpu", weights_only=True)
+
+
+def gate(quality: dict) -> list[str]:
+    """The quality gate of an augmentation in words."""
+    if not quality:
+        return []
+    q = quality
+    return [
+        f"Quality gate: reconstruction error on held-out images {q['mse_heldout']:.4f}, "
+        f"PCA with {q['num_components']} components {q['mse_pca']:.4f} (squared, per pixel)",
+        f"  Frechet distance to held-out images: originals {q['fd_originals']:.3g}, decoded {q['fd_decoded']:.3g}, "
+        f"variations {q['fd_variations']:.3g}",
+        f"  a variation is {q['distance_to_original']:.3f} from its original and "
+        f"{q['distance_to_nearest_other']:.3f} from the nearest other image (root mean square, per pixel)",
+    ]
+
+
+def table(metrics: dict, protocol: dict) -> list[str]:
+    """Metrics as text."""
+    rows = [
+        (f"{protocol['n_heldout']:,} held-out images", metrics["fd"], metrics["kid"]),
+        (f"{protocol['n_train']:,} training images", metrics["fd_train"], metrics["kid_train"]),
+    ]
+    title = f"{protocol['n_fake']:,} samples against"
+    lines = [f"{title:28}{'Frechet distance':>18}{'KID':>12}"]
+    lines += [f"  {name:26}{fd:18.3f}{kid:12.5f}" for name, fd, kid in rows]
+    lines.append(f"  {'(real images, held-out':26}{protocol['fd_of_real_training_images']:18.3f})")
+    if "mse" in metrics:
+        lines.append(f"reconstruction error of held-out images {metrics['mse']:.4f} (squared, per pixel)")
+    return [*lines, f"in the features of {protocol['extractor']} {protocol['weights']}"]
+
+
+def report(folder) -> str:
+    """The end of a run: its results, its pictures, what to do next."""
+    results, config = folder.results, folder.config
+    timing = results["timing"]
+    model, augment, data = (config[key]["name"] for key in PACKAGES)
+    lines = [
+        "",
+        f"{model} on {data}, augmentation {augment}, seed {config['seed']}: {timing['images']:,} images in "
+        f"{timing['seconds']:.0f} s, {timing['images_per_second']:,.0f} images/s",
+        *table(results["metrics"], results["protocol"]),
+        *gate(results["augment"]),
+        "",
+        "Pictures:",
+    ]
+    for name in ("samples", "reconstructions", "augmented"):
+        lines += [f"  {path}" for path in sorted((folder.path / name).glob("*.png"))[-1:]]
+    other = "none" if augment != "none" else "ae"
+    lines += ["", "Next, the arm to compare with:", f"  python run.py --model {model} --augment {other} --data {data}"]
+    return "\n".join(lines)
+
+
+def check_writable(option: str, path: str | Path) -> None:
+    """Raises ValueError if the folder cannot be made or written to."""
+    path = Path(path)
+    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise ValueError(f"{option}: expected a folder that can be written to, got '{path}'")
+
+
+def quieten(debug: bool) -> None:
+    """Lets this project speak, on the first process, and keeps the libraries' notes for --debug."""
+    from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+    if not log.handlers:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(handler)
+        log.propagate = False
+    log.setLevel(logging.INFO if rank_zero_only.rank == 0 else logging.ERROR)
+    if not debug:
+        warnings.simplefilter("ignore")
+        for name in ("pytorch_lightning", "lightning", "lightning_fabric"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+
+
+VERBS = {"sample": sample, "evaluate": evaluate}
+
+
+def main(argv: list[str]) -> int:
+    """Runs a command line; returns the exit status: 2 for the user's mistakes, 1 for failures."""
+    verb, arguments = (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else (None, argv)
+    debug = any(word in ("--debug", "--debug=true") for word in arguments)
+    try:
+        if verb is None:
+            train(arguments)
+        elif verb in VERBS:
+            VERBS[verb](arguments)
+        else:
+            raise ValueError(f"expected one of the verbs {', '.join(VERBS)}, or none; got '{verb}'{registry.suggest(verb, list(VERBS))}")
+        return 0
+    except KeyboardInterrupt:
+        message, status = "interrupted; the same command goes on from the last checkpoint", 130
+    except (ValueError, OSError) as error:
+        message, status = f"error: {error}", 2
+    except Exception as error:
+        message, status = f"error: {error} (--debug shows where)", 1
+    if debug:
+        traceback.print_exc()
+    print(f"run.py: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
