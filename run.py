@@ -37,6 +37,7 @@ def options(
     logger: Literal["wandb", "csv", "none"] = "wandb",
     folder: str | None = None,
     cache: str = "runs/cache",
+    checkpoint_seconds: NonNegativeInt = 30,
     overwrite: bool = False,
     debug: bool = False,
 ) -> None:
@@ -54,6 +55,7 @@ def options(
             metrics.csv, which is written in every case.
         folder: the run folder. null: runs/DATA/MODEL-AUGMENT/HASH/seedSEED.
         cache: folder of what runs share: trained autoencoders and classifiers, packed images.
+        checkpoint_seconds: time between two checkpoints, from which an interrupted run goes on.
         overwrite: start anew where the folder holds a run.
         debug: show the traceback of an error.
     """
@@ -186,7 +188,7 @@ def build_callbacks(config: dict, folder, steps: int) -> dict:
         "reconstructions": Reconstructions(folder.path, every),
         "samples": Samples(folder.path, every),
         "evaluate": Evaluate(**metrics),
-        "record": Record(folder),
+        "record": Record(folder, config["checkpoint_seconds"]),
     }
 
 
@@ -258,6 +260,7 @@ def fit(trainer, model, datamodule, folder, callbacks: dict, resume: bool) -> No
     finally:
         if trainer.is_global_zero and failed:
             close_loggers(trainer, failed)
+            folder.release()
     if trainer.is_global_zero:
         evaluate, record = callbacks["evaluate"], callbacks["record"]
         close_loggers(trainer, failed, evaluate.values)
@@ -269,6 +272,7 @@ def fit(trainer, model, datamodule, folder, callbacks: dict, resume: bool) -> No
             **datamodule.progress,
         }
         folder.update(status="finished", metrics=evaluate.values, protocol=evaluate.protocol, timing=timing)
+        folder.release()
 
 
 def close_loggers(trainer, failed: bool, summary: dict | None = None) -> None:
@@ -307,7 +311,7 @@ def sample(arguments: list[str]) -> None:
     model = load_model(folder, config)
     torch.manual_seed(given["seed"])
     parts = [model.sample(min(500, given["num"] - start)) for start in range(0, given["num"], 500)]
-    images = torch.cat(parts)
+    images = torch.cat(parts).cpu()
     stem = Path(given["out"] or folder.path, f"samples-seed{given['seed']}")
     check_writable("--out", stem.parent)
     save_grid(stem.with_suffix(".png"), images, num_columns=max(1, round(given["num"] ** 0.5)))
@@ -357,14 +361,19 @@ def open_run(path: str):
     folder = RunFolder(path)
     config = folder.config
     if not folder.checkpoint.is_file():
-        raise FileNotFoundError(f"RUN: expected a run with a checkpoint, got '{path}', which has no {folder.checkpoint}")
+        raise FileNotFoundError(
+            f"RUN: expected a run with a checkpoint, got '{path}', which has no {folder.checkpoint}"
+        )
     return folder, config
 
 
 def load_model(folder, config: dict):
-    """The run's model, on the CPU or the GPU, with the weights of its checkpoint."""
+    """The run's model with the weights of its checkpoint, on a GPU where there is one."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     model_class = registry.load(PACKAGES["model"], config["model"]["name"])
-    return model_class.load_from_checkpoint(folder.checkpoint, map_location="cpu", weights_only=True)
+    return model_class.load_from_checkpoint(folder.checkpoint, map_location=device, weights_only=True)
 
 
 def gate(quality: dict) -> list[str]:
@@ -430,11 +439,8 @@ def quieten(debug: bool) -> None:
     """Lets this project speak, on the first process, and keeps the libraries' notes for --debug."""
     from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-    if not log.handlers:
-        handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        log.addHandler(handler)
-        log.propagate = False
+    log.handlers = [logging.StreamHandler(sys.stdout)]
+    log.propagate = False
     log.setLevel(logging.INFO if rank_zero_only.rank == 0 else logging.ERROR)
     if not debug:
         warnings.simplefilter("ignore")
@@ -455,18 +461,24 @@ def main(argv: list[str]) -> int:
         elif verb in VERBS:
             VERBS[verb](arguments)
         else:
-            raise ValueError(f"expected one of the verbs {', '.join(VERBS)}, or none; got '{verb}'{registry.suggest(verb, list(VERBS))}")
+            suggestion = registry.suggest(verb, list(VERBS))
+            raise ValueError(f"expected one of the verbs {', '.join(VERBS)}, or none; got '{verb}'{suggestion}")
         return 0
     except KeyboardInterrupt:
         message, status = "interrupted; the same command goes on from the last checkpoint", 130
     except (ValueError, OSError) as error:
-        message, status = f"error: {error}", 2
+        message, status = complain(error, "", debug), 2
     except Exception as error:
-        message, status = f"error: {error} (--debug shows where)", 1
-    if debug:
-        traceback.print_exc()
-    print(f"run.py: {' '.join(message.split())}", file=sys.stderr)
+        message, status = complain(error, " (--debug shows where)", debug), 1
+    print(f"run.py: {message}", file=sys.stderr)
     return status
+
+
+def complain(error: Exception, hint: str, debug: bool) -> str:
+    """One line about an error, after its traceback if that was asked for."""
+    if debug:
+        traceback.print_exception(error)
+    return f"error: {' '.join(str(error).split())}{hint}"
 
 
 if __name__ == "__main__":

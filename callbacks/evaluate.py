@@ -54,7 +54,9 @@ class Evaluate(Callback):
         self.num_samples = self.num_samples or len(self.heldout)
         if self.num_samples < 2:
             raise ValueError(f"--metrics.num_samples: expected at least 2, got {self.num_samples}")
-        floor = self.comparison(real[: self.num_samples])
+        # drawn at random: the order of a data set may follow who wrote or photographed it
+        drawn = torch.randperm(len(real), generator=torch.Generator().manual_seed(0))[: self.num_samples]
+        floor = self.comparison(real[drawn])
         self.protocol = {
             **self.extractor.description,
             "n_fake": self.num_samples,

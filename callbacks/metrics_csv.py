@@ -32,21 +32,12 @@ class MetricsCsv(Logger):
         self.num_written = self.last_row_at = 0
 
     @rank_zero_only
-    def resume(self) -> None:
-        """Reads what an interrupted run wrote up to the checkpoint that goes on."""
-        batches = self.progress()["batches"]
-        if self.path.exists():
-            with self.path.open(newline="") as file:
-                reader = csv.DictReader(file)
-                self.rows = [row for row in reader if int(row["batches"]) <= batches]
-                self.columns = list(reader.fieldnames or [])
-            self._write_all()
-
-    @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         # Lightning adds its own count of epochs, which a resumed run may begin anew
         metrics = {name: float(value) for name, value in metrics.items() if name != "epoch"}
         progress = self.progress()
+        if not self.rows and self.path.exists():
+            self._resume(progress["batches"])
         if not self.rows or int(self.rows[-1]["batches"]) != progress["batches"]:
             self.rows.append(progress)
         self.rows[-1].update(metrics)
@@ -58,26 +49,32 @@ class MetricsCsv(Logger):
     def log_hyperparams(self, *args, **kwargs) -> None:
         """They are in config.yaml."""
 
+    def _resume(self, batches: int) -> None:
+        """Reads what an interrupted run wrote, up to where this one begins to log."""
+        with self.path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            self.rows = [row for row in reader if int(row["batches"]) < batches]
+            self.columns = list(reader.fieldnames)
+        self._write_all(self.rows)
+
     def _write(self) -> None:
         """Writes the last row, over its earlier form, or the whole file where there is a new column."""
         columns = list(dict.fromkeys([*self.columns, *self.rows[-1]]))
         if columns != self.columns:
             self.columns = columns
-            self._write_all()
+            self._write_all(self.rows[:-1])
         with self.path.open("r+", newline="") as file:
             if len(self.rows) != self.num_written:
-                file.seek(0, os.SEEK_END)
-                self.last_row_at, self.num_written = file.tell(), len(self.rows)
+                self.last_row_at, self.num_written = file.seek(0, os.SEEK_END), len(self.rows)
             file.seek(self.last_row_at)
             csv.DictWriter(file, columns).writerow(self.rows[-1])
             file.truncate()
 
-    def _write_all(self) -> None:
-        """Writes the header and all rows but the last one."""
+    def _write_all(self, rows: list[dict]) -> None:
         unfinished = self.path.with_suffix(".unfinished")
         with unfinished.open("w", newline="") as file:
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
-            writer.writerows(self.rows[:-1])
+            writer.writerows(rows)
         os.replace(unfinished, self.path)
-        self.num_written = len(self.rows) - 1
+        self.num_written = len(rows)

@@ -53,8 +53,7 @@ class Progress(ProgressBar):
 
     def _show_losses(self, trainer) -> None:
         values = {
-            name.removeprefix("train/"): f"{float(value):.3f}"
-            for name, value in trainer.progress_bar_metrics.items()
+            name.removeprefix("train/"): f"{float(value):.3f}" for name, value in trainer.progress_bar_metrics.items()
         }
         batches_per_second = self.bar.format_dict["rate"] or self.bar.n / max(self.bar.format_dict["elapsed"], 1e-9)
         images = batches_per_second * trainer.datamodule.batch_size * trainer.world_size

@@ -1,46 +1,55 @@
-"""What happens to a run, kept in its folder: checkpoints and timing."""
+"""What happens to a run, kept in its folder: checkpoints and time."""
 
 import time
-from datetime import timedelta
 
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import Checkpoint
 
 from lightning_genae.run_folder import RunFolder
 
 
-class Record(ModelCheckpoint):
-    """Saves checkpoints/last.ckpt every half a minute and at the end, and measures the training's time.
+class Record(Checkpoint):
+    """Saves checkpoints/last.ckpt from time to time and at the end, and measures the training's time.
+
+    Lightning's ModelCheckpoint does neither for models with several optimizers: it counts their steps.
 
     Args:
         folder: of the run.
+        every_seconds: time between two checkpoints; 0 saves after every batch.
     """
 
-    def __init__(self, folder: RunFolder):
-        super().__init__(
-            dirpath=folder.checkpoint.parent,
-            filename=folder.checkpoint.stem,
-            train_time_interval=timedelta(seconds=30),
-            enable_version_counter=False,
-        )
-        self.folder = folder
-        self.seconds_before = 0.0
+    batches_between_agreements = 10  # of several processes, whether it is time to save
 
-    def on_train_start(self, trainer, pl_module) -> None:
-        super().on_train_start(trainer, pl_module)
-        self.start = time.perf_counter()
+    def __init__(self, folder: RunFolder, every_seconds: float):
+        self.folder = folder
+        self.every_seconds = every_seconds
+        self.seconds_before = 0.0
 
     @property
     def seconds(self) -> float:
         """Seconds of training and of evaluation within it, over interruptions."""
         return self.seconds_before + time.perf_counter() - self.start
 
+    def on_train_start(self, trainer, pl_module) -> None:
+        self.start = self.saved = time.perf_counter()
+
+    def on_train_batch_end(self, trainer, pl_module, *args) -> None:
+        due = time.perf_counter() - self.saved >= self.every_seconds
+        if trainer.world_size > 1:
+            agree = trainer.datamodule.batches % self.batches_between_agreements == 0
+            due = agree and trainer.strategy.broadcast(due)
+        if due:
+            self._save(trainer)
+
     def on_train_end(self, trainer, pl_module) -> None:
         self.seconds_at_end = self.seconds
-        trainer.save_checkpoint(self.folder.checkpoint)
+        self._save(trainer)
 
     def state_dict(self) -> dict:
-        return {**super().state_dict(), "seconds": self.seconds}
+        return {"seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        self.seconds_before = state_dict.pop("seconds")
-        super().load_state_dict(state_dict)
+        self.seconds_before = state_dict["seconds"]
+
+    def _save(self, trainer) -> None:
+        trainer.save_checkpoint(self.folder.checkpoint)
+        self.saved = time.perf_counter()

@@ -47,6 +47,7 @@ class WandbRun(WandbLogger):
             resume="allow" if resume and online else None,
             settings=settings,
         )
+        self._wandb_init.pop("anonymous", None)  # Lightning passes it on and W&B warns that it is obsolete
 
     @property
     def experiment(self):

@@ -45,7 +45,9 @@ class ImageDataModule(LightningDataModule):
         batches: training batches served so far; saved and resumed.
     """
 
-    def __init__(self, batch_size: PositiveInt, num_train: PositiveInt | None, split_seed: int, num_workers: NonNegativeInt):
+    def __init__(
+        self, batch_size: PositiveInt, num_train: PositiveInt | None, split_seed: int, num_workers: NonNegativeInt
+    ):
         super().__init__()
         self.batch_size = batch_size
         self.num_train = num_train

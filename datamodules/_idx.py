@@ -78,7 +78,9 @@ def _read_images(folder: Path, name: str) -> Tensor:
 def _read_idx(path: Path | None) -> Tensor:
     """uint8 tensor of an IDX file: a magic number 0, 0, 8, dimensions; their sizes; the bytes."""
     if path is None:
-        raise FileNotFoundError("--data.root: one of the four files is missing; expected images and labels of both splits")
+        raise FileNotFoundError(
+            "--data.root: one of the four files is missing; expected images and labels of both splits"
+        )
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:

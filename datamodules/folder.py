@@ -9,15 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock
-from jsonargparse.typing import NonNegativeInt, PositiveInt, restricted_number_type
+from jsonargparse.typing import NonNegativeInt, OpenUnitInterval, PositiveInt
 from PIL import Image, UnidentifiedImageError
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import functional
 from tqdm import tqdm
 
 from datamodules._base import ImageDataModule, Images, split_off
-
-_Share = restricted_number_type("Share", float, [(">", 0), ("<", 1)])
 
 
 class FolderDataModule(ImageDataModule):
@@ -40,7 +38,7 @@ class FolderDataModule(ImageDataModule):
         self,
         root: str,
         image_size: PositiveInt | None = None,
-        heldout: _Share = 0.2,
+        heldout: OpenUnitInterval = 0.2,
         batch_size: PositiveInt = 64,
         num_train: PositiveInt | None = None,
         split_seed: int = 0,

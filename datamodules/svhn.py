@@ -49,7 +49,9 @@ class SVHNDataModule(ImageDataModule):
     def _read(self, split: str) -> Images:
         path = self._path(split)
         if not path.is_file():
-            raise FileNotFoundError(f"--data.root: expected '{path}', which is missing; --data.download true fetches it")
+            raise FileNotFoundError(
+                f"--data.root: expected '{path}', which is missing; --data.download true fetches it"
+            )
         try:
             content = loadmat(path)
             images = torch.from_numpy(content["X"].transpose(3, 2, 0, 1).copy())

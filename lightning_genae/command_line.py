@@ -247,5 +247,6 @@ def _in_words(kind) -> str:
     if getattr(kind, "__origin__", None) is list:
         return f"a list, each {_in_words(arguments[0])}"
     if arguments:
-        return " or ".join(str(value) if isinstance(value, str | int) else _in_words(value) for value in arguments)
+        choices = [str(value) if isinstance(value, str | int) else _in_words(value) for value in arguments]
+        return " or ".join([", ".join(choices[:-1]), choices[-1]]) if len(choices) > 1 else choices[0]
     return getattr(kind, "__name__", str(kind))

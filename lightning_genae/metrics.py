@@ -74,7 +74,7 @@ class Comparison:
 
 def frechet_distance(real: Tensor, fake: Tensor) -> float:
     """Squared 2-Wasserstein distance of the gaussians with the moments of two sets of features (N, d)."""
-    metric = FrechetInceptionDistance(feature=_Given(real.shape[1]))
+    metric = FrechetInceptionDistance(feature=_Given(real.shape[1]), sync_on_compute=False)
     metric.update(real, real=True)
     metric.update(fake, real=False)
     return float(metric.compute())
@@ -83,7 +83,9 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
 def kernel_distance(real: Tensor, fake: Tensor, subset_size: int = 500, num_subsets: int = 20) -> float:
     """Unbiased squared MMD with the kernel (x.y / d + 1)^3, the mean over subsets drawn with a fixed seed."""
     subset_size = min(subset_size, len(real), len(fake))
-    metric = KernelInceptionDistance(feature=_Given(real.shape[1]), subsets=num_subsets, subset_size=subset_size)
+    metric = KernelInceptionDistance(
+        feature=_Given(real.shape[1]), subsets=num_subsets, subset_size=subset_size, sync_on_compute=False
+    )
     metric.update(real, real=True)
     metric.update(fake, real=False)
     with torch.random.fork_rng(devices=[]):
@@ -127,7 +129,9 @@ def classifier(datamodule, num_steps: int = 800) -> Extractor:
         num_steps: batches of 128 images that it learns from.
     """
     if not datamodule.num_classes:
-        raise ValueError("--metrics.features: classifier needs labels, but the data has none; expected pixels or inception")
+        raise ValueError(
+            "--metrics.features: classifier needs labels, but the data has none; expected pixels or inception"
+        )
     num_features, train, heldout = 64, datamodule.train_split, datamodule.heldout
     key = {"data": train.fingerprint, "num_steps": num_steps, "source": source(networks, sys.modules[__name__])}
 
@@ -190,9 +194,7 @@ def inception(weights: str | None = None) -> Extractor:
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
     except ImportError as error:
-        raise ValueError(
-            '--metrics.features: inception needs torch-fidelity; pip install -e ".[inception]"'
-        ) from error
+        raise ValueError('--metrics.features: inception needs torch-fidelity; pip install -e ".[inception]"') from error
     path = Path(weights) if weights else Path(torch.hub.get_dir(), "checkpoints", Path(URL_INCEPTION_V3).name)
     if weights and not path.is_file():
         raise FileNotFoundError(f"--metrics.weights: expected a file of weights, got '{path}', which is none")

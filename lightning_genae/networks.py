@@ -6,6 +6,7 @@ the manner of DCGAN (Radford et al. 2015, arXiv 1511.06434). Decoders end before
 
 import logging
 import math
+from itertools import pairwise
 from typing import Literal
 
 from torch import nn
@@ -31,7 +32,7 @@ def encoder(
         num_outputs: length of a vector.
         network: "mlp" or "conv".
         hidden: sizes of the dense layers of "mlp", from the image on. None: [512, 256].
-        width: channels of "conv" at full resolution, doubled with every halving. None: 32.
+        width: channels of "conv" at full resolution, doubled with every halving. None: 16.
         spectral_norm: bound each layer's Lipschitz constant (Miyato et al. 2018, arXiv 1802.05957).
     """
     if network == "mlp":
@@ -64,7 +65,7 @@ def decoder(
         num_inputs: length of a vector.
         network: "mlp" or "conv".
         hidden: sizes of the dense layers of "mlp", from the image on, as in the encoder. None: [512, 256].
-        width: channels of "conv" at full resolution. None: 32.
+        width: channels of "conv" at full resolution. None: as in the encoder.
         batch_norm: normalise the layers of "conv" over the batch, as generators do.
     """
     if network == "mlp":
@@ -98,7 +99,7 @@ def _hidden(hidden: list[int] | None) -> list[int]:
 
 def _dense(sizes: list[int]) -> list[nn.Module]:
     layers = []
-    for n_in, n_out in zip(sizes, sizes[1:]):
+    for n_in, n_out in pairwise(sizes):
         layers += [nn.Linear(n_in, n_out), nn.LeakyReLU(0.2)]
     return layers[:-1]
 
@@ -108,5 +109,5 @@ def _pyramid(image_shape: tuple[int, int, int], width: int | None) -> tuple[list
     sizes = [tuple(image_shape[1:])]
     while max(sizes[-1]) > 4:
         sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))
-    width = 32 if width is None else width
+    width = 16 if width is None else width
     return sizes, [width * min(2**level, 8) for level in range(len(sizes))]

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from lightning_genae.cache import digest
 
 # what changes neither what is trained nor what is measured, so that it does not change the folder either
-NOT_HASHED = ("seed", "folder", "overwrite", "debug", "logger", "cache")
+NOT_HASHED = ("seed", "folder", "overwrite", "debug", "logger", "cache", "checkpoint_seconds")
 
 
 class RunFolder:
@@ -85,7 +85,9 @@ class RunFolder:
         except Timeout as error:
             raise ValueError(f"--folder: another process is training in '{self.path}'") from error
         except OSError as error:
-            raise ValueError(f"--folder: expected a folder that can be written to, got '{self.path}' ({error})") from error
+            raise ValueError(
+                f"--folder: expected a folder that can be written to, got '{self.path}' ({error})"
+            ) from error
         self.update(
             status="running",
             metrics={},
@@ -94,6 +96,10 @@ class RunFolder:
             timing={},
             error=None,
         )
+
+    def release(self) -> None:
+        """Lets other processes train in the folder."""
+        self._lock.release()
 
     def _clear(self) -> None:
         """Removes what a run makes, and nothing else that may lie in a folder of that name."""

@@ -1,7 +1,7 @@
 """A trained autoencoder's variations: encode, perturb the code, decode (DeVries & Taylor 2017, arXiv 1702.05538)."""
 
-import logging
 import copy
+import logging
 from pathlib import Path
 from typing import Literal
 
@@ -107,7 +107,7 @@ class AutoencoderAugment(nn.Module):
         decoded = self.autoencoder.decode(varied)
         if self.detail == "decode":
             return decoded
-        return (images + decoded - self.autoencoder.decode(z)).clamp(-1, 1)
+        return (images + (decoded - self.autoencoder.decode(z))).clamp(-1, 1)
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """The images (B, C, H, W), encoded and decoded."""
@@ -122,7 +122,11 @@ class AutoencoderAugment(nn.Module):
         to the nearest other training image.
         """
         images, labels = (part[:max_images] for part in datamodule.train)
-        real, x, heldout = datamodule.heldout.images[:max_images], _to_float(images), _to_float(datamodule.heldout.images[:max_images])
+        real, x, heldout = (
+            datamodule.heldout.images[:max_images],
+            _to_float(images),
+            _to_float(datamodule.heldout.images[:max_images]),
+        )
         # a draw of its own, so that nothing that follows depends on the gate
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -180,14 +184,20 @@ class AutoencoderAugment(nn.Module):
         path = Path(self.checkpoint)
         path = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
         if not path.is_file():
-            raise FileNotFoundError(f"--augment.checkpoint: expected a checkpoint or a run folder, got '{path}', which is none")
+            raise FileNotFoundError(
+                f"--augment.checkpoint: expected a checkpoint or a run folder, got '{path}', which is none"
+            )
         try:
             autoencoder = _open(path)
         except Exception as error:  # torch raises many kinds for a file that is no checkpoint
-            raise ValueError(f"--augment.checkpoint: '{path}' is no checkpoint of --model ae: {str(error).splitlines()[0]}") from error
+            raise ValueError(
+                f"--augment.checkpoint: '{path}' is no checkpoint of --model ae: {str(error).splitlines()[0]}"
+            ) from error
         shape = tuple(autoencoder.hparams.image_shape)
         if shape != datamodule.image_shape:
-            raise ValueError(f"--augment.checkpoint: expected an autoencoder of images {datamodule.image_shape}, got one of {shape}")
+            raise ValueError(
+                f"--augment.checkpoint: expected an autoencoder of images {datamodule.image_shape}, got one of {shape}"
+            )
         trained_on = torch.load(path, weights_only=True).get(type(datamodule).__qualname__, {}).get("fingerprint")
         if trained_on != datamodule.train.fingerprint:
             log.warning(

@@ -23,7 +23,7 @@ class Autoencoder(LightningModule):
         network: dense layers or convolutions.
         latent_dim: dimensions of the code, at least 1.
         hidden: sizes of the dense layers between image and code; mlp only. null: [512, 256].
-        width: channels at full resolution, doubled with every halving of the image; conv only. null: 32.
+        width: channels at full resolution, doubled with every halving of the image; conv only. null: 16.
         loss: reconstruction error per pixel: squared, binary cross-entropy or absolute.
         lr: learning rate of Adam, above 0.
     """

@@ -20,7 +20,7 @@ class GAN(LightningModule):
         network: dense layers or convolutions (DCGAN without batch norm in the critic).
         latent_dim: dimensions of the noise z ~ N(0, I), at least 1.
         hidden: sizes of the dense layers between image and z; mlp only. null: [512, 256].
-        width: channels at full resolution, doubled with every halving of the image; conv only. null: 32.
+        width: channels at full resolution, doubled with every halving of the image; conv only. null: 16.
         spectral_norm: bound the Lipschitz constant of the critic's layers (arXiv 1802.05957).
         n_critic: batches that the critic learns from for each update of the generator, at least 1.
         lr: learning rate of Adam for both players, above 0.

@@ -1,0 +1,113 @@
+"""What the tests share: the device they run on, a command line in an empty folder, one finished run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+
+def pytest_addoption(parser):
+    parser.addoption("--device", default="cpu", help="accelerator that the tests train on: cpu or cuda")
+
+
+@pytest.fixture(scope="session")
+def accelerator(request) -> str:
+    return {"cpu": "cpu", "cuda": "gpu"}[request.config.getoption("--device")]
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory) -> Path:
+    """A cache of this session's own."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    """Every test runs in an empty folder, without the W&B settings of whoever runs it."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+
+@pytest.fixture
+def cli(capsys, cache, accelerator):
+    """Calls run.py's main in this process; returns (exit status, standard output, standard error)."""
+    import run
+
+    def call(*words: str):
+        words = list(words)
+        if words[:1] != ["sample"]:
+            words += ["--cache", str(cache)]
+        if words[0] not in run.VERBS:
+            words += ["--accelerator", accelerator]
+        if words[0] not in run.VERBS and not any(word.startswith("--logger") for word in words):
+            words += ["--logger", "none"]
+        status = run.main(words)
+        return status, *capsys.readouterr()
+
+    return call
+
+
+def shell(*words: str, cwd: Path) -> subprocess.CompletedProcess:
+    """Runs `python run.py ...` as a user would, in a process and a folder of its own, without a W&B account."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    return subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *words],
+        cwd=cwd,
+        env={**environment, "NETRC": str(cwd / "netrc")},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, accelerator):
+    """The main job with few steps, by the real command: (completed process, the folder it ran in)."""
+    folder = tmp_path_factory.mktemp("main_job")
+    words = ["--model", "gan", "--augment", "ae", "--steps", "60", "--augment.steps", "60"]
+    return shell(*words, "--accelerator", accelerator, cwd=folder), folder
+
+
+@pytest.fixture
+def run_folder(finished) -> Path:
+    """The run folder of the finished main job."""
+    (config,) = finished[1].glob("runs/*/*/*/*/config.yaml")
+    return config.parent
+
+
+@pytest.fixture
+def digits(cache):
+    """The digits, set up."""
+    from datamodules.digits import Digits
+
+    datamodule = Digits(num_train=200)
+    datamodule.cache_dir = str(cache)
+    datamodule.setup()
+    return datamodule
+
+
+@pytest.fixture
+def picture_folder(tmp_path) -> Path:
+    """A folder of 60 colour images, 12x10, in three classes."""
+    generator = np.random.default_rng(0)
+    for i in range(60):
+        folder = tmp_path / "pictures" / "abc"[i % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 255, (10, 12, 3), np.uint8)).save(folder / f"{i}.png")
+    return tmp_path / "pictures"
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)

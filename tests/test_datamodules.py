@@ -1,0 +1,351 @@
+"""The contract of data sets, their formats, and errors in people's files."""
+
+import gzip
+import hashlib
+import struct
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.io import savemat
+from torch import nn
+
+from datamodules._base import Images, split_off
+from datamodules.cifar10 import CIFAR10DataModule
+from datamodules.digits import Digits
+from datamodules.fashion_mnist import FashionMNISTDataModule
+from datamodules.folder import FolderDataModule
+from datamodules.kmnist import KMNISTDataModule
+from datamodules.mnist import MNISTDataModule
+from datamodules.svhn import SVHNDataModule
+from lightning_genae import registry
+from tests.test_models import train
+
+
+def write_idx(folder: Path, compress: bool, num: int = 40) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(0)
+    for split in ("train", "t10k"):
+        images = generator.integers(0, 256, (num, 28, 28), np.uint8)
+        labels = (np.arange(num) % 10).astype(np.uint8)
+        for name, array in ((f"{split}-images-idx3-ubyte", images), (f"{split}-labels-idx1-ubyte", labels)):
+            header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+            content = header + array.tobytes()
+            (folder / (name + ".gz" * compress)).write_bytes(gzip.compress(content) if compress else content)
+
+
+def write_cifar10(folder: Path, num: int = 40) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(0)
+    for name in [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]:
+        records = generator.integers(0, 256, (num, 3073), np.uint8)
+        records[:, 0] = np.arange(num) % 10
+        records.tofile(folder / name)
+
+
+def write_svhn(folder: Path, num: int = 40) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(0)
+    for split in ("train", "test"):
+        labels = (np.arange(num) % 10 + 1).reshape(-1, 1)
+        savemat(
+            folder / f"{split}_32x32.mat", {"X": generator.integers(0, 256, (32, 32, 3, num), np.uint8), "y": labels}
+        )
+
+
+def make(name: str, tmp_path: Path, picture_folder: Path):
+    """A data set of any kind, from files of its format."""
+    root = tmp_path / "root"
+    if name == "digits":
+        return Digits(batch_size=8)
+    if name in ("mnist", "fashion_mnist", "kmnist"):
+        write_idx(root, compress=name == "kmnist")
+    elif name == "cifar10":
+        write_cifar10(root)
+    elif name == "svhn":
+        write_svhn(root)
+    elif name == "folder":
+        root = picture_folder
+    else:
+        raise AssertionError(f"the contract test does not know how to make '{name}'")
+    return registry.load("datamodules", name)(root=str(root), batch_size=8)
+
+
+@pytest.mark.parametrize("name", registry.names("datamodules"))
+def test_contract(name, tmp_path, picture_folder):
+    datamodule = make(name, tmp_path, picture_folder)
+    datamodule.prepare_data()
+    datamodule.setup()
+    for split in (datamodule.train, datamodule.train_split, datamodule.heldout):
+        assert split.images.dtype == torch.uint8
+        assert split.images.shape[1:] == datamodule.image_shape
+        assert split.labels.dtype == torch.int64
+        assert len(split.labels) == len(split.images)
+        assert 0 <= split.labels.min() <= split.labels.max() < datamodule.num_classes
+    batches = list(datamodule.train_dataloader())
+    assert len(batches) == datamodule.batches_per_epoch == len(datamodule.train.images) // 8
+    assert all(images.shape == (8, *datamodule.image_shape) and images.dtype == torch.uint8 for images, _ in batches)
+    assert sum(len(images) for images, _ in datamodule.val_dataloader()) == len(datamodule.heldout.images)
+    again = make(name, tmp_path, picture_folder)
+    again.setup()
+    assert again.train.fingerprint == datamodule.train.fingerprint
+
+
+class Negative(nn.Module):
+    def forward(self, images, labels):
+        assert images.min() >= -1
+        assert images.max() <= 1
+        return -images
+
+
+class Spy(nn.Module):
+    """Not a model; keeps the batches that it is shown."""
+
+
+def spy(datamodule, steps):
+    """The batches that a model is shown in training, and the first noise it draws for each."""
+    from lightning_genae.models.ae import Autoencoder
+
+    model = Autoencoder(datamodule.image_shape, network="mlp", hidden=[4])
+    seen, noise = [], []
+    original = model.training_step
+
+    def training_step(batch, batch_idx):
+        seen.append((batch[0].clone(), batch[1].clone()))
+        noise.append(torch.randn(3))
+        return original(batch, batch_idx)
+
+    model.training_step = training_step
+    train(model, datamodule, steps)
+    return seen, torch.stack(noise)
+
+
+def batches_of(split: Images) -> set:
+    return {tuple(image.flatten().tolist()) for image in split.images.float() / 127.5 - 1}
+
+
+def test_augmentation_in_training_only(digits):
+    plain, plain_noise = spy(digits, 5)
+    digits.batches = 0
+    digits.augment = Negative()
+    augmented, noise = spy(digits, 5)
+    for (x, labels), (y, same_labels) in zip(plain, augmented):
+        assert torch.equal(-x, y)
+        assert torch.equal(labels, same_labels)
+        assert {tuple(image.flatten().tolist()) for image in x} <= batches_of(digits.train)
+    # arms share the order of the images and all other random numbers
+    assert torch.equal(plain_noise, noise)
+    assert len({tuple(row.tolist()) for row in noise}) == 5
+    digits.trainer.training = False
+    images, _ = digits.on_after_batch_transfer([digits.heldout.images[:4], digits.heldout.labels[:4]], 0)
+    assert torch.equal(images, digits.heldout.images[:4].float() / 127.5 - 1)
+
+
+def test_order_is_the_seeds_and_resumes_where_it_was(digits):
+    whole, noise = spy(digits, 8)  # an epoch has three batches
+    digits.batches = 0
+    first, first_noise = spy(digits, 4)
+    torch.manual_seed(99)
+    rest, rest_noise = spy(digits, 8)
+    assert len(first) == len(rest) == 4
+    for (x, labels), (y, same_labels) in zip(whole, first + rest):
+        assert torch.equal(x, y)
+        assert torch.equal(labels, same_labels)
+    assert torch.equal(noise, torch.cat([first_noise, rest_noise]))
+    digits.batches, digits.seed = 0, 1
+    other, _ = spy(digits, 8)
+    assert not torch.equal(whole[0][0], other[0][0])
+
+
+def test_an_epoch_shows_every_image_once(digits):
+    digits.batch_size = 50
+    seen, _ = spy(digits, 4)
+    shown = torch.cat([x for x, _ in seen])
+    assert {tuple(image.flatten().tolist()) for image in shown} == batches_of(digits.train)
+
+
+def test_subsets_are_stratified_and_chosen_by_their_seed():
+    subsets = [Digits(num_train=100, split_seed=seed) for seed in (0, 0, 1)]
+    for subset in subsets:
+        subset.setup()
+    assert subsets[0].train.fingerprint == subsets[1].train.fingerprint != subsets[2].train.fingerprint
+    counts = subsets[0].train.labels.bincount()
+    assert counts.min() >= 9
+    assert counts.max() <= 11
+    assert batches_of(subsets[0].train) <= batches_of(subsets[0].train_split)
+    assert not batches_of(subsets[0].train_split) & batches_of(subsets[0].heldout)
+
+
+def test_split_off_without_enough_images_of_a_class():
+    split = Images(torch.arange(5, dtype=torch.uint8).reshape(5, 1, 1, 1), torch.tensor([0, 0, 0, 0, 1]))
+    rest, chosen = split_off(split, 2, seed=0)
+    assert sorted([*rest.images.flatten().tolist(), *chosen.images.flatten().tolist()]) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"num_train": 1300}, "--data.num_train: expected at most 1200, the images there are; got 1300"),
+        ({"num_train": 20, "batch_size": 64}, r"--data.num_train: expected at least one batch \(64 images.*got 20"),
+    ],
+)
+def test_wrong_sizes(options, message):
+    with pytest.raises(ValueError, match=message):
+        Digits(**options).setup()
+
+
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("below", ["", "KMNIST/raw"])
+def test_idx_files(tmp_path, compress, below):
+    write_idx(tmp_path / below, compress)
+    datamodule = KMNISTDataModule(root=str(tmp_path), batch_size=8)
+    datamodule.setup()
+    expected = np.random.default_rng(0).integers(0, 256, (40, 28, 28), np.uint8)
+    assert np.array_equal(datamodule.train.images.squeeze(1).numpy(), expected)
+    assert datamodule.train.labels.tolist() == [i % 10 for i in range(40)]
+
+
+def test_svhn_calls_ten_a_zero(tmp_path):
+    write_svhn(tmp_path)
+    datamodule = SVHNDataModule(root=str(tmp_path), batch_size=8)
+    datamodule.setup()
+    assert datamodule.train.labels[:10].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]
+
+
+def test_cifar10_is_read_in_channel_order(tmp_path):
+    write_cifar10(tmp_path / "cifar-10-batches-bin")
+    datamodule = CIFAR10DataModule(root=str(tmp_path), batch_size=8)
+    datamodule.setup()
+    record = np.fromfile(tmp_path / "cifar-10-batches-bin" / "data_batch_1.bin", np.uint8)[:3073]
+    assert np.array_equal(datamodule.train.images[0].flatten().numpy(), record[1:])
+    assert len(datamodule.train.images) == 200
+
+
+def test_a_pickle_that_is_not_the_published_one_is_not_opened(tmp_path):
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    for name in [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta"]:
+        (folder / name).write_bytes(b"cos\nsystem\n(S'touch opened'\ntR.")
+    with pytest.raises(FileNotFoundError, match="found none that is whole"):
+        CIFAR10DataModule(root=str(tmp_path)).setup()
+    assert not Path("opened").exists()
+
+
+@pytest.mark.parametrize(
+    "datamodule", [MNISTDataModule, FashionMNISTDataModule, CIFAR10DataModule, SVHNDataModule], ids=lambda c: c.__name__
+)
+def test_missing_files_name_the_option(datamodule, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"--data.root: .*--data.download true"):
+        datamodule(root=str(tmp_path)).setup()
+
+
+def test_damaged_files(tmp_path):
+    write_idx(tmp_path, compress=True)
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"--data.root: '.*train-images-idx3-ubyte.gz' is damaged"):
+        MNISTDataModule(root=str(tmp_path)).setup()
+    path.write_bytes(gzip.compress(b"\0\0\x08\x03 and then something else"))
+    with pytest.raises(ValueError, match="is no IDX file of bytes, or is cut short"):
+        MNISTDataModule(root=str(tmp_path)).setup()
+    (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
+    write_cifar10(tmp_path)
+    (tmp_path / "data_batch_3.bin").write_bytes(b"short")
+    with pytest.raises(ValueError, match="expected records of 3073 bytes"):
+        CIFAR10DataModule(root=str(tmp_path)).setup()
+    (tmp_path / "train_32x32.mat").write_bytes(b"no matrix")
+    with pytest.raises(ValueError, match="is damaged"):
+        SVHNDataModule(root=str(tmp_path)).setup()
+
+
+def test_download_from_a_stand_in(tmp_path, monkeypatch):
+    """torchvision's own downloading, from a server on this machine."""
+    write_idx(tmp_path / "server", compress=True)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path / "server"))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    dataset = FashionMNISTDataModule.dataset
+    resources = [
+        (path.name, hashlib.md5(path.read_bytes()).hexdigest()) for path in sorted((tmp_path / "server").iterdir())
+    ]
+    monkeypatch.setattr(dataset, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
+    monkeypatch.setattr(dataset, "resources", resources)
+    datamodule = FashionMNISTDataModule(root=str(tmp_path / "new"), download=True, batch_size=8)
+    datamodule.prepare_data()
+    datamodule.setup()
+    assert len(datamodule.train.images) == 40
+    server.shutdown()
+    server.server_close()
+    datamodule.prepare_data()  # the files are there: nothing is fetched
+    with pytest.raises(ValueError, match=r"--data.download: expected to fetch the files, but it failed"):
+        FashionMNISTDataModule(root=str(tmp_path / "other"), download=True).prepare_data()
+
+
+def test_folder_packs_once_and_sees_changes(picture_folder, tmp_path):
+    def loaded():
+        datamodule = FolderDataModule(root=str(picture_folder), batch_size=4)
+        datamodule.cache_dir = str(tmp_path / "cache")
+        datamodule.setup()
+        return datamodule
+
+    datamodule = loaded()
+    assert datamodule.num_classes == 3
+    assert datamodule.image_shape == (3, 10, 12)
+    assert len(datamodule.heldout.images) == 12
+    assert datamodule.heldout.labels.bincount().tolist() == [4, 4, 4]
+    originals = {
+        np.asarray(Image.open(path)).transpose(2, 0, 1).tobytes(): "abc".index(path.parent.name)
+        for path in picture_folder.rglob("*.png")
+    }
+    for split in (datamodule.train, datamodule.heldout):
+        for image, label in zip(*split):
+            assert originals[image.numpy().tobytes()] == label
+    (pack,) = (tmp_path / "cache" / "images").glob("*.npy")
+    written = pack.stat().st_mtime_ns
+    assert loaded().train.fingerprint == datamodule.train.fingerprint
+    assert pack.stat().st_mtime_ns == written
+    Image.new("RGB", (12, 10)).save(next(picture_folder.rglob("*.png")))
+    loaded()
+    assert len(list((tmp_path / "cache" / "images").glob("*.npy"))) == 2
+
+
+def test_folder_without_classes_grey_and_resized(tmp_path):
+    for i in range(10):
+        Image.new("L", (20 + i, 30), color=25 * i).save(tmp_path / f"{i}.jpg")
+    datamodule = FolderDataModule(root=str(tmp_path), image_size=16, batch_size=2)
+    datamodule.cache_dir = str(tmp_path / "cache")
+    datamodule.setup()
+    assert datamodule.num_classes == 0
+    assert datamodule.image_shape == (1, 16, 16)
+    assert {
+        int(image.float().mean().round()) // 25
+        for image in torch.cat([datamodule.train.images, datamodule.heldout.images])
+    } == set(range(10))
+
+
+def test_folder_errors(tmp_path, picture_folder):
+    def error(root, **options):
+        datamodule = FolderDataModule(root=str(root), batch_size=2, **options)
+        datamodule.cache_dir = str(tmp_path / "cache")
+        with pytest.raises((ValueError, OSError)) as info:
+            datamodule.setup()
+        assert "\n" not in str(info.value)
+        return str(info.value)
+
+    assert "--data.root: expected a folder of images" in error(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    assert "found none" in error(tmp_path / "empty")
+    Image.new("RGB", (9, 9)).save(picture_folder / "a" / "odd.png")
+    assert "--data.image_size: expected images of one size" in error(picture_folder)
+    (picture_folder / "a" / "odd.png").write_text("not a picture")
+    assert "odd.png' is a broken image" in error(picture_folder)
+    whole = next((picture_folder / "b").iterdir()).read_bytes()
+    (picture_folder / "a" / "odd.png").write_bytes(whole[: len(whole) // 2])
+    assert "odd.png' is a broken image" in error(picture_folder)
+    assert not list((tmp_path / "cache").rglob("*.npy"))
+    (picture_folder / "a" / "odd.png").rename(picture_folder / "odd.png")
+    assert "expected every image in a subfolder" in error(picture_folder)

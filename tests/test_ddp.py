@@ -1,0 +1,60 @@
+"""Two processes against one: PITFALLS of two players under DDP."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests import ddp_job
+from tests.conftest import shell
+from tests.test_run import results
+
+pytestmark = pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs torch.distributed with gloo")
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    out = tmp_path_factory.mktemp("ddp") / "two.json"
+    subprocess.run(
+        [sys.executable, ddp_job.__file__, str(out), "2", "8", "fixed"], check=True, timeout=120, capture_output=True
+    )
+    return json.loads(out.read_text())
+
+
+def test_ranks_agree_bit_for_bit(two_processes):
+    first, second = two_processes["weights"]
+    assert first == second
+
+
+def test_two_processes_equal_one_with_twice_the_batch(two_processes, tmp_path):
+    ddp_job.main(str(tmp_path / "one.json"), devices=1, batch_size=16, fixed=True)
+    one = torch.tensor(json.loads((tmp_path / "one.json").read_text())["weights"][0], dtype=torch.double)
+    two = torch.tensor(two_processes["weights"][0], dtype=torch.double)
+    assert torch.allclose(one, two, rtol=0, atol=1e-12)
+    torch.manual_seed(0)
+    untrained = ddp_job.FixedNoise((1, 8, 8), network="mlp", hidden=[16])
+    before = torch.cat([value.flatten().double() for value in untrained.parameters()])
+    assert (before - one).abs().max() > 1e-3
+
+
+def test_noise_differs_between_ranks_and_is_the_seeds(two_processes, tmp_path):
+    first, second = (torch.tensor(noise) for noise in two_processes["noise"])
+    assert not torch.isclose(first, second).any()
+    ddp_job.main(str(tmp_path / "one.json"), devices=1, batch_size=8, fixed=True)
+    alone = torch.tensor(json.loads((tmp_path / "one.json").read_text())["noise"][0])
+    assert torch.equal(alone, first)
+
+
+def test_the_command_with_two_devices(tmp_path, cache):
+    words = ["--augment", "ae", "--augment.steps", "20", "--steps", "12", "--metrics.features", "pixels"]
+    words += ["--devices", "2", "--accelerator", "cpu", "--logger", "none", "--cache", str(cache), "--folder", "run"]
+    done = shell(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    content = results(tmp_path / "run")
+    assert content["status"] == "finished"
+    assert content["timing"]["images"] == 12 * 64 * 2
+    assert done.stdout.count("Quality gate") == 2  # before and after, by the first process alone
+    assert Path(tmp_path / "run" / "samples" / "00000012.png").exists()

@@ -1,0 +1,40 @@
+"""Who may import whom; see the map in README.md."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ALLOWED = {
+    "datamodules": {"datamodules"},
+    "callbacks": {"callbacks", "lightning_genae"},
+    "lightning_genae": {"lightning_genae"},
+}
+OURS = {"datamodules", "callbacks", "lightning_genae", "run", "tests"}
+FILES = [path for folder in ALLOWED for path in (ROOT / folder).rglob("*.py")]
+
+
+def imported(path: Path) -> set[str]:
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            modules |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return modules
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_arrows(path):
+    allowed = ALLOWED[path.relative_to(ROOT).parts[0]]
+    assert {module.partition(".")[0] for module in imported(path)} & OURS <= allowed
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.parent.name == "models"], ids=lambda path: path.stem)
+def test_models_do_not_import_models(path):
+    assert not any(module.startswith("lightning_genae.models") for module in imported(path))
+
+
+def test_the_check_sees_imports():
+    assert "datamodules" in {module.partition(".")[0] for module in imported(ROOT / "datamodules" / "digits.py")}

@@ -1,0 +1,43 @@
+"""The registry: file names are choices, known before torch is imported."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+import run
+from lightning_genae import registry
+
+CHOICES = [(package, name) for package in run.PACKAGES.values() for name in registry.names(package)]
+
+
+@pytest.mark.parametrize("package, name", CHOICES)
+def test_every_choice_has_a_class_and_a_summary(package, name):
+    assert registry.load(package, name).__doc__
+    assert registry.summary(package, name).endswith(".")
+
+
+def test_choices():
+    assert {"ae", "gan"} <= set(registry.names("lightning_genae.models"))
+    assert not any(name.startswith("_") for _, name in CHOICES)
+
+
+def test_a_wrong_name_lists_the_choices_and_the_nearest():
+    with pytest.raises(
+        ValueError, match=r"--data: expected one of cifar10, digits.*; got 'digit'; did you mean 'digits'\?"
+    ):
+        registry.check("--data", "datamodules", "digit")
+
+
+def test_help_is_quick_and_without_torch(tmp_path):
+    code = "import sys, run; status = run.main(sys.argv[1:]); assert 'torch' not in sys.modules; sys.exit(status)"
+    environment = {"PYTHONPATH": str(run.Path(run.__file__).parent)}
+    for words, status, text in ([["--help"], 0, "fashion_mnist"], [["--model", "gna"], 2, "did you mean 'gan'"]):
+        start = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert time.perf_counter() - start < 1
+        assert done.returncode == status, done.stderr
+        assert text in done.stdout + done.stderr

@@ -1,0 +1,299 @@
+"""The real command in a real folder: the main job, its folder, resuming, verbs, bad input."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+import run
+from callbacks.budget import Budget
+from tests.conftest import ROOT, shell
+
+SHORT = ("--steps", "20", "--metrics.features", "pixels")
+
+
+def results(folder) -> dict:
+    return json.loads((Path(folder) / "results.json").read_text())
+
+
+def test_main_job(finished, run_folder):
+    done, _ = finished
+    assert done.returncode == 0, done.stderr
+    content = results(run_folder)
+    assert content["status"] == "finished"
+    assert content["error"] is None
+    assert set(content["metrics"]) == {"fd", "kid", "fd_train", "kid_train"}
+    assert content["protocol"]["extractor"] == "classifier"
+    assert content["protocol"]["generator"] == "averaged"
+    assert content["augment"]["mse_heldout"] > 0
+    assert content["timing"]["images"] == 60 * 64
+    assert content["timing"]["images_per_second"] > 0
+    assert run_folder.parts[-4:-2] == ("digits", "gan-ae")
+    assert run_folder.name == "seed0"
+    for text in ("Quality gate", "PCA with 16 components", "Frechet distance", "images/s", "samples/00000060.png"):
+        assert text in done.stdout, text
+    assert "python run.py --model gan --augment none" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_progress_bars_show_losses_and_speed(finished):
+    error = finished[0].stderr
+    for text in ("classifier", "autoencoder", "gan: 100%", "loss_critic=", "loss_generator=", "images/s="):
+        assert text in error, text
+
+
+def test_metrics_csv(run_folder):
+    with (run_folder / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0])[:3] == ["batches", "images", "epoch"]
+    assert [int(row["batches"]) for row in rows] == list(range(6, 61, 6))
+    assert all(int(row["images"]) == 64 * int(row["batches"]) for row in rows)
+    assert rows[-1]["epoch"] == "3"
+    assert all(row["train/loss_critic"] for row in rows)
+    assert float(rows[-1]["val/fd"]) == results(run_folder)["metrics"]["fd"]
+    assert sum(bool(row["val/fd"]) for row in rows) == 5
+
+
+def test_pictures(run_folder):
+    names = {path.relative_to(run_folder).as_posix() for path in run_folder.rglob("*.png") if "wandb" not in path.parts}
+    final = {"samples/00000060.png", "reconstructions/00000000.png", "augmented/00000000.png"}
+    assert final <= names
+    for name in names:
+        picture = np.asarray(Image.open(run_folder / name))
+        assert picture.shape[0] == picture.shape[1] == 8 * 50 + 2
+        assert picture.std() > (30 if name in final else 3), name  # the first samples are grey still
+
+
+def test_wandb_is_offline_with_pictures_and_config(run_folder):
+    (offline,) = (run_folder / "wandb").glob("offline-run-*")
+    assert offline.name.endswith("-seed0")
+    pictures = {path.name.split("_")[0] for path in offline.rglob("*.png")}
+    assert pictures == {"samples", "reconstructions", "augmented"}
+    content = next(offline.glob("*.wandb")).read_bytes()
+    for text in (b"model.latent_dim", b"augment.fraction", b"val/fd", b"digits/gan-ae/"):
+        assert text in content, text
+
+
+def test_a_finished_run_shows_its_results_again(finished, run_folder, cli, monkeypatch):
+    monkeypatch.chdir(finished[1])
+    before = (run_folder / "results.json").stat().st_mtime_ns
+    status, out, _ = cli("--config", str(run_folder / "config.yaml"), "--logger", "wandb")
+    assert status == 0
+    assert "This run is finished" in out
+    assert f"{results(run_folder)['metrics']['fd']:.3f}" in out
+    assert (run_folder / "results.json").stat().st_mtime_ns == before
+
+
+def test_a_config_repeats_a_run(cli, tmp_path):
+    assert cli("--model", "ae", *SHORT, "--folder", "first")[0] == 0
+    assert cli("--config", "first/config.yaml", "--folder", "second")[0] == 0
+    assert results("first")["metrics"] == results("second")["metrics"]
+    assert weights_equal("first", "second")
+
+
+def test_the_folder_does_not_depend_on_the_seed_or_where_it_runs(cli):
+    for seed in ("0", "1"):
+        assert cli("--model", "ae", *SHORT, "--seed", seed)[0] == 0
+    assert cli("--model", "ae", *SHORT, "--model.lr", "0.01")[0] == 0
+    folders = sorted(path.parent for path in Path("runs").rglob("results.json"))
+    assert len(folders) == 3
+    assert len({folder.parent for folder in folders}) == 2
+    assert results(folders[0])["metrics"] != results(folders[1])["metrics"]
+
+
+def weights_equal(a, b) -> bool:
+    states = [torch.load(Path(x, "checkpoints", "last.ckpt"), weights_only=True)["state_dict"] for x in (a, b)]
+    return all(torch.equal(x, y) for x, y in zip(states[0].values(), states[1].values()))
+
+
+@pytest.mark.parametrize("model", ["gan", "ae"])
+def test_an_interrupted_run_goes_on_to_the_same_result(cli, monkeypatch, model):
+    words = ("--model", model, "--augment", "ae", "--augment.steps", "20", "--data.num_train", "200", *SHORT)
+    words += ("--trainer.log_every_n_steps", "1", "--checkpoint_seconds", "0")
+    assert cli(*words, "--folder", "whole")[0] == 0
+
+    check = Budget._check
+
+    def interrupt(self, trainer):
+        if trainer.datamodule.batches == 11:
+            raise KeyboardInterrupt
+        check(self, trainer)
+
+    monkeypatch.setattr(Budget, "_check", interrupt)
+    status, _, error = cli(*words, "--folder", "parts")
+    assert status == 130
+    assert "the same command goes on" in error
+    assert results("parts")["status"] == "running"
+    assert torch.load("parts/checkpoints/last.ckpt", weights_only=True)["Digits"]["batches"] == 10
+
+    monkeypatch.setattr(Budget, "_check", check)
+    handler = signal.getsignal(signal.SIGINT)
+    assert cli(*words, "--folder", "parts")[0] == 0
+    signal.signal(signal.SIGINT, handler)
+    assert results("parts")["status"] == "finished"
+    assert results("parts")["metrics"] == results("whole")["metrics"]
+    assert weights_equal("parts", "whole")
+    metrics = [Path(folder, "metrics.csv").read_text() for folder in ("parts", "whole")]
+    assert metrics[0].splitlines()[-1] == metrics[1].splitlines()[-1]
+    assert [line.split(",")[0] for line in metrics[0].splitlines()[1:]] == [str(i) for i in range(1, 21)]
+
+
+@pytest.mark.slow
+def test_a_killed_process_leaves_a_whole_state_and_goes_on(tmp_path, cache):
+    words = ["--model", "ae", "--steps", "200000", "--logger", "none", "--folder", "run", "--cache", str(cache)]
+    words += ["--checkpoint_seconds", "1"]
+    process = subprocess.Popen([sys.executable, str(ROOT / "run.py"), *words], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run/checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    second = shell(*words, cwd=tmp_path)
+    assert second.returncode == 2
+    assert "another process is training" in second.stderr
+    process.kill()
+    process.wait()
+    assert results(tmp_path / "run")["status"] == "running"
+    batches = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["Digits"]["batches"]
+    assert batches > 0
+
+
+def test_overwrite_starts_anew_and_keeps_foreign_files(cli, tmp_path):
+    words = ("--model", "ae", *SHORT, "--folder", "mine")
+    assert cli(*words)[0] == 0
+    (tmp_path / "mine" / "notes.txt").write_text("keep me")
+    first = results("mine")["metrics"]
+    status, _, error = cli(*words, "--model.lr", "0.01")
+    assert status == 2
+    assert "--folder: 'mine' holds a run with --model.lr 0.002, not 0.01" in error
+    assert cli(*words, "--model.lr", "0.01", "--overwrite")[0] == 0
+    assert results("mine")["metrics"] != first
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "keep me"
+
+
+def test_another_autoencoder_of_this_project_augments(cli, tmp_path):
+    assert cli("--model", "ae", *SHORT, "--folder", "ae")[0] == 0
+    status, out, _ = cli("--augment", "ae", "--augment.checkpoint", "ae", *SHORT, "--folder", "gan")
+    assert status == 0
+    assert "Training the autoencoder" not in out
+    assert "was not trained on exactly" not in out
+    words = ("--augment", "ae", "--augment.checkpoint", "ae", "--data.num_train", "300", *SHORT)
+    assert "was not trained on exactly this run's training images" in cli(*words, "--folder", "other")[1]
+
+
+def test_a_loss_that_is_not_finite_fails_the_run_and_names_it(cli):
+    status, _, error = cli("--model", "ae", "--model.lr", "1e30", *SHORT, "--folder", "nan")
+    assert status == 1
+    assert "train/loss is nan" in error
+    assert len(error.strip().splitlines()[-1]) < 300
+    assert results("nan")["status"] == "failed"
+    assert "train/loss is nan" in results("nan")["error"]
+
+
+def test_sample(run_folder, cli, tmp_path):
+    status, _, _ = cli("sample", str(run_folder), "--num", "10", "--seed", "3", "--out", str(tmp_path))
+    assert status == 0
+    images = np.load(tmp_path / "samples-seed3.npz")["images"]
+    assert images.shape == (10, 1, 8, 8)
+    assert images.dtype == np.uint8
+    assert Image.open(tmp_path / "samples-seed3.png").size[0] > 100
+    cli("sample", str(run_folder), "--num", "10", "--seed", "3", "--out", str(tmp_path / "again"))
+    assert np.array_equal(np.load(tmp_path / "again" / "samples-seed3.npz")["images"], images)
+
+
+def test_evaluate(run_folder, cli):
+    status, out, error = cli(
+        "evaluate", str(run_folder), "--metrics.features", "pixels", "--metrics.num_samples", "100"
+    )
+    assert status == 0, error
+    assert "100 samples against" in out
+    evaluation = results(run_folder)["evaluations"][-1]
+    assert evaluation["protocol"]["extractor"] == "pixels"
+    assert evaluation["metrics"]["fd"] > 0
+    # the same protocol gives the numbers of the run
+    cli("evaluate", str(run_folder))
+    assert results(run_folder)["evaluations"][-1]["metrics"] == pytest.approx(results(run_folder)["metrics"], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--model", "gna"], "--model: expected one of ae, gan; got 'gna'"),
+        (["trian"], "expected one of the verbs sample, evaluate, or none; got 'trian'"),
+        (["--data.num_train", "5000"], "--data.num_train: expected at most 1200"),
+        (["--data.num_train", "10"], "--data.num_train: expected at least one batch"),
+        (
+            ["--augment", "ae", "--augment.fraction", "1.2"],
+            "--augment.fraction: expected a number at least 0 and at most 1",
+        ),
+        (["--data", "mnist", "--data.root", "nowhere"], "--data.root: expected the files of MNIST"),
+        (["--data", "folder", "--data.root", "nowhere"], "--data.root: expected a folder of images"),
+        (["--augment", "ae", "--augment.checkpoint", "nowhere"], "--augment.checkpoint: expected a checkpoint"),
+        (["--trainer.precision", "16-mixed"], "--precision: expected one that this device can do"),
+        (["--precision", "12-bit"], "--precision 12-bit"),
+        (["--strategy", "best"], "--strategy best"),
+        (["--steps", "5", "--epochs", "2"], "--epochs: expected steps or epochs, got both"),
+        (["--metrics.features", "inception", "--metrics.weights", "nowhere"], "--metrics.weights: expected a file"),
+        (["--metrics.num_samples", "1"], "--metrics.num_samples: expected at least 2"),
+        (["--folder", "a_file/run"], "--folder: expected a folder that can be written to"),
+        (["sample", "nowhere"], "expected a run folder"),
+        (["sample"], "expected a value; got none"),
+        (["evaluate", "nowhere"], "expected a run folder"),
+    ],
+)
+def test_bad_input(cli, tmp_path, words, message, request):
+    if "16-mixed" in words and request.config.getoption("--device") != "cpu":
+        pytest.skip("16-mixed is possible on a GPU")
+    (tmp_path / "a_file").write_text("")
+    status, _, error = cli(*words)
+    assert status == 2
+    assert message in error
+    assert "Traceback" not in error
+    assert len(error.strip().splitlines()) == 1
+    assert not list(tmp_path.rglob("config.yaml"))
+
+
+def test_a_checkpoint_of_another_shape(cli, picture_folder, tmp_path):
+    words = ("--model", "ae", "--data", "folder", "--data.root", str(picture_folder), "--data.batch_size", "8")
+    assert cli(*words, *SHORT, "--folder", "colour")[0] == 0
+    status, _, error = cli("--augment", "ae", "--augment.checkpoint", "colour", *SHORT, "--folder", "grey")
+    assert status == 2
+    assert "--augment.checkpoint: expected an autoencoder of images (1, 8, 8), got one of (3, 10, 12)" in error
+    assert not Path("grey").exists()
+
+
+def test_debug_shows_the_traceback(cli):
+    assert "Traceback" in cli("--data.num_train", "5000", "--debug")[2]
+
+
+def test_colour_pictures_without_labels_go_the_whole_way(cli, tmp_path):
+    generator = np.random.default_rng(0)
+    for i in range(30):
+        Image.fromarray(generator.integers(0, 255, (9, 11, 3), np.uint8)).save(tmp_path / f"{i}.png")
+    words = (
+        "--augment",
+        "ae",
+        "--augment.steps",
+        "5",
+        "--data",
+        "folder",
+        "--data.root",
+        ".",
+        "--data.batch_size",
+        "8",
+    )
+    assert cli(*words, "--steps", "6", "--folder", "out")[0] == 0
+    assert results("out")["protocol"]["extractor"] == "pixels"
+
+
+def test_every_option_of_a_run_is_in_its_config(run_folder):
+    config = yaml.safe_load((run_folder / "config.yaml").read_text())
+    assert set(run.PACKAGES) | {"metrics", "trainer", "steps", "seed", "precision"} <= set(config)
+    assert config["augment"]["detail"] == "residual"
