@@ -8,10 +8,10 @@
 """
 
 import logging
-import os
 import sys
 import traceback
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -66,7 +66,10 @@ def train(arguments: list[str]) -> None:
     config = command_line().parse(arguments)
     if config is None:
         return
-    from lightning_genae.run_folder import RunFolder
+    if not config["steps"] and not config["epochs"]:
+        config["steps"] = DEFAULT_STEPS
+    from lightning_genae.report import report
+    from lightning_genae.run_folder import RunFolder, check_writable
 
     quieten(config["debug"])
     folder = RunFolder.of(config)
@@ -87,11 +90,9 @@ def train(arguments: list[str]) -> None:
     trainer = build_trainer(config, folder, datamodule, callbacks, steps, resume)
     callbacks["evaluate"].prepare(datamodule)
     quality = add_augment(config, datamodule, callbacks["evaluate"].extractor)
-    if trainer.is_global_zero:
-        folder.start(config, config["overwrite"], quality)
-
     log.info(f"Training {config['model']['name']} for {steps:,} batches in {folder.path}")
-    fit(trainer, model, datamodule, folder, callbacks, resume)
+    with folder.start(config, quality) if trainer.is_global_zero else nullcontext():
+        fit(trainer, model, datamodule, folder, callbacks, resume)
     if trainer.is_global_zero:
         log.info(report(folder))
 
@@ -145,6 +146,7 @@ def build_model(config: dict, datamodule):
 def add_augment(config: dict, datamodule, extractor) -> dict:
     """Gives the augmentation, trained on what the model will see, to the data; returns its quality gate."""
     from callbacks.progress import Progress
+    from lightning_genae.report import gate
 
     arm = dict(config["augment"])
     augment = registry.load(PACKAGES["augment"], arm.pop("name"))(**arm)
@@ -164,7 +166,7 @@ def count_steps(config: dict, datamodule) -> int:
         num_devices = config["devices"] if isinstance(config["devices"], int) else 1
         images_per_batch = datamodule.batch_size * max(1, num_devices)
         return config["epochs"] * max(1, len(datamodule.train.images) // images_per_batch)
-    return config["steps"] or DEFAULT_STEPS
+    return config["steps"]
 
 
 def build_callbacks(config: dict, folder, steps: int) -> dict:
@@ -247,40 +249,19 @@ def check_precision(precision: str, trainer) -> None:
 
 def fit(trainer, model, datamodule, folder, callbacks: dict, resume: bool) -> None:
     """Trains; the run folder says how it ended."""
-    failed = True
     try:
         trainer.fit(model, datamodule=datamodule, ckpt_path=folder.checkpoint if resume else None, weights_only=True)
-        failed = False
-    except SystemExit as error:  # Lightning's answer to Ctrl-C
-        raise KeyboardInterrupt from error
     except Exception as error:
-        if trainer.is_global_zero:
-            folder.update(status="failed", error=f"{type(error).__name__}: {error}")
         raise RuntimeError(f"the training failed: {error}; '{folder.path}' keeps what there is of it") from error
-    finally:
-        if trainer.is_global_zero and failed:
-            close_loggers(trainer, failed)
-            folder.release()
     if trainer.is_global_zero:
         evaluate, record = callbacks["evaluate"], callbacks["record"]
-        close_loggers(trainer, failed, evaluate.values)
-        training_seconds = record.seconds_at_end - evaluate.seconds
         timing = {
             "seconds": record.seconds_at_end,
             "evaluation_seconds": evaluate.seconds,
-            "images_per_second": datamodule.progress["images"] / training_seconds,
+            "images_per_second": datamodule.progress["images"] / (record.seconds_at_end - evaluate.seconds),
             **datamodule.progress,
         }
         folder.update(status="finished", metrics=evaluate.values, protocol=evaluate.protocol, timing=timing)
-        folder.release()
-
-
-def close_loggers(trainer, failed: bool, summary: dict | None = None) -> None:
-    """Ends the loggers' runs, W&B's above all."""
-    for logger in trainer.loggers:
-        if hasattr(logger, "close"):
-            logger.log_summary(summary or {})
-            logger.close(failed)
 
 
 def sample(arguments: list[str]) -> None:
@@ -306,6 +287,7 @@ def sample(arguments: list[str]) -> None:
 
     from callbacks._pictures import save_grid
     from lightning_genae.metrics import to_uint8
+    from lightning_genae.run_folder import check_writable
 
     folder, config = open_run(given["run"])
     model = load_model(folder, config)
@@ -322,6 +304,7 @@ def sample(arguments: list[str]) -> None:
 def evaluate(arguments: list[str]) -> None:
     """The metrics of a run again, with another extractor or more samples."""
     from callbacks.evaluate import Evaluate
+    from lightning_genae.report import table
 
     parser = new_parser("python run.py evaluate RUN [--metrics.OPTION VALUE ...]")
     parser.add_argument("run", help="the run folder")
@@ -376,65 +359,6 @@ def load_model(folder, config: dict):
     return model_class.load_from_checkpoint(folder.checkpoint, map_location=device, weights_only=True)
 
 
-def gate(quality: dict) -> list[str]:
-    """The quality gate of an augmentation in words."""
-    if not quality:
-        return []
-    q = quality
-    return [
-        f"Quality gate: reconstruction error on held-out images {q['mse_heldout']:.4f}, "
-        f"PCA with {q['num_components']} components {q['mse_pca']:.4f} (squared, per pixel)",
-        f"  Frechet distance to held-out images: originals {q['fd_originals']:.3g}, decoded {q['fd_decoded']:.3g}, "
-        f"variations {q['fd_variations']:.3g}",
-        f"  a variation is {q['distance_to_original']:.3f} from its original and "
-        f"{q['distance_to_nearest_other']:.3f} from the nearest other image (root mean square, per pixel)",
-    ]
-
-
-def table(metrics: dict, protocol: dict) -> list[str]:
-    """Metrics as text."""
-    rows = [
-        (f"{protocol['n_heldout']:,} held-out images", metrics["fd"], metrics["kid"]),
-        (f"{protocol['n_train']:,} training images", metrics["fd_train"], metrics["kid_train"]),
-    ]
-    title = f"{protocol['n_fake']:,} samples against"
-    lines = [f"{title:28}{'Frechet distance':>18}{'KID':>12}"]
-    lines += [f"  {name:26}{fd:18.3f}{kid:12.5f}" for name, fd, kid in rows]
-    lines.append(f"  {'(real images, held-out':26}{protocol['fd_of_real_training_images']:18.3f})")
-    if "mse" in metrics:
-        lines.append(f"reconstruction error of held-out images {metrics['mse']:.4f} (squared, per pixel)")
-    return [*lines, f"in the features of {protocol['extractor']} {protocol['weights']}"]
-
-
-def report(folder) -> str:
-    """The end of a run: its results, its pictures, what to do next."""
-    results, config = folder.results, folder.config
-    timing = results["timing"]
-    model, augment, data = (config[key]["name"] for key in PACKAGES)
-    lines = [
-        "",
-        f"{model} on {data}, augmentation {augment}, seed {config['seed']}: {timing['images']:,} images in "
-        f"{timing['seconds']:.0f} s, {timing['images_per_second']:,.0f} images/s",
-        *table(results["metrics"], results["protocol"]),
-        *gate(results["augment"]),
-        "",
-        "Pictures:",
-    ]
-    for name in ("samples", "reconstructions", "augmented"):
-        lines += [f"  {path}" for path in sorted((folder.path / name).glob("*.png"))[-1:]]
-    other = "none" if augment != "none" else "ae"
-    lines += ["", "Next, the arm to compare with:", f"  python run.py --model {model} --augment {other} --data {data}"]
-    return "\n".join(lines)
-
-
-def check_writable(option: str, path: str | Path) -> None:
-    """Raises ValueError if the folder cannot be made or written to."""
-    path = Path(path)
-    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise ValueError(f"{option}: expected a folder that can be written to, got '{path}'")
-
-
 def quieten(debug: bool) -> None:
     """Lets this project speak, on the first process, and keeps the libraries' notes for --debug."""
     from pytorch_lightning.utilities.rank_zero import rank_zero_only
@@ -464,7 +388,7 @@ def main(argv: list[str]) -> int:
             suggestion = registry.suggest(verb, list(VERBS))
             raise ValueError(f"expected one of the verbs {', '.join(VERBS)}, or none; got '{verb}'{suggestion}")
         return 0
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # Lightning makes the second of the first
         message, status = "interrupted; the same command goes on from the last checkpoint", 130
     except (ValueError, OSError) as error:
         message, status = complain(error, "", debug), 2

@@ -60,6 +60,7 @@ class Evaluate(Callback):
         self.protocol = {
             **self.extractor.description,
             "n_fake": self.num_samples,
+            "heldout": datamodule.heldout.fingerprint,
             "n_heldout": len(self.heldout),
             "n_train": len(real),
             "fd_of_real_training_images": floor["fd"],

@@ -8,7 +8,7 @@ from lightning_genae.run_folder import RunFolder
 
 
 class Record(Checkpoint):
-    """Saves checkpoints/last.ckpt from time to time and at the end, and measures the training's time.
+    """Saves checkpoints/last.ckpt from time to time and at the end, notes a failure, and measures the time.
 
     Lightning's ModelCheckpoint does neither for models with several optimizers: it counts their steps.
 
@@ -43,6 +43,10 @@ class Record(Checkpoint):
     def on_train_end(self, trainer, pl_module) -> None:
         self.seconds_at_end = self.seconds
         self._save(trainer)
+
+    def on_exception(self, trainer, pl_module, exception) -> None:
+        if trainer.is_global_zero and not isinstance(exception, KeyboardInterrupt):
+            self.folder.update(status="failed", error=f"{type(exception).__name__}: {exception}")
 
     def state_dict(self) -> dict:
         return {"seconds": self.seconds}

@@ -55,6 +55,7 @@ class WandbRun(WandbLogger):
             return super().experiment
         except (wandb.errors.CommError, wandb.errors.AuthenticationError, wandb.errors.UsageError) as error:
             log.warning(f"W&B is out of reach ({error}); this run is recorded offline, wandb sync uploads it later")
+            wandb.teardown()  # else its service holds on to the run's id
             self._wandb_init |= {"mode": "offline", "resume": None}
             return super().experiment
 
@@ -64,21 +65,17 @@ class WandbRun(WandbLogger):
         self.experiment.log({**metrics, **self.progress()})
 
     @rank_zero_only
-    def log_summary(self, metrics: dict[str, float]) -> None:
-        """The final values, by which W&B compares runs."""
-        self.experiment.summary.update(metrics)
-
-    @rank_zero_only
-    def close(self, failed: bool) -> None:
-        """Ends the run, so that a later one in the same process is not merged into it."""
-        self.experiment.finish(exit_code=int(failed))
+    def finalize(self, status: str) -> None:
+        # ended here, because a later run in the same process would be merged into one that is still open
+        if self._experiment is not None:
+            self._experiment.finish(exit_code=0 if status == "success" else 1)
 
 
 def _mode() -> str:
-    """WANDB_MODE if it is set, else online where a key is configured and offline where none is."""
-    if os.environ.get("WANDB_MODE"):
-        return os.environ["WANDB_MODE"]
-    return "online" if os.environ.get("WANDB_API_KEY") or _key_in_netrc() else "offline"
+    """WANDB_MODE if it is set, else online; but offline without a key, because W&B would ask for one."""
+    mode = os.environ.get("WANDB_MODE") or "online"
+    has_key = bool(os.environ.get("WANDB_API_KEY")) or _key_in_netrc()
+    return mode if has_key or mode != "online" else "offline"
 
 
 def _key_in_netrc() -> bool:

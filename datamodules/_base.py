@@ -173,7 +173,9 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def split_off(split: Images, num: int, seed: int) -> tuple[Images, Images]:
-    """The rest, and `num` images with the classes in the proportions of the whole, chosen by the seed."""
+    """The rest, and `num` images with the classes in the proportions of the whole, both in an order that the
+    seed draws, so that the first images of each are a random sample too.
+    """
     labels = split.labels.numpy()
     counts = np.bincount(labels)
     # scikit-learn stratifies only if each side can hold every class and each class has two images
@@ -181,7 +183,6 @@ def split_off(split: Images, num: int, seed: int) -> tuple[Images, Images]:
     rest, chosen = train_test_split(
         np.arange(len(labels)), test_size=num, random_state=seed, stratify=labels if possible else None
     )
-    rest, chosen = np.sort(rest), np.sort(chosen)
     return Images(split.images[rest], split.labels[rest]), Images(split.images[chosen], split.labels[chosen])
 
 

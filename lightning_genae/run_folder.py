@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
@@ -69,37 +71,25 @@ class RunFolder:
                         "expected another folder or --overwrite"
                     )
 
-    def start(self, config: dict, overwrite: bool, quality: dict) -> None:
-        """Makes the folder, or enters the one of an unfinished run, and locks it against a second process.
+    @contextmanager
+    def start(self, config: dict, quality: dict) -> Iterator[None]:
+        """Makes the folder, or enters the one of an unfinished run; no second process can meanwhile.
 
         Raises:
-            ValueError: the folder cannot be written to, or another process trains in it.
+            ValueError: another process trains in it.
         """
+        self.path.mkdir(parents=True, exist_ok=True)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(self.path / ".lock")
-            self._lock.acquire(timeout=0)
-            if overwrite:
-                self._clear()
-            (self.path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+            with FileLock(self.path / ".lock").acquire(timeout=0):
+                if config["overwrite"]:
+                    self._clear()
+                # repeating a run must neither delete it nor differ in what it prints
+                config = config | {"overwrite": False, "debug": False}
+                (self.path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+                self.update(status="running", metrics={}, protocol={}, augment=quality, timing={}, error=None)
+                yield
         except Timeout as error:
             raise ValueError(f"--folder: another process is training in '{self.path}'") from error
-        except OSError as error:
-            raise ValueError(
-                f"--folder: expected a folder that can be written to, got '{self.path}' ({error})"
-            ) from error
-        self.update(
-            status="running",
-            metrics={},
-            protocol={},
-            augment=quality,
-            timing={},
-            error=None,
-        )
-
-    def release(self) -> None:
-        """Lets other processes train in the folder."""
-        self._lock.release()
 
     def _clear(self) -> None:
         """Removes what a run makes, and nothing else that may lie in a folder of that name."""
@@ -107,6 +97,14 @@ class RunFolder:
             shutil.rmtree(self.path / name, ignore_errors=True)
         for name in ("config.yaml", "metrics.csv", "results.json"):
             (self.path / name).unlink(missing_ok=True)
+
+
+def check_writable(option: str, path: str | Path) -> None:
+    """Raises ValueError if the folder cannot be made or written to."""
+    path = Path(path)
+    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise ValueError(f"{option}: expected a folder that can be written to, got '{path}'")
 
 
 def config_hash(config: dict) -> str:

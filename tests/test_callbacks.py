@@ -106,3 +106,18 @@ def test_evaluation_does_not_change_the_training(digits):
     torch.manual_seed(5)
     evaluate.evaluate(model)
     assert torch.rand(1) == expected
+
+
+def test_wandb_mode(monkeypatch, tmp_path):
+    """Online with a key, else offline; WANDB_MODE counts before both."""
+    from callbacks.wandb_run import _mode
+
+    assert _mode() == "offline"
+    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password secret")
+    assert _mode() == "online"
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
+    assert _mode() == "offline"
+    monkeypatch.setenv("WANDB_API_KEY", "secret")
+    assert _mode() == "online"
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert _mode() == "disabled"

@@ -1,0 +1,62 @@
+"""Every command of README.md runs, in the README's order, with few steps."""
+
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line and not line.startswith("#")]
+
+
+def test_the_two_commands():
+    """Installing is .ci/run's business; here it matters that they stand there as they are run."""
+    assert COMMANDS[:2] == [
+        'pip install -e ".[test]" && python run.py --model gan --augment ae',
+        'pip install -e ".[test]" && pytest',
+    ]
+    assert COMMANDS[1] in (ROOT / ".ci" / "run").read_text()
+
+
+def shortened(words: list[str]) -> list[str]:
+    """The command with few steps, if it trains."""
+    if words[0] in ("sample", "evaluate") or "--help" in words:
+        return words
+    augments = ["--augment.steps", "10"] if "--augment ae" in " ".join(words) else []
+    return [*words, "--steps", "10", *augments]
+
+
+def test_more_commands(cli):
+    commands = [COMMANDS[0].partition("&& ")[2], *COMMANDS[2:]]
+    assert len(commands) > 8
+    for command in commands:
+        python, script, *words = shlex.split(command)
+        assert (python, script) == ("python", "run.py")
+        status, out, error = cli(*shortened(words))
+        assert status == 0, (command, error)
+        assert out
+
+
+def test_everything_on_the_map_exists():
+    (tree,) = re.findall(r"## Map\n\n```\n(.*?)```", README, re.DOTALL)
+    for name in re.findall(r"(?m)^(\S+)", tree):
+        assert (ROOT / name).exists(), name
+    for name in re.findall(r"(\w+\.py|\w+/)  ", tree):
+        assert list(ROOT.rglob(name.rstrip("/"))), name
+
+
+@pytest.mark.parametrize("path", re.findall(r"!\[.*?\]\((.*?)\)", README))
+def test_pictures_exist(path):
+    assert (ROOT / path).is_file()
+
+
+def test_the_package_holds_what_run_needs(tmp_path):
+    """`run.py` works from another folder, with nothing but the installed packages' names."""
+    code = "import run, callbacks, datamodules, lightning_genae; print('found')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "found", done.stderr
