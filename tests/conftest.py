@@ -82,7 +82,7 @@ def finished(tmp_path_factory, accelerator):
 @pytest.fixture
 def run_folder(finished) -> Path:
     """The run folder of the finished main job."""
-    (config,) = finished[1].glob("runs/*/*/*/*/config.yaml")
+    (config,) = finished[1].glob("runs/digits/gan-ae/*/seed0/config.yaml")
     return config.parent
 
 

@@ -349,3 +349,17 @@ def test_folder_errors(tmp_path, picture_folder):
     assert not list((tmp_path / "cache").rglob("*.npy"))
     (picture_folder / "a" / "odd.png").rename(picture_folder / "odd.png")
     assert "expected every image in a subfolder" in error(picture_folder)
+
+
+@pytest.mark.skipif(
+    not Path(FashionMNISTDataModule.other_folders[0]).is_dir(), reason="needs Debian's package dataset-fashion-mnist"
+)
+def test_the_real_fashion_mnist():
+    datamodule = FashionMNISTDataModule(num_train=500)
+    datamodule.setup()
+    assert datamodule.train_split.images.shape == (60_000, 1, 28, 28)
+    assert datamodule.heldout.labels.bincount().tolist() == [1000] * 10
+    assert datamodule.train.labels.bincount().tolist() == [50] * 10
+    # the published mean and standard deviation
+    assert datamodule.train_split.images.float().mean() / 255 == pytest.approx(0.2860, abs=1e-4)
+    assert datamodule.train_split.images.float().std() / 255 == pytest.approx(0.3530, abs=1e-4)
