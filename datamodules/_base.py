@@ -1,7 +1,6 @@
 """What all data sets of images share: uint8 in memory, whole batches, augmentation on the device."""
 
 import hashlib
-from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +37,12 @@ class ImageDataModule(LightningDataModule):
     After `setup`: `train` (the subset that is trained on), `train_split` (all that could have been),
     `heldout`, each with a `fingerprint`, `image_shape` and `num_classes` (0 without labels).
 
+    Args:
+        batch_size: images in a batch of one process.
+        num_train: size of the training subset, with the classes in proportion. null: all.
+        split_seed: chooses the training subset.
+        num_workers: processes that load batches; 0 is fastest for images in memory.
+
     Attributes:
         augment: a module, called with images in [-1, 1] and labels, on the device, for training batches only.
         seed: of the order of the images and of all random numbers drawn for a batch.
@@ -46,7 +51,11 @@ class ImageDataModule(LightningDataModule):
     """
 
     def __init__(
-        self, batch_size: PositiveInt, num_train: PositiveInt | None, split_seed: int, num_workers: NonNegativeInt
+        self,
+        batch_size: PositiveInt = 64,
+        num_train: PositiveInt | None = None,
+        split_seed: NonNegativeInt = 0,
+        num_workers: NonNegativeInt = 0,
     ):
         super().__init__()
         self.batch_size = batch_size
@@ -153,18 +162,40 @@ class ImageDataModule(LightningDataModule):
         return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
 
 
-def fetch(root: str, download: Callable[[], object]) -> None:
-    """Downloads a data set into `root`, once for all processes that start together."""
-    Path(root).mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(Path(root, ".download.lock")):
-            download()
-    except (OSError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(
-            f"--data.download: expected to fetch the files, but it failed ({reason}); "
-            f"bring them to --data.root '{root}' from a machine with internet"
-        ) from error
+class PublishedDataModule(ImageDataModule):
+    """A data set whose files are published: used where they lie, fetched on demand.
+
+    Args:
+        root: folder with the files. null: data.
+        download: fetch the files to the root if they are not there.
+    """
+
+    def __init__(self, root: str | None = None, download: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.root = root or "data"
+        self.download = download
+
+    def is_there(self) -> bool:
+        """Whether the files are in the root, in a form that needs no download."""
+        raise NotImplementedError
+
+    def fetch(self) -> None:
+        """Downloads the files to the root."""
+        raise NotImplementedError
+
+    def prepare_data(self) -> None:
+        if not self.download or self.is_there():
+            return
+        Path(self.root).mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(Path(self.root, ".download.lock")):  # processes may start together
+                self.fetch()
+        except (OSError, RuntimeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise ValueError(
+                f"--data.download: expected to fetch the files, but it failed ({reason}); "
+                f"bring them to --data.root '{self.root}' from a machine with internet"
+            ) from error
 
 
 def to_float(images: Tensor) -> Tensor:

@@ -7,39 +7,36 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jsonargparse.typing import NonNegativeInt, PositiveInt
 from torch import Tensor
 from torchvision import datasets
 
-from datamodules._base import ImageDataModule, Images, fetch
+from datamodules._base import Images, PublishedDataModule
 
 
-class IdxDataModule(ImageDataModule):
+class IdxDataModule(PublishedDataModule):
     """MNIST and its drop-in replacements: 28x28 grey images, ten classes, 60,000 to train and 10,000 held out.
 
     A subclass names the torchvision data set, which knows the addresses and checksums of the download.
+
+    Args:
+        root: folder with the four IDX files, plain or gzipped, or with torchvision's NAME/raw. null: data, then
+            the folder of Debian's package, where there is one.
     """
 
     dataset: type[datasets.MNIST]
-    other_folders: tuple[str, ...] = ()
+    system_folders: tuple[str, ...] = ()
 
-    def __init__(
-        self,
-        root: str | None = None,
-        download: bool = False,
-        batch_size: PositiveInt = 64,
-        num_train: PositiveInt | None = None,
-        split_seed: int = 0,
-        num_workers: NonNegativeInt = 0,
-    ):
-        super().__init__(batch_size, num_train, split_seed, num_workers)
-        self.root = root or "data"
-        self.root_is_given = root is not None
-        self.download = download
+    def __init__(self, root: str | None = None, **kwargs):
+        super().__init__(root, **kwargs)
+        self.folders = [Path(self.root), Path(self.root, self.dataset.__name__, "raw")]
+        if root is None:
+            self.folders += map(Path, self.system_folders)
 
-    def prepare_data(self) -> None:
-        if self.download and self._folder() is None:
-            fetch(self.root, lambda: self.dataset(self.root, download=True))
+    def is_there(self) -> bool:
+        return self._folder() is not None
+
+    def fetch(self) -> None:
+        self.dataset(self.root, download=True)
 
     def load(self) -> tuple[Images, Images, int]:
         folder = self._folder()
@@ -60,11 +57,8 @@ class IdxDataModule(ImageDataModule):
         return *splits, 10
 
     def _folder(self) -> Path | None:
-        """The first folder with the images: the root itself, torchvision's below it, a system's own."""
-        below = Path(self.root, self.dataset.__name__, "raw")
-        others = [] if self.root_is_given else map(Path, self.other_folders)
-        folders = [Path(self.root), below, *others]
-        return next((folder for folder in folders if _find(folder, "train-images-idx3-ubyte")), None)
+        """The first folder with the images."""
+        return next((folder for folder in self.folders if _find(folder, "train-images-idx3-ubyte")), None)
 
 
 def _find(folder: Path, name: str) -> Path | None:

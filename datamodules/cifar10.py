@@ -4,13 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jsonargparse.typing import NonNegativeInt, PositiveInt
 from torchvision import datasets
 
-from datamodules._base import ImageDataModule, Images, fetch
+from datamodules._base import Images, PublishedDataModule
 
 
-class CIFAR10DataModule(ImageDataModule):
+class CIFAR10DataModule(PublishedDataModule):
     """CIFAR-10: 50,000 images to train and 10,000 held out, in ten classes.
 
     The binary version's files (data_batch_1.bin, ...) are read as they are. The python version is pickled:
@@ -18,29 +17,16 @@ class CIFAR10DataModule(ImageDataModule):
 
     Args:
         root: folder with the .bin files, or with cifar-10-batches-bin or cifar-10-batches-py. null: data.
-        download: fetch the files to the root if they are not there.
-        batch_size: images in a batch of one process.
-        num_train: size of the training subset, with the classes in proportion. null: all.
-        split_seed: chooses the training subset.
-        num_workers: processes that load batches; 0 is fastest for images in memory.
     """
 
-    def __init__(
-        self,
-        root: str | None = None,
-        download: bool = False,
-        batch_size: PositiveInt = 64,
-        num_train: PositiveInt | None = None,
-        split_seed: int = 0,
-        num_workers: NonNegativeInt = 0,
-    ):
-        super().__init__(batch_size, num_train, split_seed, num_workers)
-        self.root = root or "data"
-        self.download = download
+    def __init__(self, root: str | None = None, **kwargs):
+        super().__init__(root, **kwargs)
 
-    def prepare_data(self) -> None:
-        if self.download and self._binary_folder() is None:
-            fetch(self.root, lambda: datasets.CIFAR10(self.root, download=True))
+    def is_there(self) -> bool:
+        return self._binary_folder() is not None
+
+    def fetch(self) -> None:
+        datasets.CIFAR10(self.root, download=True)
 
     def load(self) -> tuple[Images, Images, int]:
         folder = self._binary_folder()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock
-from jsonargparse.typing import NonNegativeInt, OpenUnitInterval, PositiveInt
+from jsonargparse.typing import OpenUnitInterval, PositiveInt
 from PIL import Image, UnidentifiedImageError
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import functional
@@ -28,23 +28,10 @@ class FolderDataModule(ImageDataModule):
         image_size: side in pixels to which images are resized (shorter side) and cropped (centre).
             null: all images have the same size already.
         heldout: share of the images that is held out from training, always the same ones, in (0, 1).
-        batch_size: images in a batch of one process.
-        num_train: size of the training subset, with the classes in proportion. null: all.
-        split_seed: chooses the training subset.
-        num_workers: processes that load batches; 0 is fastest for images in memory.
     """
 
-    def __init__(
-        self,
-        root: str,
-        image_size: PositiveInt | None = None,
-        heldout: OpenUnitInterval = 0.2,
-        batch_size: PositiveInt = 64,
-        num_train: PositiveInt | None = None,
-        split_seed: int = 0,
-        num_workers: NonNegativeInt = 0,
-    ):
-        super().__init__(batch_size, num_train, split_seed, num_workers)
+    def __init__(self, root: str, image_size: PositiveInt | None = None, heldout: OpenUnitInterval = 0.2, **kwargs):
+        super().__init__(**kwargs)
         self.root = Path(root)
         self.image_size = image_size
         self.heldout_share = heldout

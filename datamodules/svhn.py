@@ -3,42 +3,28 @@
 from pathlib import Path
 
 import torch
-from jsonargparse.typing import NonNegativeInt, PositiveInt
 from scipy.io import loadmat
 from torchvision import datasets
 
-from datamodules._base import ImageDataModule, Images, fetch
+from datamodules._base import Images, PublishedDataModule
 
 
-class SVHNDataModule(ImageDataModule):
+class SVHNDataModule(PublishedDataModule):
     """SVHN: 73,257 images to train and 26,032 held out, in ten classes.
 
     Args:
         root: folder with train_32x32.mat and test_32x32.mat. null: data.
-        download: fetch the files to the root if they are not there.
-        batch_size: images in a batch of one process.
-        num_train: size of the training subset, with the classes in proportion. null: all.
-        split_seed: chooses the training subset.
-        num_workers: processes that load batches; 0 is fastest for images in memory.
     """
 
-    def __init__(
-        self,
-        root: str | None = None,
-        download: bool = False,
-        batch_size: PositiveInt = 64,
-        num_train: PositiveInt | None = None,
-        split_seed: int = 0,
-        num_workers: NonNegativeInt = 0,
-    ):
-        super().__init__(batch_size, num_train, split_seed, num_workers)
-        self.root = root or "data"
-        self.download = download
+    def __init__(self, root: str | None = None, **kwargs):
+        super().__init__(root, **kwargs)
 
-    def prepare_data(self) -> None:
+    def is_there(self) -> bool:
+        return all(self._path(split).is_file() for split in ("train", "test"))
+
+    def fetch(self) -> None:
         for split in ("train", "test"):
-            if self.download and not self._path(split).is_file():
-                fetch(self.root, lambda split=split: datasets.SVHN(self.root, split, download=True))
+            datasets.SVHN(self.root, split, download=True)
 
     def load(self) -> tuple[Images, Images, int]:
         return self._read("train"), self._read("test"), 10

@@ -352,7 +352,7 @@ def test_folder_errors(tmp_path, picture_folder):
 
 
 @pytest.mark.skipif(
-    not Path(FashionMNISTDataModule.other_folders[0]).is_dir(), reason="needs Debian's package dataset-fashion-mnist"
+    not Path(FashionMNISTDataModule.system_folders[0]).is_dir(), reason="needs Debian's package dataset-fashion-mnist"
 )
 def test_the_real_fashion_mnist():
     datamodule = FashionMNISTDataModule(num_train=500)

@@ -17,6 +17,7 @@ from PIL import Image
 
 import run
 from callbacks.budget import Budget
+from lightning_genae.run_folder import RunFolder
 from tests.conftest import ROOT, shell
 
 SHORT = ("--steps", "20", "--metrics.features", "pixels")
@@ -319,3 +320,11 @@ def test_every_option_of_a_run_is_in_its_config(run_folder):
     config = yaml.safe_load((run_folder / "config.yaml").read_text())
     assert set(run.PACKAGES) | {"metrics", "trainer", "steps", "seed", "precision"} <= set(config)
     assert config["augment"]["detail"] == "residual"
+
+
+@pytest.mark.parametrize("devices, name", [(1, "SingleDeviceStrategy"), (2, "DDPStrategy")])
+def test_several_devices_choose_the_right_strategy(digits, devices, name):
+    config = run.command_line().parse(["--devices", str(devices), "--accelerator", "cpu", "--logger", "none"])
+    trainer = run.build_trainer(config, RunFolder("run"), digits, {}, steps=1, resume=False)
+    assert type(trainer.strategy).__name__ == name
+    assert getattr(trainer.strategy, "_ddp_kwargs", {}).get("find_unused_parameters", False) == (devices == 2)
