@@ -73,11 +73,10 @@ def train(arguments: list[str]) -> None:
 
     quieten(config["debug"])
     folder = RunFolder.of(config)
-    if not config["overwrite"]:
-        folder.check(config)
-        if folder.results.get("status") == "finished":
-            log.info(f"This run is finished; --overwrite starts it anew. Its results:\n{report(folder)}")
-            return
+    folder.check(config)
+    if not config["overwrite"] and folder.results.get("status") == "finished":
+        log.info(f"This run is finished; --overwrite starts it anew. Its results:\n{report(folder)}")
+        return
     check_writable("--folder", folder.path)
     check_writable("--cache", config["cache"])
     resume = folder.checkpoint.is_file() and not config["overwrite"]
@@ -88,10 +87,14 @@ def train(arguments: list[str]) -> None:
     steps = count_steps(config, datamodule)
     callbacks = build_callbacks(config, folder, steps)
     trainer = build_trainer(config, folder, datamodule, callbacks, steps, resume)
+    check_trainer_options(config, model)
+    if resume:
+        load_model(folder, config)
+    augment = build_augment(config, datamodule)
     callbacks["evaluate"].prepare(datamodule)
-    quality = add_augment(config, datamodule, callbacks["evaluate"].extractor)
-    log.info(f"Training {config['model']['name']} for {steps:,} batches in {folder.path}")
+    quality = fit_augment(augment, config, datamodule, callbacks["evaluate"].extractor)
     with folder.start(config, quality) if trainer.is_global_zero else nullcontext():
+        log.info(f"Training {config['model']['name']} for {steps:,} batches in {folder.path}")
         fit(trainer, model, datamodule, folder, callbacks, resume)
     if trainer.is_global_zero:
         log.info(report(folder))
@@ -112,7 +115,8 @@ def command_line() -> CommandLine:
 
     # what this file sets itself, under names of its own
     own = {"accelerator", "devices", "strategy", "precision", "logger", "callbacks", "default_root_dir"}
-    own |= {"max_epochs", "max_steps", "min_epochs", "min_steps", "fast_dev_run", "barebones"}
+    own |= {"max_epochs", "max_steps", "min_epochs", "min_steps", "max_time", "limit_train_batches"}
+    own |= {"overfit_batches", "fast_dev_run", "barebones"}
     return CommandLine(
         PACKAGES,
         DEFAULTS,
@@ -143,13 +147,19 @@ def build_model(config: dict, datamodule):
     return registry.load(PACKAGES["model"], model.pop("name"))(datamodule.image_shape, datamodule.num_classes, **model)
 
 
-def add_augment(config: dict, datamodule, extractor) -> dict:
+def build_augment(config: dict, datamodule):
+    """The augmentation, checked but not yet trained."""
+    arm = dict(config["augment"])
+    augment = registry.load(PACKAGES["augment"], arm.pop("name"))(**arm)
+    augment.check(datamodule)
+    return augment
+
+
+def fit_augment(augment, config: dict, datamodule, extractor) -> dict:
     """Gives the augmentation, trained on what the model will see, to the data; returns its quality gate."""
     from callbacks.progress import Progress
     from lightning_genae.report import gate
 
-    arm = dict(config["augment"])
-    augment = registry.load(PACKAGES["augment"], arm.pop("name"))(**arm)
     augment.fit(datamodule, accelerator=config["accelerator"], callbacks=[Progress("autoencoder")])
     quality = augment.quality(datamodule, extractor)
     datamodule.augment = augment
@@ -232,7 +242,22 @@ def build_trainer(config: dict, folder, datamodule, callbacks: dict, steps: int,
         given = ", ".join(f"--{key} {config[key]}" for key in ("accelerator", "devices", "strategy", "precision"))
         raise ValueError(f"expected a Trainer that this machine can do, got {given}: {error}") from error
     check_precision(config["precision"], trainer)
+    if len(datamodule.train.images) < datamodule.batch_size * trainer.world_size:
+        raise ValueError(
+            f"--devices: expected at least one batch of {datamodule.batch_size} images (--data.batch_size) for each of "
+            f"{trainer.world_size} processes; got {len(datamodule.train.images)} images"
+        )
     return trainer
+
+
+def check_trainer_options(config: dict, model) -> None:
+    """Raises ValueError for options that Lightning refuses, only later, for models with several optimizers."""
+    for option in {"gradient_clip_val", "accumulate_grad_batches"} & set(config["trainer"]):
+        if not model.automatic_optimization:
+            instead = "--model.gradient_clip" if option == "gradient_clip_val" else "--data.batch_size"
+            raise ValueError(
+                f"--trainer.{option}: expected a model with one optimizer, got {config['model']['name']}; see {instead}"
+            )
 
 
 def check_precision(precision: str, trainer) -> None:
@@ -243,8 +268,8 @@ def check_precision(precision: str, trainer) -> None:
     on_cpu = isinstance(trainer.accelerator, CPUAccelerator)
     no_bf16 = isinstance(trainer.accelerator, CUDAAccelerator) and not torch.cuda.is_bf16_supported(False)
     if (on_cpu and precision.startswith("16")) or (no_bf16 and precision.startswith("bf16")):
-        possible = "32-true, bf16-mixed or 64-true" if on_cpu else "32-true or 16-mixed"
-        raise ValueError(f"--precision: expected one that this device can do ({possible}); got {precision}")
+        possible = "32-true, bf16-mixed" if on_cpu else "32-true, 16-mixed"
+        raise ValueError(f"--precision: expected one that this device can do, such as {possible}; got {precision}")
 
 
 def fit(trainer, model, datamodule, folder, callbacks: dict, resume: bool) -> None:
@@ -320,7 +345,9 @@ def evaluate(arguments: list[str]) -> None:
     datamodule = build_datamodule({**config, "cache": given["cache"]})
     state = torch.load(folder.checkpoint, weights_only=True)
     datamodule.load_state_dict(state[type(datamodule).__qualname__])
-    callback = Evaluate(**given["metrics"])
+    # what is not asked for is as in the run
+    asked = {key: value for key, value in given["metrics"].items() if value is not None}
+    callback = Evaluate(**(config["metrics"] | asked))
     callback.prepare(datamodule)
     result = {"metrics": callback.evaluate(model), "protocol": callback.protocol}
     folder.update(evaluations=[*folder.results.get("evaluations", []), result])
@@ -354,9 +381,12 @@ def load_model(folder, config: dict):
     """The run's model with the weights of its checkpoint, on a GPU where there is one."""
     import torch
 
+    from lightning_genae.cache import naming_damage
+
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model_class = registry.load(PACKAGES["model"], config["model"]["name"])
-    return model_class.load_from_checkpoint(folder.checkpoint, map_location=device, weights_only=True)
+    with naming_damage("--folder", folder.checkpoint):
+        return model_class.load_from_checkpoint(folder.checkpoint, map_location=device, weights_only=True)
 
 
 def quieten(debug: bool) -> None:

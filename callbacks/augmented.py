@@ -22,9 +22,10 @@ class Augmented(Callback):
 
     def on_train_start(self, trainer, pl_module) -> None:
         datamodule = trainer.datamodule
-        if trainer.is_global_zero and datamodule.augment is not None:
+        if trainer.is_global_zero and datamodule.augment is not None and datamodule.batches == 0:
             x, labels = datamodule.examples("train", self.num)
             with torch.random.fork_rng(), torch.no_grad():
                 torch.manual_seed(0)
                 varied = datamodule.augment.vary(x, labels)
-            show(trainer, self.folder, pairs(x, varied, 8), num_columns=8)
+            if not torch.equal(varied, x):  # an arm that changes nothing has nothing to show
+                show(trainer, self.folder, pairs(x, varied, 8), num_columns=8)

@@ -52,9 +52,12 @@ class Progress(ProgressBar):
             self.bar.close()
 
     def _show_losses(self, trainer) -> None:
+        if self.bar.disable:
+            return
         values = {
             name.removeprefix("train/"): f"{float(value):.3f}" for name, value in trainer.progress_bar_metrics.items()
         }
-        batches_per_second = self.bar.format_dict["rate"] or self.bar.n / max(self.bar.format_dict["elapsed"], 1e-9)
+        shown = self.bar.format_dict
+        batches_per_second = shown["rate"] or (shown["n"] - shown["initial"]) / max(shown["elapsed"], 1e-9)
         images = batches_per_second * trainer.datamodule.batch_size * trainer.world_size
         self.bar.set_postfix({**values, "images/s": f"{images:.0f}"}, refresh=False)

@@ -24,7 +24,8 @@ class Reconstructions(Callback):
         self.num = num
 
     def on_train_start(self, trainer, pl_module) -> None:
-        if not hasattr(pl_module, "reconstruct") and hasattr(trainer.datamodule.augment, "reconstruct"):
+        is_new = trainer.datamodule.batches == 0
+        if is_new and not hasattr(pl_module, "reconstruct") and hasattr(trainer.datamodule.augment, "reconstruct"):
             self._show(trainer, trainer.datamodule.augment)
 
     def on_train_batch_end(self, trainer, pl_module, *args) -> None:

@@ -3,6 +3,7 @@
 import time
 
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lightning_genae.run_folder import RunFolder
 
@@ -32,6 +33,10 @@ class Record(Checkpoint):
     def on_train_start(self, trainer, pl_module) -> None:
         self.start = self.saved = time.perf_counter()
 
+    def on_train_batch_start(self, trainer, pl_module, *args) -> None:
+        # Lightning's own count, by which it decides when to log, loses a batch over some resumes
+        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.datamodule.batches - 1
+
     def on_train_batch_end(self, trainer, pl_module, *args) -> None:
         due = time.perf_counter() - self.saved >= self.every_seconds
         if trainer.world_size > 1:
@@ -45,7 +50,7 @@ class Record(Checkpoint):
         self._save(trainer)
 
     def on_exception(self, trainer, pl_module, exception) -> None:
-        if trainer.is_global_zero and not isinstance(exception, KeyboardInterrupt):
+        if trainer.is_global_zero and not isinstance(exception, KeyboardInterrupt | SIGTERMException):
             self.folder.update(status="failed", error=f"{type(exception).__name__}: {exception}")
 
     def state_dict(self) -> dict:

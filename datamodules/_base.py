@@ -79,9 +79,10 @@ class ImageDataModule(LightningDataModule):
         self.train_split, self.heldout, self.num_classes = self.load()
         self.train = self._subset(self.train_split)
         if len(self.train.images) < self.batch_size:
+            option = "num_train" if self.num_train else "batch_size"
             raise ValueError(
-                f"--data.num_train: expected at least one batch ({self.batch_size} images, --data.batch_size), "
-                f"got {len(self.train.images)}"
+                f"--data.{option}: expected at least one batch to train on; got {len(self.train.images)} images and "
+                f"batches of {self.batch_size}"
             )
 
     @property

@@ -32,6 +32,8 @@ class FolderDataModule(ImageDataModule):
 
     def __init__(self, root: str, image_size: PositiveInt | None = None, heldout: OpenUnitInterval = 0.2, **kwargs):
         super().__init__(**kwargs)
+        if not root.strip():
+            raise ValueError("--data.root: expected a folder of images, got an empty name")
         self.root = Path(root)
         self.image_size = image_size
         self.heldout_share = heldout
@@ -39,13 +41,16 @@ class FolderDataModule(ImageDataModule):
     def load(self) -> tuple[Images, Images, int]:
         paths = self._paths()
         labels, num_classes = self._labels(paths)
-        num_heldout = max(1, round(self.heldout_share * len(paths)))
-        if num_heldout >= len(paths):
-            raise ValueError(f"--data.root: expected at least two images in '{self.root}', got {len(paths)}")
+        num_heldout = round(self.heldout_share * len(paths))
+        if not 2 <= num_heldout <= len(paths) - 2:
+            raise ValueError(
+                f"--data.heldout: expected at least 2 images to hold out and 2 to train on; got a share of "
+                f"{self.heldout_share} of {len(paths)} images in '{self.root}'"
+            )
         # split by index before packing, so that both splits are views of the memory map
         index = Images(torch.arange(len(paths)), labels)
         order = torch.cat([part.images for part in split_off(index, num_heldout, seed=0)])
-        images = torch.from_numpy(np.load(self._pack([paths[i] for i in order]), mmap_mode="c"))
+        images = _mapped(self._pack([paths[i] for i in order]))
         labels, num_train = labels[order], len(paths) - num_heldout
         train, heldout = Images(images[:num_train], labels[:num_train]), Images(images[num_train:], labels[num_train:])
         return train, heldout, num_classes
@@ -58,11 +63,17 @@ class FolderDataModule(ImageDataModule):
             for path in self.root.rglob("*")
             if path.suffix.lower() in IMG_EXTENSIONS and not path.name.startswith(".")
         )
+        paths = [path for path in paths if not self._is_of_a_run(path)]
         if not paths:
             raise FileNotFoundError(
                 f"--data.root: expected images ({', '.join(IMG_EXTENSIONS)}) in '{self.root}', found none"
             )
         return paths
+
+    def _is_of_a_run(self, path: Path) -> bool:
+        """Whether a run made the picture: runs may lie among the images, and must not be trained on."""
+        folders = [folder for folder in path.parents if folder != self.root and folder.is_relative_to(self.root)]
+        return any((folder / "results.json").is_file() for folder in folders)
 
     def _labels(self, paths: list[Path]) -> tuple[torch.Tensor, int]:
         """A label a path, and the number of classes; 0 where there is less than two subfolders."""
@@ -127,6 +138,14 @@ class FolderDataModule(ImageDataModule):
             if self.image_size:
                 image = functional.center_crop(functional.resize(image, self.image_size), self.image_size)
             return np.asarray(image)
+
+
+def _mapped(path: Path) -> torch.Tensor:
+    """The packed images, read from disk only where they are looked at."""
+    try:
+        return torch.from_numpy(np.load(path, mmap_mode="c"))
+    except (ValueError, OSError) as error:
+        raise ValueError(f"--cache: '{path}' is damaged; delete it to have it anew") from error
 
 
 def _opened(path: Path) -> Image.Image:

@@ -2,13 +2,17 @@
 
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from torch import nn
+
+log = logging.getLogger("lightning_genae")
 
 
 def cached(folder: str | Path, kind: str, key: dict, build: Callable[[Path], None]) -> Path:
@@ -22,13 +26,32 @@ def cached(folder: str | Path, kind: str, key: dict, build: Callable[[Path], Non
     """
     path = Path(folder) / kind / digest(key)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
+    lock = FileLock(f"{path}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info(f"Waiting for another process that makes the {kind} of the same data")
+        lock.acquire()
+    try:
         if not path.exists():
             unfinished = path.with_suffix(".unfinished")
             build(unfinished)
             path.with_suffix(".json").write_text(json.dumps(key, indent=2, default=str))
             os.replace(unfinished, path)
+    finally:
+        lock.release()
     return path
+
+
+@contextmanager
+def naming_damage(option: str, path: Path) -> Iterator[None]:
+    """Turns whatever goes wrong while a file of ours is read into a ValueError that names the file."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            f"{option}: '{path}' is damaged; expected it as it was made; delete it to have it anew"
+        ) from error
 
 
 def digest(key: dict) -> str:

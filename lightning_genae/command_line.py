@@ -114,7 +114,14 @@ class CommandLine:
         return selected | config
 
     def _overview(self) -> str:
-        lines = ["usage: python run.py [VERB] [--OPTION VALUE ...]", ""]
+        lines = [
+            "usage: python run.py [--OPTION VALUE ...]                          train and evaluate",
+            "       python run.py sample RUN [--OPTION VALUE ...]               images of a run",
+            "       python run.py evaluate RUN [--metrics.OPTION VALUE ...]     its metrics again",
+            "       python run.py --model gan --augment ae --help               options of the chosen parts",
+            "       --config FILE takes options from a file, --print_config shows what would be run",
+            "",
+        ]
         for name, package in self.selectors.items():
             lines.append(f"--{name} (default: {self.defaults[name]})")
             lines += [f"  {choice:14} {registry.summary(package, choice)}" for choice in registry.names(package)]
@@ -122,12 +129,13 @@ class CommandLine:
         parser = new_parser("")
         parser.add_function_arguments(self.run_options, as_group=True)
         options = parser.format_help().partition("\n\n")[2]
-        return "\n".join(lines) + options
+        return "\n".join([*lines, options])
 
 
 class _RaisingParser(argparse.ArgumentParser):
     def error(self, message: str):
-        raise ValueError(message.removeprefix("argument ").partition("/")[0] + ": expected one argument")
+        option = re.split("[/:]", message.removeprefix("argument "))[0]
+        raise ValueError(f"{option}: expected a value; got none")
 
 
 def new_parser(usage: str) -> ArgumentParser:
@@ -159,10 +167,10 @@ def nest(flat: dict, selectors: dict[str, str]) -> dict:
         section, _, option = str(key).partition(".")
         if option:
             nested.setdefault(section, {})[option] = value
-        elif section in selectors and isinstance(value, str):
-            nested.setdefault(section, {})["name"] = value
         elif isinstance(value, dict):
             nested.setdefault(section, {}).update(value)
+        elif section in selectors:
+            nested.setdefault(section, {})["name"] = str(value)
         else:
             nested[section] = value
     return nested
@@ -210,18 +218,28 @@ def _explain(message: str, parser: ArgumentParser, arguments: list[str]) -> str:
         word = unknown[1].partition("=")[0]
         if not word.startswith("-"):
             return f"expected --OPTION VALUE; got '{word}'"
-        options = [option for action in parser._actions for option in action.option_strings]
+        actions = [action for action in parser._actions if not _is_section(action)]
+        options = [option for action in actions for option in action.option_strings]
         return f"{word}: there is no such option here{registry.suggest(word, options)}"
     missing = re.search(r"arguments are required: (\S+)", message)
     if missing:
-        return f"--{missing[1].rstrip(',')}: expected a value; got none"
+        name = missing[1].rstrip(",")
+        option = f"--{name}" if "." in name else name.upper()
+        return f"{option}: expected a value; got none"
     wrong = re.match(r'Parser key "([^"]+)"', message)
     if wrong:
         action = next(action for action in parser._actions if action.dest == wrong[1])
         option = (action.option_strings or [wrong[1].upper()])[0]
+        if _is_section(action):
+            return f"{option}: expected options of it, such as {option}.NAME VALUE; got '{_given(option, arguments)}'"
         expected = _in_words(getattr(action, "_typehint", None) or action.type)
         return f"{option}: expected {expected}; got '{_given(option, arguments)}'"
     return " ".join(message.removeprefix("argument ").split())
+
+
+def _is_section(action) -> bool:
+    """Whether an option stands for a whole section, as jsonargparse adds one and this project does not offer."""
+    return type(action).__name__ == "_ActionConfigLoad"
 
 
 def _given(option: str, arguments: list[str]) -> str:
@@ -247,6 +265,8 @@ def _in_words(kind) -> str:
     if getattr(kind, "__origin__", None) is list:
         return f"a list, each {_in_words(arguments[0])}"
     if arguments:
+        # a list last, so that "each" is not read on
+        arguments = sorted(arguments, key=lambda value: getattr(value, "__origin__", None) is list)
         choices = [str(value) if isinstance(value, str | int) else _in_words(value) for value in arguments]
         return " or ".join([", ".join(choices[:-1]), choices[-1]]) if len(choices) > 1 else choices[0]
     return getattr(kind, "__name__", str(kind))

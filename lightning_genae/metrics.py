@@ -19,7 +19,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from tqdm import tqdm
 
 from lightning_genae import networks
-from lightning_genae.cache import cached, hash_weights, source
+from lightning_genae.cache import cached, hash_weights, naming_damage, source
 
 log = logging.getLogger("lightning_genae")
 
@@ -151,9 +151,11 @@ def classifier(datamodule, num_steps: int = 800) -> Extractor:
         accuracy = (logits.argmax(1) == heldout.labels).double().mean().item()
         torch.save({"network": network.state_dict(), "scale": scale, "accuracy": accuracy}, path)
 
-    state = torch.load(cached(datamodule.cache_dir, "classifier", key, build), weights_only=True)
+    path = cached(datamodule.cache_dir, "classifier", key, build)
     network = new_network()
-    network.load_state_dict(state["network"])
+    with naming_damage("--cache", path):
+        state = torch.load(path, weights_only=True)
+        network.load_state_dict(state["network"])
     features = nn.Sequential(*network[:2], _Divide(state["scale"]))
     description = {
         "extractor": "classifier",
@@ -212,8 +214,7 @@ def inception(weights: str | None = None) -> Extractor:
         torch.load(path, weights_only=True)
         network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=str(path))
     except Exception as error:  # torch raises many kinds for a damaged file
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"--metrics.weights: '{path}' does not hold Inception's weights: {reason}") from error
+        raise ValueError(f"--metrics.weights: '{path}' does not hold Inception's weights, or is damaged") from error
     description = {
         "extractor": "inception",
         "weights": hash_weights(network),

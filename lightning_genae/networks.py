@@ -1,7 +1,8 @@
 """Encoders and decoders sized from `image_shape`; a critic is an encoder to one number, a generator a decoder.
 
 `mlp` is a stack of dense layers; `conv` halves (doubles) the image until its longer side is at most 4, in
-the manner of DCGAN (Radford et al. 2015, arXiv 1511.06434). Decoders end before their tanh, see losses.py.
+the manner of DCGAN (Radford et al. 2015, arXiv 1511.06434). A decoder's output has no bound;
+the model maps it to [-1, 1].
 """
 
 import logging
@@ -58,7 +59,7 @@ def decoder(
     width: int | None = None,
     batch_norm: bool = False,
 ) -> nn.Sequential:
-    """A network from vectors (B, num_inputs) to images before their tanh (B, C, H, W); the encoder's mirror.
+    """A network from vectors (B, num_inputs) to images without a bound (B, C, H, W); the encoder's mirror.
 
     Args:
         image_shape: (C, H, W).

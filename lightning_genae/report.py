@@ -1,5 +1,7 @@
 """The results of a run in words."""
 
+import shlex
+
 from lightning_genae.run_folder import RunFolder
 
 
@@ -8,7 +10,7 @@ def gate(quality: dict) -> list[str]:
     if not quality:
         return []
     q = quality
-    return [
+    lines = [
         f"Quality gate: reconstruction error on held-out images {q['mse_heldout']:.4f}, "
         f"PCA with {q['num_components']} components {q['mse_pca']:.4f} (squared, per pixel)",
         f"  Frechet distance to held-out images: originals {q['fd_originals']:.3g}, decoded {q['fd_decoded']:.3g}, "
@@ -16,21 +18,30 @@ def gate(quality: dict) -> list[str]:
         f"  a variation is {q['distance_to_original']:.3f} from its original and "
         f"{q['distance_to_nearest_other']:.3f} from the nearest other image (root mean square, per pixel)",
     ]
+    if q["mse_heldout"] > q["mse_pca"]:
+        lines.append("  WARNING: the autoencoder is worse than PCA; try more --augment.steps or --augment.latent_dim")
+    if q["distance_to_original"] < 1e-3:
+        lines.append("  WARNING: the variations are the originals; this arm is the same as --augment none")
+    return lines
 
 
 def table(metrics: dict, protocol: dict) -> list[str]:
     """Metrics as text."""
+    heldout, train = (
+        f"{protocol['n_heldout']:,} held-out images",
+        f"{protocol['n_train']:,} images of the training split",
+    )
     rows = [
         ("", "Frechet distance", "KID"),
-        (f"to {protocol['n_heldout']:,} held-out images", f"{metrics['fd']:.3f}", f"{metrics['kid']:.5f}"),
-        (f"to {protocol['n_train']:,} training images", f"{metrics['fd_train']:.3f}", f"{metrics['kid_train']:.5f}"),
-        ("real training images to held-out", f"{protocol['fd_of_real_training_images']:.3f}", ""),
+        (f"to {heldout}", f"{metrics['fd']:.3f}", f"{metrics['kid']:.5f}"),
+        (f"to {train}", f"{metrics['fd_train']:.3f}", f"{metrics['kid_train']:.5f}"),
+        ("(as many real ones to the held-out)", f"{protocol['fd_of_real_training_images']:.3f}", ""),
     ]
-    lines = [f"  {name:34}{distance:>18}{kernel:>12}" for name, distance, kernel in rows]
+    lines = [f"  {name:42}{distance:>18}{kernel:>12}" for name, distance, kernel in rows]
     if "mse" in metrics:
         lines.append(f"  reconstruction error of held-out images {metrics['mse']:.4f} (squared, per pixel)")
-    features = f"{protocol['extractor']} {protocol['weights']}"
-    return [f"{protocol['n_fake']:,} samples ({protocol['generator']} weights), in the features of {features}:", *lines]
+    features = f"the {protocol['extractor']}'s features" if protocol["extractor"] != "pixels" else "pixel features"
+    return [f"{protocol['n_fake']:,} samples ({protocol['generator']} weights), in {features}:", *lines]
 
 
 def report(folder: RunFolder) -> str:
@@ -50,8 +61,9 @@ def report(folder: RunFolder) -> str:
     for name in ("samples", "reconstructions", "augmented"):
         lines += [f"  {path}" for path in sorted((folder.path / name).glob("*.png"))[-1:]]
     other = "none" if augment != "none" else "ae"
-    elsewhere = f" --folder {folder.path}-{other}" if config["folder"] else ""
+    path = shlex.quote(str(folder.path))
+    elsewhere = f" --folder {shlex.quote(f'{folder.path}-{other}')}" if config["folder"] else ""
     lines += ["", "Next, the arm to compare with, and more samples:"]
-    lines.append(f"  python run.py --config {folder.path / 'config.yaml'} --augment {other}{elsewhere}")
-    lines.append(f"  python run.py sample {folder.path} --num 256")
+    lines.append(f"  python run.py --config {path}/config.yaml --augment {other}{elsewhere}")
+    lines.append(f"  python run.py sample {path} --num 256")
     return "\n".join(lines)

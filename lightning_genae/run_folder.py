@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,13 +45,13 @@ class RunFolder:
         path = self.path / "config.yaml"
         if not path.is_file():
             raise FileNotFoundError(f"expected a run folder with a config.yaml, got '{self.path}', which has none")
-        return yaml.safe_load(path.read_text())
+        return _mapping(path, yaml.safe_load)
 
     @property
     def results(self) -> dict:
         """The content of results.json; empty before a run."""
         path = self.path / "results.json"
-        return json.loads(path.read_text()) if path.is_file() else {}
+        return _mapping(path, json.loads) if path.is_file() else {}
 
     def update(self, **changes) -> None:
         """Changes entries of results.json, which is whole at any moment."""
@@ -60,8 +60,11 @@ class RunFolder:
         os.replace(unfinished, self.path / "results.json")
 
     def check(self, config: dict) -> None:
-        """Raises ValueError if the folder holds a run of another config."""
-        if (self.path / "config.yaml").is_file():
+        """Raises ValueError if the folder holds something else than a run, or, without --overwrite, another run."""
+        is_run = (self.path / "results.json").is_file() and (self.path / "config.yaml").is_file()
+        if not is_run and self.path.is_dir() and {path.name for path in self.path.iterdir()} - {".lock"}:
+            raise ValueError(f"--folder: expected a new or empty folder or that of a run, got '{self.path}'")
+        if is_run and not config["overwrite"]:
             old, new = flatten(self.config), flatten(config)
             differing = [key for key in new | old if key.partition(".")[0] not in NOT_HASHED or key == "seed"]
             for key in differing:
@@ -78,8 +81,8 @@ class RunFolder:
         Raises:
             ValueError: another process trains in it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
             with FileLock(self.path / ".lock").acquire(timeout=0):
                 if config["overwrite"]:
                     self._clear()
@@ -92,11 +95,23 @@ class RunFolder:
             raise ValueError(f"--folder: another process is training in '{self.path}'") from error
 
     def _clear(self) -> None:
-        """Removes what a run makes, and nothing else that may lie in a folder of that name."""
-        for name in ("samples", "reconstructions", "augmented", "checkpoints", "wandb"):
-            shutil.rmtree(self.path / name, ignore_errors=True)
-        for name in ("config.yaml", "metrics.csv", "results.json"):
-            (self.path / name).unlink(missing_ok=True)
+        """Removes what a run made, and nothing that somebody else put there."""
+        pictures = [f"{name}/{'[0-9]' * 8}.png" for name in ("samples", "reconstructions", "augmented")]
+        for pattern in ("config.yaml", "metrics.csv", "results.json", "checkpoints/last.ckpt", *pictures):
+            for path in self.path.glob(pattern):
+                path.unlink()
+        for path in (self.path / "wandb").glob("*run-*"):
+            shutil.rmtree(path)
+
+
+def _mapping(path: Path, parse: Callable[[str], object]) -> dict:
+    try:
+        content = parse(path.read_text())
+    except (ValueError, yaml.YAMLError):
+        content = None
+    if not isinstance(content, dict):
+        raise ValueError(f"--folder: '{path}' is damaged; expected it as a run wrote it")
+    return content
 
 
 def check_writable(option: str, path: str | Path) -> None:

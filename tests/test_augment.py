@@ -21,6 +21,7 @@ def arm(request, digits, accelerator):
     """Every augmentation, fitted with few steps."""
     augment_class = registry.load(PACKAGE, request.param)
     augment = augment_class(steps=50) if request.param == "ae" else augment_class()
+    augment.check(digits)
     augment.fit(digits, accelerator="cpu", enable_progress_bar=False)
     return augment
 
@@ -214,7 +215,7 @@ def test_quality_gate(digits):
 def test_wrong_checkpoints(digits, tmp_path):
     path = tmp_path / "some.ckpt"
     path.write_text("no checkpoint")
-    with pytest.raises(ValueError, match=r"--augment.checkpoint: .* is no checkpoint of --model ae"):
-        AutoencoderAugment(checkpoint=str(path)).fit(digits)
+    with pytest.raises(ValueError, match=r"--augment.checkpoint: expected a checkpoint of --model ae, got .*some.ckpt"):
+        AutoencoderAugment(checkpoint=str(path)).check(digits)
     with pytest.raises(FileNotFoundError, match=r"--augment.checkpoint: expected a checkpoint or a run folder"):
-        AutoencoderAugment(checkpoint=str(tmp_path / "none")).fit(digits)
+        AutoencoderAugment(checkpoint=str(tmp_path / "none")).check(digits)

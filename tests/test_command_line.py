@@ -53,7 +53,7 @@ def test_trainer_options():
         ),
         (["--model.ema=1"], "--model.ema: expected a number at least 0 and below 1; got '1'"),
         (["--data.num_train=x"], "--data.num_train: expected a whole number above 0 or null; got 'x'"),
-        (["--model.hidden=[1,a]"], "--model.hidden: expected a list, each a whole number above 0 or null; got '[1,a]'"),
+        (["--model.hidden=[1,a]"], "--model.hidden: expected null or a list, each a whole number above 0; got '[1,a]'"),
         (
             ["--model.latnet_dim=3"],
             "--model.latnet_dim: there is no such option here; did you mean '--model.latent_dim'?",
@@ -61,7 +61,7 @@ def test_trainer_options():
         (["--sed=3"], "--sed: there is no such option here; did you mean '--seed'?"),
         (["--model.loss=bce"], "--model.loss: there is no such option here"),
         (["--trainer.acumulate_grad_batches=2"], "did you mean '--trainer.accumulate_grad_batches'?"),
-        (["--model"], "--model: expected one argument"),
+        (["--model"], "--model: expected a value; got none"),
         (["--data", "folder"], "--data.root: expected a value; got none"),
         (["--seed=3", "gan"], "expected --OPTION VALUE; got 'gan'"),
         (["--logger=tensorboard"], "--logger: expected wandb, csv or none; got 'tensorboard'"),

@@ -191,7 +191,10 @@ def test_split_off_without_enough_images_of_a_class():
     "options, message",
     [
         ({"num_train": 1300}, "--data.num_train: expected at most 1200, the images there are; got 1300"),
-        ({"num_train": 20, "batch_size": 64}, r"--data.num_train: expected at least one batch \(64 images.*got 20"),
+        (
+            {"num_train": 20, "batch_size": 64},
+            "--data.num_train: expected at least one batch .*; got 20 images and batches of 64",
+        ),
     ],
 )
 def test_wrong_sizes(options, message):

@@ -37,10 +37,11 @@ def test_logits_do_not_overflow():
 
 def test_reconstruction():
     output, x = torch.randn(4, 1, 5, 5), torch.rand(4, 1, 5, 5) * 2 - 1
-    assert losses.reconstruction("mse", output, x) == pytest.approx(mse_loss(output.tanh(), x).item())
-    assert losses.reconstruction("l1", output, x) == pytest.approx((output.tanh() - x).abs().mean().item())
-    probabilities = (output.tanh() + 1) / 2
+    assert losses.reconstruction("mse", output, x) == pytest.approx(mse_loss(output, x).item())
+    assert losses.reconstruction("l1", output, x) == pytest.approx((output - x).abs().mean().item())
+    probabilities = (losses.to_image("bce", output) + 1) / 2
     expected = binary_cross_entropy(probabilities.double(), ((x + 1) / 2).double()).item()
     assert losses.reconstruction("bce", output, x) == pytest.approx(expected, rel=1e-5)
+    assert losses.to_image("mse", torch.tensor([-3.0, 0.5, 2])).tolist() == [-1, 0.5, 1]
     with pytest.raises(ValueError, match="expected mse, l1 or bce"):
         losses.reconstruction("huber", output, x)

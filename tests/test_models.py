@@ -7,6 +7,7 @@ import pytest
 import torch
 from pytorch_lightning import Trainer
 
+from datamodules._base import ImageDataModule, Images
 from lightning_genae import registry
 from lightning_genae.models.ae import Autoencoder
 from lightning_genae.models.gan import GAN
@@ -132,6 +133,24 @@ def test_ae_learns_to_reconstruct(digits):
     before = (model.reconstruct(x) - x).square().mean()
     train(model, digits, 150)
     assert (model.reconstruct(x) - x).square().mean() < 0.2 * before
+
+
+def test_ae_learns_images_that_are_mostly_black():
+    """A tanh before the loss would saturate, and the autoencoder draw black ever after."""
+
+    class Squares(ImageDataModule):
+        def load(self):
+            images = torch.full((200, 3, 20, 24), 10, dtype=torch.uint8)
+            for i, image in enumerate(images):
+                image[i % 3, i % 12 : i % 12 + 6, i % 15 : i % 15 + 6] = 220
+            return Images(images, torch.zeros(200).long()), Images(images[:50], torch.zeros(50).long()), 0
+
+    squares = Squares()
+    squares.setup()
+    model = Autoencoder(squares.image_shape)
+    train(model, squares, 600)
+    x = squares.train.images.float() / 127.5 - 1
+    assert (model.reconstruct(x) - x).square().mean() < 0.3 * (x - x.mean(0)).square().mean()
 
 
 def test_ae_samples_have_the_moments_of_the_codes():

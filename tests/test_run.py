@@ -14,6 +14,7 @@ import torch
 import yaml
 from filelock import FileLock
 from PIL import Image
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 import run
 from callbacks.budget import Budget
@@ -127,8 +128,8 @@ def weights_equal(a, b) -> bool:
     return all(torch.equal(x, y) for x, y in zip(states[0].values(), states[1].values()))
 
 
-@pytest.mark.parametrize("model", ["gan", "ae"])
-def test_an_interrupted_run_goes_on_to_the_same_result(cli, monkeypatch, model):
+@pytest.mark.parametrize("model, interruption", [("gan", KeyboardInterrupt), ("ae", SIGTERMException)])
+def test_an_interrupted_run_goes_on_to_the_same_result(cli, monkeypatch, model, interruption):
     words = ("--model", model, "--augment", "ae", "--augment.steps", "20", "--data.num_train", "200", *SHORT)
     words += ("--trainer.log_every_n_steps", "1", "--checkpoint_seconds", "0")
     assert cli(*words, "--folder", "whole")[0] == 0
@@ -137,7 +138,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(cli, monkeypatch, model):
 
     def interrupt(self, trainer):
         if trainer.datamodule.batches == 11:
-            raise KeyboardInterrupt
+            raise interruption
         check(self, trainer)
 
     monkeypatch.setattr(Budget, "_check", interrupt)
@@ -191,14 +192,16 @@ def test_a_second_process_does_not_enter_a_running_one(cli, tmp_path):
 def test_overwrite_starts_anew_and_keeps_foreign_files(cli, tmp_path):
     words = ("--model", "ae", *SHORT, "--folder", "mine")
     assert cli(*words)[0] == 0
-    (tmp_path / "mine" / "notes.txt").write_text("keep me")
+    for name in ("notes.txt", "samples/drawing.png"):
+        (tmp_path / "mine" / name).write_text("keep me")
     first = results("mine")["metrics"]
     status, _, error = cli(*words, "--model.lr", "0.01")
     assert status == 2
     assert "--folder: 'mine' holds a run with --model.lr 0.002, not 0.01" in error
     assert cli(*words, "--model.lr", "0.01", "--overwrite")[0] == 0
     assert results("mine")["metrics"] != first
-    assert (tmp_path / "mine" / "notes.txt").read_text() == "keep me"
+    for name in ("notes.txt", "samples/drawing.png"):
+        assert (tmp_path / "mine" / name).read_text() == "keep me"
 
 
 def test_another_autoencoder_of_this_project_augments(cli, tmp_path):
@@ -236,7 +239,7 @@ def test_evaluate(run_folder, cli):
         "evaluate", str(run_folder), "--metrics.features", "pixels", "--metrics.num_samples", "100"
     )
     assert status == 0, error
-    assert "100 samples (averaged weights), in the features of pixels" in out
+    assert "100 samples (averaged weights), in pixel features" in out
     evaluation = results(run_folder)["evaluations"][-1]
     assert evaluation["protocol"]["extractor"] == "pixels"
     assert evaluation["metrics"]["fd"] > 0
@@ -252,6 +255,13 @@ def test_evaluate(run_folder, cli):
         (["trian"], "expected one of the verbs sample, evaluate, or none; got 'trian'"),
         (["--data.num_train", "5000"], "--data.num_train: expected at most 1200"),
         (["--data.num_train", "10"], "--data.num_train: expected at least one batch"),
+        (["--data.batch_size", "5000"], "--data.batch_size: expected at least one batch"),
+        (["--folder", "somebodys"], "--folder: expected a new or empty folder or that of a run"),
+        (["--folder", "somebodys", "--overwrite"], "--folder: expected a new or empty folder or that of a run"),
+        (["--trainer.gradient_clip_val", "1"], "see --model.gradient_clip"),
+        (["--trainer.max_time", "00:00:00:01"], "--trainer.max_time: there is no such option"),
+        (["--trainer", "3"], "--trainer: expected options of it"),
+        (["--data", "folder", "--data.root", ""], "--data.root: expected a folder of images, got an empty name"),
         (
             ["--augment", "ae", "--augment.fraction", "1.2"],
             "--augment.fraction: expected a number at least 0 and at most 1",
@@ -262,12 +272,13 @@ def test_evaluate(run_folder, cli):
         (["--trainer.precision", "16-mixed"], "--precision: expected one that this device can do"),
         (["--precision", "12-bit"], "--precision 12-bit"),
         (["--strategy", "best"], "--strategy best"),
+        (["--devices", "20", "--accelerator", "cpu"], "--devices: expected at least one batch of 64 images"),
         (["--steps", "5", "--epochs", "2"], "--epochs: expected steps or epochs, got both"),
         (["--metrics.features", "inception", "--metrics.weights", "nowhere"], "--metrics.weights: expected a file"),
         (["--metrics.num_samples", "1"], "--metrics.num_samples: expected at least 2"),
         (["--folder", "a_file/run"], "--folder: expected a folder that can be written to"),
         (["sample", "nowhere"], "expected a run folder"),
-        (["sample"], "expected a value; got none"),
+        (["sample"], "RUN: expected a value; got none"),
         (["evaluate", "nowhere"], "expected a run folder"),
     ],
 )
@@ -275,12 +286,15 @@ def test_bad_input(cli, tmp_path, words, message, request):
     if "16-mixed" in words and request.config.getoption("--device") != "cpu":
         pytest.skip("16-mixed is possible on a GPU")
     (tmp_path / "a_file").write_text("")
+    (tmp_path / "somebodys" / "samples").mkdir(parents=True)
+    (tmp_path / "somebodys" / "samples" / "mine.png").write_text("")
     status, _, error = cli(*words)
     assert status == 2
     assert message in error
     assert "Traceback" not in error
     assert len(error.strip().splitlines()) == 1
     assert not list(tmp_path.rglob("config.yaml"))
+    assert (tmp_path / "somebodys" / "samples" / "mine.png").exists()
 
 
 def test_a_checkpoint_of_another_shape(cli, picture_folder, tmp_path):
@@ -290,6 +304,39 @@ def test_a_checkpoint_of_another_shape(cli, picture_folder, tmp_path):
     assert status == 2
     assert "--augment.checkpoint: expected an autoencoder of images (1, 8, 8), got one of (3, 10, 12)" in error
     assert not Path("grey").exists()
+
+
+@pytest.mark.parametrize("name", ["checkpoints/last.ckpt", "results.json", "config.yaml"])
+def test_damaged_files_of_a_run_are_named(cli, name):
+    words = ("--model", "ae", *SHORT, "--folder", "mine")
+    assert cli(*words)[0] == 0
+    content = Path("mine/results.json").read_text().replace('"finished"', '"running"')
+    Path("mine/results.json").write_text(content)
+    Path("mine", name).write_text("[1, 2]")
+    status, _, error = cli(*words)
+    assert status == 2
+    assert f"--folder: 'mine/{name}' is damaged" in error
+
+
+def test_damaged_cached_files_are_named(capsys, tmp_path):
+    words = ["--augment", "ae", "--augment.steps", "5", "--steps", "5", "--logger", "none", "--cache", "cache"]
+    assert run.main([*words, "--folder", "first"]) == 0
+    for kind in ("autoencoder", "classifier"):
+        (path,) = [path for path in Path("cache", kind).iterdir() if not path.suffix]
+        whole = path.read_bytes()
+        path.write_text("junk")
+        capsys.readouterr()
+        assert run.main([*words, "--folder", "second"]) == 2
+        assert f"--cache: '{path}' is damaged" in capsys.readouterr().err
+        path.write_bytes(whole)
+
+
+def test_pictures_of_runs_are_no_training_images(cli, picture_folder, monkeypatch):
+    monkeypatch.chdir(picture_folder)
+    words = ("--model", "ae", "--data", "folder", "--data.root", ".", "--data.batch_size", "8", *SHORT)
+    assert cli(*words)[0] == 0
+    assert list(Path("runs").rglob("samples/*.png"))
+    assert cli(*words, "--overwrite")[0] == 0
 
 
 def test_debug_shows_the_traceback(cli):

@@ -4,6 +4,7 @@ What the data modules, run.py, the callbacks and the contract test in tests/test
 torch module:
 
 - `__init__(**options)`: typed options with defaults, explained in the class docstring;
+- `check(datamodule)`: raises ValueError for what is wrong, before anything is trained;
 - `fit(datamodule, **trainer_options)`: trains what it needs on `datamodule.train` alone, with a Trainer of
   these options;
 - `forward(images, labels)`: the batch, float in [-1, 1], (B, C, H, W), in which some images are replaced;

@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 from lightning_genae import losses, metrics, networks
-from lightning_genae.cache import cached, source
+from lightning_genae.cache import cached, naming_damage, source
 from lightning_genae.models import ae
 
 log = logging.getLogger("lightning_genae")
@@ -65,14 +65,27 @@ class AutoencoderAugment(nn.Module):
         self.steps = steps
         self.options = {"network": network, "latent_dim": latent_dim, "lr": lr}
 
+    def check(self, datamodule) -> None:
+        """Loads a given checkpoint.
+
+        Raises:
+            ValueError: it is of another model or of images of another shape, or there is one training image.
+            FileNotFoundError: there is none.
+        """
+        if len(datamodule.train.images) < 2:
+            raise ValueError("--augment: ae expected at least 2 training images (--data.num_train); got 1")
+        if self.checkpoint:
+            self.autoencoder = self._load(datamodule)
+
     def fit(self, datamodule, **trainer_options) -> None:
-        """Trains the autoencoder, or loads it, and learns the distribution of the training codes.
+        """Trains the autoencoder, unless it was loaded, and learns the distribution of the training codes.
 
         Args:
             datamodule: after its setup; `datamodule.train` is all that is looked at.
             trainer_options: for Lightning's Trainer, such as accelerator and callbacks.
         """
-        self.autoencoder = self._load(datamodule) if self.checkpoint else self._train(datamodule, trainer_options)
+        if not self.checkpoint:
+            self.autoencoder = self._train(datamodule, trainer_options)
         self.autoencoder.eval().requires_grad_(False)
         parts = datamodule.train.images.split(500)
         codes = torch.cat([self.autoencoder.encode(_to_float(part)) for part in parts])
@@ -178,7 +191,9 @@ class AutoencoderAugment(nn.Module):
                 trainer.fit(model, datamodule=alone)
             trainer.save_checkpoint(path, weights_only=True)
 
-        return _open(cached(datamodule.cache_dir, "autoencoder", key, build))
+        path = cached(datamodule.cache_dir, "autoencoder", key, build)
+        with naming_damage("--cache", path):
+            return _open(path)
 
     def _load(self, datamodule) -> ae.Autoencoder:
         path = Path(self.checkpoint)
@@ -190,9 +205,7 @@ class AutoencoderAugment(nn.Module):
         try:
             autoencoder = _open(path)
         except Exception as error:  # torch raises many kinds for a file that is no checkpoint
-            raise ValueError(
-                f"--augment.checkpoint: '{path}' is no checkpoint of --model ae: {str(error).splitlines()[0]}"
-            ) from error
+            raise ValueError(f"--augment.checkpoint: expected a checkpoint of --model ae, got '{path}'") from error
         shape = tuple(autoencoder.hparams.image_shape)
         if shape != datamodule.image_shape:
             raise ValueError(

@@ -6,6 +6,9 @@ from torch import Tensor, nn
 class NoAugment(nn.Module):
     """The identity."""
 
+    def check(self, datamodule) -> None:
+        """Nothing can be wrong."""
+
     def fit(self, datamodule, **trainer_options) -> None:
         """Needs nothing."""
 

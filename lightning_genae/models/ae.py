@@ -55,7 +55,7 @@ class Autoencoder(LightningModule):
 
     def decode(self, z: Tensor) -> Tensor:
         """Images (B, C, H, W) in [-1, 1] of codes (B, latent_dim)."""
-        return self.decoder(z).tanh()
+        return losses.to_image(self.hparams.loss, self.decoder(z))
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
