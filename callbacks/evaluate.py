@@ -38,6 +38,8 @@ class Evaluate(Callback):
         num_samples: PositiveInt | None = None,
         every: PositiveInt | None = None,
     ):
+        if num_samples == 1:
+            raise ValueError("--metrics.num_samples: expected at least 2; got 1")
         self.features = features
         self.weights = weights
         self.num_samples = num_samples
@@ -52,8 +54,6 @@ class Evaluate(Callback):
         real = datamodule.train_split.images[: self.max_samples]
         self.comparison = metrics.Comparison(self.extractor, {"": self.heldout, "_train": real})
         self.num_samples = self.num_samples or len(self.heldout)
-        if self.num_samples < 2:
-            raise ValueError(f"--metrics.num_samples: expected at least 2, got {self.num_samples}")
         # drawn at random: the order of a data set may follow who wrote or photographed it
         drawn = torch.randperm(len(real), generator=torch.Generator().manual_seed(0))[: self.num_samples]
         floor = self.comparison(real[drawn])

@@ -44,8 +44,8 @@ class Autoencoder(LightningModule):
         super().__init__()
         self.save_hyperparameters()
         networks.warn_unused(network, hidden, width)
-        self.encoder = networks.encoder(image_shape, latent_dim, network, hidden, width)
-        self.decoder = networks.decoder(image_shape, latent_dim, network, hidden, width)
+        self.encoder = networks.initialise(networks.encoder(image_shape, latent_dim, network, hidden, width))
+        self.decoder = networks.initialise(networks.decoder(image_shape, latent_dim, network, hidden, width))
         self.register_buffer("kept_codes", torch.zeros(self.num_kept_codes, latent_dim))
         self.register_buffer("num_codes_seen", torch.tensor(0))
 
