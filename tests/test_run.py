@@ -209,6 +209,7 @@ def test_another_autoencoder_of_this_project_augments(cli, tmp_path):
     status, out, _ = cli("--augment", "ae", "--augment.checkpoint", "ae", *SHORT, "--folder", "gan")
     assert status == 0
     assert "Training the autoencoder" not in out
+    assert "The autoencoder of 'ae' augments, of 16 latent dimensions; --augment.network, latent_dim" in out
     assert "was not trained on exactly" not in out
     words = ("--augment", "ae", "--augment.checkpoint", "ae", "--data.num_train", "300", *SHORT)
     assert "was not trained on exactly this run's training images" in cli(*words, "--folder", "other")[1]

@@ -76,6 +76,10 @@ class AutoencoderAugment(nn.Module):
             raise ValueError("--augment: ae expected at least 2 training images (--data.num_train); got 1")
         if self.checkpoint:
             self.autoencoder = self._load(datamodule)
+            log.info(
+                f"The autoencoder of '{self.checkpoint}' augments, of {self.autoencoder.hparams.latent_dim} latent "
+                "dimensions; --augment.network, latent_dim, steps and lr have no effect"
+            )
 
     def fit(self, datamodule, **trainer_options) -> None:
         """Trains the autoencoder, unless it was loaded, and learns the distribution of the training codes.
