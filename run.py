@@ -308,21 +308,18 @@ def sample(arguments: list[str]) -> None:
     if given is None:
         return
     import numpy as np
-    import torch
 
     from callbacks._pictures import save_grid
-    from lightning_genae.metrics import to_uint8
+    from lightning_genae.metrics import draw, to_float
     from lightning_genae.run_folder import check_writable
 
     folder, config = open_run(given["run"])
     model = load_model(folder, config)
-    torch.manual_seed(given["seed"])
-    parts = [model.sample(min(500, given["num"] - start)) for start in range(0, given["num"], 500)]
-    images = torch.cat(parts).cpu()
     stem = Path(given["out"] or folder.path, f"samples-seed{given['seed']}")
     check_writable("--out", stem.parent)
-    save_grid(stem.with_suffix(".png"), images, num_columns=max(1, round(given["num"] ** 0.5)))
-    np.savez_compressed(stem.with_suffix(".npz"), images=to_uint8(images).numpy())
+    images = draw(model, given["num"], given["seed"])
+    save_grid(stem.with_suffix(".png"), to_float(images), num_columns=max(1, round(given["num"] ** 0.5)))
+    np.savez_compressed(stem.with_suffix(".npz"), images=images.numpy())
     log.info(f"{given['num']} samples, uint8 (N, C, H, W) in the .npz:\n  {stem}.png\n  {stem}.npz")
 
 

@@ -56,14 +56,14 @@ class Evaluate(Callback):
         self.num_samples = self.num_samples or len(self.heldout)
         # drawn at random: the order of a data set may follow who wrote or photographed it
         drawn = torch.randperm(len(real), generator=torch.Generator().manual_seed(0))[: self.num_samples]
-        floor = self.comparison(real[drawn])
+        floor = metrics.frechet_distance(self.comparison.real[""], self.comparison.real["_train"][drawn])
         self.protocol = {
             **self.extractor.description,
             "n_fake": self.num_samples,
             "heldout": datamodule.heldout.fingerprint,
             "n_heldout": len(self.heldout),
             "n_train": len(real),
-            "fd_of_real_training_images": floor["fd"],
+            "fd_of_real_training_images": floor,
             "seed_of_z": self.seed,
             "versions": {
                 module.__name__: module.__version__ for module in (torch, torchvision, torchmetrics, pytorch_lightning)
@@ -74,11 +74,7 @@ class Evaluate(Callback):
         """The metrics of a model; the noise of its samples is always the same."""
         self.protocol["generator"] = "averaged" if hasattr(model, "averaged") else "raw"
         self.extractor.to(model.device)
-        with torch.random.fork_rng():
-            torch.manual_seed(self.seed)
-            parts = [500] * (self.num_samples // 500) + [self.num_samples % 500]
-            fake = torch.cat([metrics.to_uint8(model.sample(num)).cpu() for num in parts if num])
-        values = self.comparison(fake)
+        values = self.comparison(metrics.draw(model, self.num_samples, self.seed))
         if hasattr(model, "reconstruct"):
             values["mse"] = self._reconstruction_error(model)
         return values
@@ -87,7 +83,8 @@ class Evaluate(Callback):
         datamodule = trainer.datamodule
         images_per_batch = datamodule.batch_size * trainer.world_size
         images = datamodule.batches * images_per_batch
-        if images // self.every > (images - images_per_batch) // self.every:
+        due = images // self.every > (images - images_per_batch) // self.every
+        if due and not trainer.should_stop:  # the end is measured once, by on_train_end
             self._run(trainer, pl_module)
 
     def on_train_end(self, trainer, pl_module) -> None:
@@ -106,6 +103,6 @@ class Evaluate(Callback):
         """Mean squared error per pixel of held-out images in [-1, 1]."""
         errors = []
         for part in self.heldout.split(500):
-            x = (part.to(model.device).float() / 127.5 - 1).to(model.dtype)
+            x = metrics.to_float(part.to(model.device)).to(model.dtype)
             errors.append((model.reconstruct(x) - x).square().flatten(1).mean(1))
         return float(torch.cat(errors).mean())

@@ -29,7 +29,8 @@ class Reconstructions(Callback):
             self._show(trainer, trainer.datamodule.augment)
 
     def on_train_batch_end(self, trainer, pl_module, *args) -> None:
-        if hasattr(pl_module, "reconstruct") and trainer.datamodule.batches % self.every == 0:
+        due = trainer.datamodule.batches % self.every == 0 and not trainer.should_stop
+        if due and hasattr(pl_module, "reconstruct"):
             self._show(trainer, pl_module)
 
     def on_train_end(self, trainer, pl_module) -> None:

@@ -23,7 +23,7 @@ class Samples(Callback):
         self.num = num
 
     def on_train_batch_end(self, trainer, pl_module, *args) -> None:
-        if trainer.datamodule.batches % self.every == 0:
+        if trainer.datamodule.batches % self.every == 0 and not trainer.should_stop:
             self._show(trainer, pl_module)
 
     def on_train_end(self, trainer, pl_module) -> None:

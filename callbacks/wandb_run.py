@@ -11,7 +11,8 @@ import wandb
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from lightning_genae.run_folder import config_hash, flatten
+from lightning_genae.command_line import flatten
+from lightning_genae.run_folder import config_hash
 
 log = logging.getLogger("lightning_genae")
 

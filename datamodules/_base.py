@@ -1,6 +1,7 @@
 """What all data sets of images share: uint8 in memory, whole batches, augmentation on the device."""
 
 import hashlib
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -89,6 +90,11 @@ class ImageDataModule(LightningDataModule):
     def image_shape(self) -> tuple[int, int, int]:
         return tuple(self.train.images.shape[1:])
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """That of `train`, computed once: every checkpoint holds it."""
+        return self.train.fingerprint
+
     def train_dataloader(self) -> DataLoader:
         trainer = self.trainer
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
@@ -116,10 +122,10 @@ class ImageDataModule(LightningDataModule):
         return images.to(self.trainer.lightning_module.dtype), labels
 
     def state_dict(self) -> dict:
-        return {"batches": self.batches, "fingerprint": self.train.fingerprint}
+        return {"batches": self.batches, "fingerprint": self.fingerprint}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        if state_dict["fingerprint"] != self.train.fingerprint:
+        if state_dict["fingerprint"] != self.fingerprint:
             raise ValueError("--data: the checkpoint was trained on other images; --overwrite starts the run anew")
         self.batches = state_dict["batches"]
 

@@ -176,12 +176,21 @@ def nest(flat: dict, selectors: dict[str, str]) -> dict:
     return nested
 
 
+def flatten(config: dict) -> dict:
+    """A nested config as {"model": "gan", "model.lr": 0.1, "seed": 0}: the keys are the command line's."""
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            flat |= {key if name == "name" else f"{key}.{name}": entry for name, entry in value.items()}
+        else:
+            flat[key] = value
+    return flat
+
+
 def _as_arguments(nested: dict) -> list[str]:
     """A nested config as arguments, so that files and the command line are checked alike."""
-    flat = {}
-    for key, value in nested.items():
-        flat |= {f"{key}.{name}": entry for name, entry in value.items()} if isinstance(value, dict) else {key: value}
-    return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in flat.items()]
+    flat = flatten(nested).items()
+    return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in flat]
 
 
 def _with_flags(parser: ArgumentParser, arguments: list[str]) -> list[str]:

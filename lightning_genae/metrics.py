@@ -98,6 +98,19 @@ def to_uint8(images: Tensor) -> Tensor:
     return ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
+def to_float(images: Tensor) -> Tensor:
+    """uint8 images to float32 in [-1, 1]; the inverse of `to_uint8`."""
+    return images.float() / 127.5 - 1
+
+
+def draw(model, num: int, seed: int, batch_size: int = 500) -> Tensor:
+    """Samples of a model, uint8 (num, C, H, W) on the CPU, always the same for a seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        starts = range(0, num, batch_size)
+        return torch.cat([to_uint8(model.sample(min(batch_size, num - start))).cpu() for start in starts])
+
+
 def extractor(name: str | None, weights: str | None, datamodule) -> Extractor:
     """The extractor of a name.
 
@@ -146,8 +159,8 @@ def classifier(datamodule, num_steps: int = 800) -> Extractor:
             _train_classifier(network, train, num_steps)
         network = network.cpu()
         with torch.no_grad():
-            scale = torch.cat([network[:2](_scale(part)) for part in train.images.split(500)]).std(0).mean()
-            logits = torch.cat([network(_scale(part)) for part in heldout.images.split(500)])
+            scale = torch.cat([network[:2](to_float(part)) for part in train.images.split(500)]).std(0).mean()
+            logits = torch.cat([network(to_float(part)) for part in heldout.images.split(500)])
         accuracy = (logits.argmax(1) == heldout.labels).double().mean().item()
         torch.save({"network": network.state_dict(), "scale": scale, "accuracy": accuracy}, path)
 
@@ -163,7 +176,7 @@ def classifier(datamodule, num_steps: int = 800) -> Extractor:
         "accuracy_heldout": state["accuracy"],
         "resize": "none",
     }
-    return Extractor(features, num_features, _scale, description)
+    return Extractor(features, num_features, to_float, description)
 
 
 def pixels(train: Tensor, max_features: int = 64) -> Extractor:
@@ -173,14 +186,14 @@ def pixels(train: Tensor, max_features: int = 64) -> Extractor:
         train: uint8 images (N, C, H, W); at most the first 5,000 are used.
         max_features: number of components at most.
     """
-    flat = _scale(train[:5000]).flatten(1).numpy()
+    flat = to_float(train[:5000]).flatten(1).numpy()
     pca = PCA(min(max_features, *flat.shape), svd_solver="full").fit(flat)
     linear = nn.Linear(flat.shape[1], len(pca.components_))
     weight, bias = torch.from_numpy(pca.components_), -torch.from_numpy(pca.components_ @ pca.mean_)
     linear.load_state_dict({"weight": weight, "bias": bias})
     network = nn.Sequential(nn.Flatten(), linear)
     description = {"extractor": "pixels", "weights": hash_weights(network), "resize": "none"}
-    return Extractor(network, linear.out_features, _scale, description)
+    return Extractor(network, linear.out_features, to_float, description)
 
 
 def inception(weights: str | None = None) -> Extractor:
@@ -263,15 +276,11 @@ def _train_classifier(network: nn.Module, train, num_steps: int) -> None:
     for _ in bar:
         chosen = torch.randint(len(train.images), (128,))
         images, labels = train.images[chosen].to(device), train.labels[chosen].to(device)
-        loss = F.cross_entropy(network(_scale(images)), labels)
+        loss = F.cross_entropy(network(to_float(images)), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-
-
-def _scale(images: Tensor) -> Tensor:
-    return images.float() / 127.5 - 1
 
 
 def _to_rgb(images: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from lightning_genae.cache import digest
+from lightning_genae.command_line import flatten
 
 # what changes neither what is trained nor what is measured, so that it does not change the folder either
 NOT_HASHED = ("seed", "folder", "overwrite", "debug", "logger", "cache", "checkpoint_seconds")
@@ -125,14 +126,3 @@ def check_writable(option: str, path: str | Path) -> None:
 def config_hash(config: dict) -> str:
     """A hash of the values that a run's results depend on, without the seed."""
     return digest({key: value for key, value in config.items() if key not in NOT_HASHED})[:8]
-
-
-def flatten(config: dict) -> dict:
-    """A nested config as {"model": "gan", "model.lr": 0.1, "seed": 0}: the keys are the command line's."""
-    flat = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            flat |= {key if name == "name" else f"{key}.{name}": entry for name, entry in value.items()}
-        else:
-            flat[key] = value
-    return flat

@@ -91,6 +91,7 @@ def test_wandb_is_offline_with_pictures_and_config(run_folder):
     assert offline.name.endswith("-seed0")
     pictures = {path.name.split("_")[0] for path in offline.rglob("*.png")}
     assert pictures == {"samples", "reconstructions", "augmented"}
+    assert len(list(offline.rglob("samples_*.png"))) == 5  # the last one once
     content = next(offline.glob("*.wandb")).read_bytes()
     for text in (b"model.latent_dim", b"augment.fraction", b"val/fd", b"digits/gan-ae/"):
         assert text in content, text

@@ -92,7 +92,7 @@ class AutoencoderAugment(nn.Module):
             self.autoencoder = self._train(datamodule, trainer_options)
         self.autoencoder.eval().requires_grad_(False)
         parts = datamodule.train.images.split(500)
-        codes = torch.cat([self.autoencoder.encode(_to_float(part)) for part in parts])
+        codes = torch.cat([self.autoencoder.encode(metrics.to_float(part)) for part in parts])
         self.set_codes(codes, datamodule.train.labels)
 
     def set_codes(self, codes: Tensor, labels: Tensor) -> None:
@@ -141,8 +141,8 @@ class AutoencoderAugment(nn.Module):
         images, labels = (part[:max_images] for part in datamodule.train)
         real, x, heldout = (
             datamodule.heldout.images[:max_images],
-            _to_float(images),
-            _to_float(datamodule.heldout.images[:max_images]),
+            metrics.to_float(images),
+            metrics.to_float(datamodule.heldout.images[:max_images]),
         )
         # a draw of its own, so that nothing that follows depends on the gate
         with torch.random.fork_rng(devices=[]):
@@ -166,13 +166,13 @@ class AutoencoderAugment(nn.Module):
             "fd_variations": distance(varied),
             "distance_to_original": float((varied - x).square().flatten(1).mean(1).sqrt().mean()),
             "distance_to_nearest_other": float(to_others.mean() / x[0].numel() ** 0.5),
-            "images_trained_on": datamodule.train.fingerprint,
+            "images_trained_on": datamodule.fingerprint,
         }
 
     def _train(self, datamodule, trainer_options: dict) -> ae.Autoencoder:
         """Trains an autoencoder on the training subset, or finds in the cache the one that was."""
         batch_size = min(64, len(datamodule.train.images))
-        key = {"data": datamodule.train.fingerprint, "steps": self.steps, "batch_size": batch_size, **self.options}
+        key = {"data": datamodule.fingerprint, "steps": self.steps, "batch_size": batch_size, **self.options}
         key["source"] = source(ae, networks, losses)
 
         def build(path: Path) -> None:
@@ -216,7 +216,7 @@ class AutoencoderAugment(nn.Module):
                 f"--augment.checkpoint: expected an autoencoder of images {datamodule.image_shape}, got one of {shape}"
             )
         trained_on = torch.load(path, weights_only=True).get(type(datamodule).__qualname__, {}).get("fingerprint")
-        if trained_on != datamodule.train.fingerprint:
+        if trained_on != datamodule.fingerprint:
             log.warning(
                 "--augment.checkpoint: the autoencoder was not trained on exactly this run's training images; it may "
                 "know held-out ones, which flatters the results"
@@ -268,7 +268,3 @@ def interpolate(
 
 def _open(path: Path) -> ae.Autoencoder:
     return ae.Autoencoder.load_from_checkpoint(path, map_location="cpu", weights_only=True)
-
-
-def _to_float(images: Tensor) -> Tensor:
-    return images.float() / 127.5 - 1
