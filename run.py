@@ -185,10 +185,12 @@ def build_callbacks(config: dict, folder, steps: int) -> dict:
     from callbacks.budget import Budget
     from callbacks.ema import Ema
     from callbacks.evaluate import Evaluate
+    from callbacks.interpolations import Interpolations
     from callbacks.progress import Progress
     from callbacks.reconstructions import Reconstructions
     from callbacks.record import Record
     from callbacks.samples import Samples
+    from callbacks.traversals import Traversals
 
     every = max(1, steps // 5)
     metrics = {**config["metrics"], "every": config["metrics"]["every"] or every * config["data"]["batch_size"]}
@@ -199,6 +201,8 @@ def build_callbacks(config: dict, folder, steps: int) -> dict:
         "augmented": Augmented(folder.path),
         "reconstructions": Reconstructions(folder.path, every),
         "samples": Samples(folder.path, every),
+        "interpolations": Interpolations(folder.path),
+        "traversals": Traversals(folder.path),
         "evaluate": Evaluate(**metrics),
         "record": Record(folder, config["checkpoint_seconds"]),
     }
@@ -292,14 +296,21 @@ def fit(trainer, model, datamodule, folder, callbacks: dict, resume: bool) -> No
 def sample(arguments: list[str]) -> None:
     """Images of a run."""
 
-    def sample_options(run: str, num: PositiveInt = 64, seed: NonNegativeInt = 0, out: str | None = None) -> None:
+    def sample_options(
+        run: str,
+        num: PositiveInt = 64,
+        label: NonNegativeInt | None = None,
+        seed: NonNegativeInt = 0,
+        out: str | None = None,
+    ) -> None:
         """Samples of a run's model, as a picture and as numbers.
 
         Args:
             run: the run folder.
             num: number of images.
+            label: their class, of a model with --model.conditional. null: drawn at random.
             seed: of the noise.
-            out: folder to write samples-seedSEED.png and .npz to. null: the run folder.
+            out: folder to write samples[-labelLABEL]-seedSEED.png and .npz to. null: the run folder.
         """
 
     parser = new_parser("python run.py sample RUN [--OPTION VALUE ...]")
@@ -315,18 +326,23 @@ def sample(arguments: list[str]) -> None:
 
     folder, config = open_run(given["run"])
     model = load_model(folder, config)
-    stem = Path(given["out"] or folder.path, f"samples-seed{given['seed']}")
+    label, num_conditions = given["label"], getattr(model, "num_conditions", 0)
+    if label is not None and label >= num_conditions:
+        expected = f"a class below {num_conditions}" if num_conditions else "no label for a model without conditions"
+        raise ValueError(f"--label: expected {expected}; got {label}")
+    chosen = "" if label is None else f"-label{label}"
+    stem = Path(given["out"] or folder.path, f"samples{chosen}-seed{given['seed']}")
     check_writable("--out", stem.parent)
-    images = draw(model, given["num"], given["seed"])
+    images = draw(model, given["num"], given["seed"], label)
     save_grid(stem.with_suffix(".png"), to_float(images), num_columns=max(1, round(given["num"] ** 0.5)))
     np.savez_compressed(stem.with_suffix(".npz"), images=images.numpy())
-    log.info(f"{given['num']} samples, uint8 (N, C, H, W) in the .npz:\n  {stem}.png\n  {stem}.npz")
+    log.info(f"{given['num']} samples, {images.dtype} (N, C, H, W) in the .npz:\n  {stem}.png\n  {stem}.npz")
 
 
 def evaluate(arguments: list[str]) -> None:
-    """The metrics of a run again, with another extractor or more samples."""
+    """The metrics of a run again, with another extractor or more samples, and what its codes are worth."""
     from callbacks.evaluate import Evaluate
-    from lightning_genae.report import table
+    from lightning_genae.report import representation_table, table
 
     parser = new_parser("python run.py evaluate RUN [--metrics.OPTION VALUE ...]")
     parser.add_argument("run", help="the run folder")
@@ -347,8 +363,28 @@ def evaluate(arguments: list[str]) -> None:
     callback = Evaluate(**(config["metrics"] | asked))
     callback.prepare(datamodule)
     result = {"metrics": callback.evaluate(model), "protocol": callback.protocol}
+    lines = table(**result)
+    if hasattr(model, "encode"):
+        result["representation"], picture = represent(model, datamodule, folder)
+        lines += [*representation_table(result["representation"]), f"Codes of held-out images: {picture}"]
     folder.update(evaluations=[*folder.results.get("evaluations", []), result])
-    log.info("\n".join(table(**result)))
+    log.info("\n".join(lines))
+
+
+def represent(model, datamodule, folder) -> tuple[dict, Path]:
+    """What the model's codes are worth, and their picture in the plane."""
+    from callbacks._pictures import save_scatter
+    from lightning_genae.representation import encode, plane, representation
+
+    log.info("Comparing the codes with principal components and pixels")
+    has_labels = datamodule.num_classes > 0
+    values = representation(model, datamodule.train, datamodule.heldout, has_labels)
+    images, labels = (part[:2000] for part in datamodule.heldout)
+    panels = {
+        f"{name} of the codes": (xy, labels if has_labels else None)
+        for name, xy in plane(encode(model, images)).items()
+    }
+    return values, save_scatter(folder.path / "codes.png", panels)
 
 
 def parse_verb(parser, arguments: list[str]) -> dict | None:

@@ -26,13 +26,44 @@ def show(trainer: Trainer, folder: Path, images: Tensor, num_columns: int) -> Pa
 
 
 def save_grid(path: Path, images: Tensor, num_columns: int) -> Path:
-    """Writes images (N, C, H, W) in [-1, 1] as one PNG, small ones enlarged without smoothing."""
+    """Writes images (N, C, H, W) in [-1, 1] as one PNG, small ones enlarged without smoothing; points as a plane."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    images = ((images.detach().float().cpu() + 1) / 2).clamp(0, 1)
+    images = images.detach().float().cpu()
+    if are_points(images):
+        return save_scatter(path, {"": (images.flatten(1), None)}, limits=(-1, 1))
+    images = ((images + 1) / 2).clamp(0, 1)
     enlargement = max(1, round(48 / images.shape[-1]))
     images = interpolate(images, scale_factor=enlargement, mode="nearest")
     save_image(make_grid(images, nrow=num_columns, padding=2, pad_value=0.5), path)
     return path
+
+
+def save_scatter(
+    path: Path, panels: dict[str, tuple[Tensor, Tensor | None]], limits: tuple[float, float] | None = None
+) -> Path:
+    """Writes points in the plane as one PNG, a panel beside the other.
+
+    Args:
+        path: of the PNG.
+        panels: points (N, 2) and their classes (N,), which colour them, or None, by title.
+        limits: of both axes. None: as the points lie.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5 * len(panels), 5), layout="constrained")
+    for axes, (title, (points, labels)) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
+        drawn = axes.scatter(*points.T, s=3, c=labels, cmap="tab10" if labels is None or labels.max() < 10 else "tab20")
+        axes.set(title=title, xlim=limits, ylim=limits, aspect="equal" if limits else "auto")
+        if labels is not None and len(drawn.legend_elements(num=None)[0]) <= 20:
+            axes.legend(*drawn.legend_elements(num=None), fontsize="small", markerscale=0.7, title="class")
+    FigureCanvasAgg(figure).print_png(path)
+    return path
+
+
+def are_points(images: Tensor) -> bool:
+    """Whether "images" (N, C, H, W) are points in the plane."""
+    return tuple(images.shape[1:]) == (2, 1, 1)
 
 
 def pairs(above: Tensor, below: Tensor, num_columns: int) -> Tensor:

@@ -14,7 +14,8 @@ from lightning_genae import metrics
 
 
 class Evaluate(Callback):
-    """Frechet distance and KID against the held-out images and against the whole training split.
+    """Frechet distance and KID against the held-out images and against the whole training split; the
+    reconstruction error and the log-likelihood of held-out images, where the model has them.
 
     The references never depend on the training subset, so arms of any size can be compared. What a number
     depends on is in `protocol`, the last values are in `values`.
@@ -30,6 +31,7 @@ class Evaluate(Callback):
 
     max_samples = 10_000
     seed = 0  # of the noise of the samples
+    num_likelihoods, num_codes = 250, 32  # held-out images, and codes for each, of the log-likelihood
 
     def __init__(
         self,
@@ -50,6 +52,7 @@ class Evaluate(Callback):
     def prepare(self, datamodule) -> None:
         """Makes the extractor and the features of the references, before anything is trained on them."""
         self.extractor = metrics.extractor(self.features, self.weights, datamodule)
+        self.measure = datamodule.measure
         self.heldout = datamodule.heldout.images[: self.max_samples]
         real = datamodule.train_split.images[: self.max_samples]
         self.comparison = metrics.Comparison(self.extractor, {"": self.heldout, "_train": real})
@@ -74,9 +77,13 @@ class Evaluate(Callback):
         """The metrics of a model; the noise of its samples is always the same."""
         self.protocol["generator"] = "averaged" if hasattr(model, "averaged") else "raw"
         self.extractor.to(model.device)
-        values = self.comparison(metrics.draw(model, self.num_samples, self.seed))
+        samples = metrics.draw(model, self.num_samples, self.seed)
+        values = self.comparison(samples) | self.measure(samples)
         if hasattr(model, "reconstruct"):
             values["mse"] = self._reconstruction_error(model)
+        if hasattr(model, "log_likelihood"):
+            self.protocol |= {"n_log_likelihood": self.num_likelihoods, "importance_samples": self.num_codes}
+            values["log_likelihood"] = self._log_likelihood(model)
         return values
 
     def on_train_batch_end(self, trainer, pl_module, *args) -> None:
@@ -106,3 +113,10 @@ class Evaluate(Callback):
             x = metrics.to_float(part.to(model.device)).to(model.dtype)
             errors.append((model.reconstruct(x) - x).square().flatten(1).mean(1))
         return float(torch.cat(errors).mean())
+
+    def _log_likelihood(self, model: LightningModule) -> float:
+        """Mean log-likelihood of held-out images in nats, by importance weighting."""
+        x = metrics.to_float(self.heldout[: self.num_likelihoods].to(model.device)).to(model.dtype)
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            return float(model.log_likelihood(x, self.num_codes).mean())

@@ -5,17 +5,22 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Callback
 
-from callbacks._pictures import show
+from callbacks._pictures import pairs, show
 
 
 class Samples(Callback):
-    """A grid of samples every `every` batches and at the end.
+    """A grid of samples every `every` batches and at the end; a class a row where samples follow the classes.
+
+    A model of two domains shows its pairs one above the other.
 
     Args:
         folder: the run folder; pictures go to its samples/.
         every: batches between two pictures.
-        num: images in a picture.
+        num: images in a picture, a multiple of 8.
     """
+
+    num_points = 2_000  # in a picture of points in the plane
+    max_classes = 20
 
     def __init__(self, folder: Path, every: int, num: int = 64):
         self.folder = Path(folder) / "samples"
@@ -33,5 +38,16 @@ class Samples(Callback):
         if trainer.is_global_zero:
             with torch.random.fork_rng():
                 torch.manual_seed(0)
-                images = pl_module.sample(self.num)
+                images = self._draw(pl_module, trainer.datamodule.image_shape)
             show(trainer, self.folder, images, num_columns=8)
+
+    def _draw(self, model, image_shape: tuple[int, int, int]) -> torch.Tensor:
+        if image_shape == (2, 1, 1):
+            return model.sample(self.num_points)
+        if hasattr(model, "sample_pairs"):
+            return pairs(*model.sample_pairs(self.num // 2), num_columns=8)
+        num_classes = min(getattr(model, "num_conditions", 0), self.max_classes)
+        if num_classes:
+            labels = torch.arange(num_classes, device=model.device).repeat_interleave(8)
+            return model.sample(len(labels), labels)
+        return model.sample(self.num)

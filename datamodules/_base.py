@@ -18,7 +18,10 @@ from torch.utils.data.distributed import DistributedSampler
 
 
 class Images(NamedTuple):
-    """A set of images: uint8 (N, C, H, W), and their labels: int64 (N,), all 0 where there are none."""
+    """A set of images: uint8 (N, C, H, W), and their labels: int64 (N,), all 0 where there are none.
+
+    Points are held as they are, as float32 (N, C, 1, 1) in [-1, 1].
+    """
 
     images: Tensor
     labels: Tensor
@@ -134,6 +137,10 @@ class ImageDataModule(LightningDataModule):
         images, labels = (part[:num].to(self.trainer.strategy.root_device) for part in getattr(self, split))
         return to_float(images), labels
 
+    def measure(self, samples: Tensor) -> dict[str, float]:
+        """Metrics of samples that only this data set can give, by name; none unless it says so."""
+        return {}
+
     @property
     def batches_per_epoch(self) -> int:
         world_size = self.trainer.world_size if self.trainer else 1
@@ -206,8 +213,8 @@ class PublishedDataModule(ImageDataModule):
 
 
 def to_float(images: Tensor) -> Tensor:
-    """uint8 images to float32 in [-1, 1]."""
-    return images.float() / 127.5 - 1
+    """uint8 images to float32 in [-1, 1]; points, which are that already, stay as they are."""
+    return images if images.is_floating_point() else images.float() / 127.5 - 1
 
 
 def split_off(split: Images, num: int, seed: int) -> tuple[Images, Images]:

@@ -98,28 +98,40 @@ def to_uint8(images: Tensor) -> Tensor:
     return ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
+def as_stored(images: Tensor) -> Tensor:
+    """Images in [-1, 1] as a data set holds them: uint8, or float32 if they are points (H = W = 1)."""
+    return images.float() if images.shape[2:] == (1, 1) else to_uint8(images)
+
+
 def to_float(images: Tensor) -> Tensor:
-    """uint8 images to float32 in [-1, 1]; the inverse of `to_uint8`."""
-    return images.float() / 127.5 - 1
+    """Stored images to float32 in [-1, 1]; the inverse of `as_stored`."""
+    return images if images.is_floating_point() else images.float() / 127.5 - 1
 
 
-def draw(model, num: int, seed: int, batch_size: int = 500) -> Tensor:
-    """Samples of a model, uint8 (num, C, H, W) on the CPU, always the same for a seed."""
+def draw(model, num: int, seed: int, label: int | None = None, batch_size: int = 500) -> Tensor:
+    """Samples of a model as they are stored, uint8 (num, C, H, W) on the CPU, always the same for a seed.
+
+    A label makes them all of that class.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        starts = range(0, num, batch_size)
-        return torch.cat([to_uint8(model.sample(min(batch_size, num - start))).cpu() for start in starts])
+        sizes = [min(batch_size, num - start) for start in range(0, num, batch_size)]
+        labels = [None if label is None else torch.full((size,), label, device=model.device) for size in sizes]
+        return torch.cat([as_stored(model.sample(size, given)).cpu() for size, given in zip(sizes, labels)])
 
 
 def extractor(name: str | None, weights: str | None, datamodule) -> Extractor:
     """The extractor of a name.
 
     Args:
-        name: "classifier", "inception" or "pixels". None: classifier where there are labels, else pixels.
+        name: "classifier", "inception" or "pixels". None: classifier for images with labels, else pixels.
         weights: path of Inception's weights; None fetches them.
         datamodule: of the images, after its setup.
     """
-    name = name or ("classifier" if datamodule.num_classes else "pixels")
+    are_points = datamodule.image_shape[1:] == (1, 1)
+    name = name or ("classifier" if datamodule.num_classes and not are_points else "pixels")
+    if are_points and name != "pixels":
+        raise ValueError(f"--metrics.features: expected pixels for points; got {name}")
     if weights and name != "inception":
         raise ValueError(f"--metrics.weights: goes with --metrics.features inception, not with {name}")
     if name == "classifier":

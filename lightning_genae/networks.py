@@ -1,21 +1,22 @@
-"""Encoders and decoders sized from `image_shape`; a critic is an encoder to one number, a generator a decoder.
+"""Encoders and decoders sized from `image_shape`, and a critic of images and their classes.
 
-`mlp` is a stack of dense layers; `conv` halves (doubles) the image until its longer side is at most 4, in
-the manner of DCGAN (Radford et al. 2015, arXiv 1511.06434). A decoder's output has no bound;
-the model maps it to [-1, 1].
+`mlp` is a stack of dense layers, with no hidden one a linear map; `conv` halves (doubles) the image until its
+longer side is at most 4, in the manner of DCGAN (Radford et al. 2015, arXiv 1511.06434); `resnet` does so with
+residual blocks (Gulrajani et al. 2017, arXiv 1704.00028). A decoder's output has no bound; the model maps it to
+[-1, 1].
 """
 
-import logging
 import math
 from itertools import pairwise
 from typing import Literal
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as _spectral_norm
 
-log = logging.getLogger("lightning_genae")
-
-Network = Literal["mlp", "conv"]
+Network = Literal["mlp", "conv", "resnet"]
+Conditional = Literal["no", "projection", "concatenation"]
 
 
 def encoder(
@@ -26,14 +27,14 @@ def encoder(
     width: int | None = None,
     spectral_norm: bool = False,
 ) -> nn.Sequential:
-    """A network from images (B, C, H, W) to vectors (B, num_outputs).
+    """A network from images (B, C, H, W) to vectors (B, num_outputs); its last layer is linear.
 
     Args:
         image_shape: (C, H, W).
         num_outputs: length of a vector.
-        network: "mlp" or "conv".
-        hidden: sizes of the dense layers of "mlp", from the image on. None: [512, 256].
-        width: channels of "conv" at full resolution, doubled with every halving. None: 16.
+        network: "mlp", "conv" or "resnet".
+        hidden: sizes of the dense layers of "mlp", from the image on. None: [512, 256]; []: a linear map.
+        width: channels of "conv" and "resnet" at full resolution, doubled with every halving. None: 16.
         spectral_norm: bound each layer's Lipschitz constant (Miyato et al. 2018, arXiv 1802.05957).
     """
     if network == "mlp":
@@ -41,14 +42,19 @@ def encoder(
         layers = [nn.Flatten(), *_dense(sizes)]
     else:
         sizes, channels = _pyramid(image_shape, width)
-        layers = [nn.Conv2d(image_shape[0], channels[0], 3, padding=1), nn.LeakyReLU(0.2)]
-        for (height, wide), c_in, c_out in zip(sizes, channels, channels[1:]):
-            kernel = (4 - height % 2, 4 - wide % 2)  # either halves the side, rounding up
-            layers += [nn.Conv2d(c_in, c_out, kernel, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        layers = [nn.Conv2d(image_shape[0], channels[0], 3, padding=1)]
+        if network == "conv":
+            layers.append(nn.LeakyReLU(0.2))
+            for (height, wide), c_in, c_out in zip(sizes, channels, channels[1:]):
+                kernel = (4 - height % 2, 4 - wide % 2)  # either halves the side, rounding up
+                layers += [nn.Conv2d(c_in, c_out, kernel, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        else:
+            for size, c_in, c_out in zip(sizes[1:], channels, channels[1:]):
+                layers.append(_Residual(c_in, c_out, after=nn.AdaptiveAvgPool2d(size)))
+            layers.append(nn.LeakyReLU(0.2))
         layers += [nn.Flatten(), nn.Linear(channels[-1] * math.prod(sizes[-1]), num_outputs)]
-    if spectral_norm:
-        layers = [_spectral_norm(layer) if hasattr(layer, "weight") else layer for layer in layers]
-    return nn.Sequential(*layers)
+    network = nn.Sequential(*layers)
+    return normalise(network) if spectral_norm else network
 
 
 def decoder(
@@ -64,26 +70,78 @@ def decoder(
     Args:
         image_shape: (C, H, W).
         num_inputs: length of a vector.
-        network: "mlp" or "conv".
+        network: "mlp", "conv" or "resnet".
         hidden: sizes of the dense layers of "mlp", from the image on, as in the encoder. None: [512, 256].
-        width: channels of "conv" at full resolution. None: as in the encoder.
-        batch_norm: normalise the layers of "conv" over the batch, as generators do.
+        width: channels of "conv" and "resnet" at full resolution. None: as in the encoder.
+        batch_norm: normalise the layers of "conv" and "resnet" over the batch, as generators do.
     """
     if network == "mlp":
         sizes = [num_inputs, *reversed(_hidden(hidden)), math.prod(image_shape)]
         return nn.Sequential(*_dense(sizes), nn.Unflatten(1, image_shape))
     sizes, channels = _pyramid(image_shape, width)
     sizes, channels = sizes[::-1], channels[::-1]
-
-    def activation(num_channels: int) -> list[nn.Module]:
-        return [nn.BatchNorm2d(num_channels), nn.ReLU()] if batch_norm else [nn.LeakyReLU(0.2)]
-
     layers = [nn.Linear(num_inputs, channels[0] * math.prod(sizes[0])), nn.Unflatten(1, (channels[0], *sizes[0]))]
-    layers += activation(channels[0])
-    for (height, wide), c_in, c_out in zip(sizes[1:], channels, channels[1:]):
-        kernel = (4 - height % 2, 4 - wide % 2)  # gives just this size, odd sides too
-        layers += [nn.ConvTranspose2d(c_in, c_out, kernel, stride=2, padding=1), *activation(c_out)]
+    if network == "conv":
+        layers += _activation(channels[0], batch_norm)
+        for (height, wide), c_in, c_out in zip(sizes[1:], channels, channels[1:]):
+            kernel = (4 - height % 2, 4 - wide % 2)  # gives just this size, odd sides too
+            layers += [nn.ConvTranspose2d(c_in, c_out, kernel, stride=2, padding=1), *_activation(c_out, batch_norm)]
+    else:
+        for size, c_in, c_out in zip(sizes[1:], channels, channels[1:]):
+            layers.append(_Residual(c_in, c_out, before=nn.Upsample(size), batch_norm=batch_norm))
+        layers += _activation(channels[-1], batch_norm)
     return nn.Sequential(*layers, nn.Conv2d(channels[-1], image_shape[0], 3, padding=1))
+
+
+class Critic(nn.Module):
+    """Scores (B,) of images, and of their classes where it is conditional.
+
+    `projection` adds the inner product of the image's features and a vector of its class (Miyato & Koyama
+    2018, arXiv 1802.05637); `concatenation` gives the class to the first layer as a channel each (Mirza &
+    Osindero 2014, arXiv 1411.1784).
+
+    Args:
+        image_shape: (C, H, W).
+        network, hidden, width, spectral_norm: as for the encoder.
+        conditional: whether the score depends on the class, and how.
+        num_classes: number of classes; for a conditional critic alone.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        network: Network,
+        hidden: list[int] | None = None,
+        width: int | None = None,
+        spectral_norm: bool = False,
+        conditional: Conditional = "no",
+        num_classes: int = 0,
+    ):
+        super().__init__()
+        self.num_maps = num_classes if conditional == "concatenation" else 0
+        shape = (image_shape[0] + self.num_maps, *image_shape[1:])
+        *layers, self.score = encoder(shape, 1, network, hidden, width, spectral_norm)
+        self.features = nn.Sequential(*layers)
+        self.embedding = None
+        if conditional == "projection":
+            self.embedding = nn.Embedding(num_classes, self.score.in_features)
+            if spectral_norm:
+                normalise(self.embedding)
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        if self.num_maps:
+            maps = F.one_hot(labels, self.num_maps).to(x.dtype)[:, :, None, None]
+            x = torch.cat([x, maps.expand(-1, -1, *x.shape[2:])], 1)
+        features = self.features(x)
+        score = self.score(features).squeeze(1)
+        return score if self.embedding is None else score + (self.embedding(labels) * features).sum(1)
+
+
+def normalise(network: nn.Module) -> nn.Module:
+    """The network with spectral norm in every layer that has a weight matrix."""
+    for layer in [layer for layer in network.modules() if _is_weighted(layer)]:
+        _spectral_norm(layer)
+    return network
 
 
 def initialise(network: nn.Sequential) -> nn.Sequential:
@@ -92,19 +150,58 @@ def initialise(network: nn.Sequential) -> nn.Sequential:
     torch's own shrink it threefold a layer, so that a deep autoencoder draws the mean image for long. The last
     layer keeps them, for small first outputs.
     """
-    weighted = [layer for layer in network if hasattr(layer, "weight")]
-    for layer in weighted[:-1]:
+    for layer in [layer for layer in network.modules() if _is_weighted(layer)][:-1]:
         nn.init.kaiming_normal_(layer.weight, a=0.2)
         nn.init.zeros_(layer.bias)
     return network
 
 
-def warn_unused(network: Network, hidden: list[int] | None, width: int | None) -> None:
-    """Warns of a size that this kind of network does not have."""
-    if network == "conv" and hidden is not None:
-        log.warning("--model.hidden has no effect with --model.network conv, whose size is --model.width")
-    if network == "mlp" and width is not None:
-        log.warning("--model.width has no effect with --model.network mlp, whose size is --model.hidden")
+def share(first: nn.Sequential, second: nn.Sequential, num_layers: int, end: Literal["first", "last"]) -> None:
+    """Puts layers of one network, from its first or last on, in the place of those of another of equal form.
+
+    Layers are counted by their weights (a residual block is one); what has none goes with the one before it.
+
+    Raises:
+        ValueError: there are not that many layers.
+    """
+    starts = [i for i, layer in enumerate(first) if any(map(_is_weighted, layer.modules()))]
+    if num_layers > len(starts):
+        raise ValueError(f"--model.num_shared: expected at most {len(starts)}, the layers there are; got {num_layers}")
+    starts.append(len(first))
+    shared = range(starts[num_layers]) if end == "first" else range(starts[-1 - num_layers], len(first))
+    for i in shared if num_layers else ():
+        second[i] = first[i]
+
+
+class _Residual(nn.Module):
+    """A block of two convolutions beside a shortcut, resized before (a decoder's) or after them (an encoder's)."""
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        before: nn.Module | None = None,
+        after: nn.Module | None = None,
+        batch_norm: bool = False,
+    ):
+        super().__init__()
+        before, after = before or nn.Identity(), after or nn.Identity()
+        first, second = nn.Conv2d(c_in, c_out, 3, padding=1), nn.Conv2d(c_out, c_out, 3, padding=1)
+        self.body = nn.Sequential(
+            *_activation(c_in, batch_norm), before, first, *_activation(c_out, batch_norm), second, after
+        )
+        self.shortcut = nn.Sequential(before, nn.Conv2d(c_in, c_out, 1), after)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) + self.shortcut(x)
+
+
+def _activation(num_channels: int, batch_norm: bool) -> list[nn.Module]:
+    return [nn.BatchNorm2d(num_channels), nn.ReLU()] if batch_norm else [nn.LeakyReLU(0.2)]
+
+
+def _is_weighted(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.Embedding)
 
 
 def _hidden(hidden: list[int] | None) -> list[int]:
@@ -120,6 +217,8 @@ def _dense(sizes: list[int]) -> list[nn.Module]:
 
 def _pyramid(image_shape: tuple[int, int, int], width: int | None) -> tuple[list[tuple[int, int]], list[int]]:
     """Image sizes from full resolution to at most 4 a side, and the number of channels at each."""
+    if max(image_shape[1:]) == 1:
+        raise ValueError("network: expected mlp for points, which have no sides (--model.network, --augment.network)")
     sizes = [tuple(image_shape[1:])]
     while max(sizes[-1]) > 4:
         sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))

@@ -4,6 +4,8 @@ import shlex
 
 from lightning_genae.run_folder import RunFolder
 
+PICTURES = ("samples", "reconstructions", "interpolations", "traversals", "augmented")
+
 
 def gate(quality: dict) -> list[str]:
     """The quality gate of an augmentation in words."""
@@ -40,8 +42,35 @@ def table(metrics: dict, protocol: dict) -> list[str]:
     lines = [f"  {name:42}{distance:>18}{kernel:>12}" for name, distance, kernel in rows]
     if "mse" in metrics:
         lines.append(f"  reconstruction error of held-out images {metrics['mse']:.4f} (squared, per pixel)")
+    if "log_likelihood" in metrics:
+        lines.append(
+            f"  log-likelihood of {protocol['n_log_likelihood']} held-out images, at least "
+            f"{metrics['log_likelihood']:,.1f} nats each ({protocol['importance_samples']} importance samples)"
+        )
+    if "modes" in metrics:
+        lines.append(f"  modes found {metrics['modes']:.0f}; {metrics['good']:.1%} of the samples are good ones")
     features = f"the {protocol['extractor']}'s features" if protocol["extractor"] != "pixels" else "pixel features"
     return [f"{protocol['n_fake']:,} samples ({protocol['generator']} weights), in {features}:", *lines]
+
+
+def representation_table(values: dict) -> list[str]:
+    """What `lightning_genae.representation` measured, as text."""
+    rows = {
+        "mse": ("squared error per pixel", ".4f"),
+        "psnr": ("PSNR, dB", ".2f"),
+        "ssim": ("SSIM", ".3f"),
+        "bits_per_dimension": ("bits per dimension kept", ".3f"),
+        "linear_probe": ("accuracy of a linear probe", ".3f"),
+        "knn": ("accuracy of 5 nearest neighbours", ".3f"),
+    }
+    pca = f"PCA, {values['num_components']} dims"
+    lines = ["Representation of held-out images:", f"  {'':34}{'codes':>10}{pca:>16}{'pixels':>10}"]
+    for name, (words, form) in rows.items():
+        given = (values.get(f"{name}{suffix}") for suffix in ("", "_pca", "_pixels"))
+        cells = ["" if value is None else format(value, form) for value in given]
+        if any(cells):
+            lines.append(f"  {words:34}{cells[0]:>10}{cells[1]:>16}{cells[2]:>10}")
+    return lines
 
 
 def report(folder: RunFolder) -> str:
@@ -58,7 +87,7 @@ def report(folder: RunFolder) -> str:
         "",
         "Pictures:",
     ]
-    for name in ("samples", "reconstructions", "augmented"):
+    for name in PICTURES:
         lines += [f"  {path}" for path in sorted((folder.path / name).glob("*.png"))[-1:]]
     other = "none" if augment != "none" else "ae"
     path = shlex.quote(str(folder.path))

@@ -1,12 +1,13 @@
-"""Run by test_ddp.py in two processes: trains a GAN and writes what the test compares.
+"""Run by test_ddp.py in two processes: trains every two-player model and writes what the test compares.
 
-python ddp_job.py OUT DEVICES BATCH_SIZE FIXED_NOISE
+python ddp_job.py OUT DEVICES BATCH_SIZE
 """
 
 import json
-import math
 import sys
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -16,17 +17,38 @@ from pytorch_lightning import Callback, Trainer
 from callbacks.budget import Budget
 from callbacks.ema import Ema
 from datamodules.digits import Digits
-from lightning_genae.models.gan import GAN
+from lightning_genae import registry
+from lightning_genae.models._two_players import TwoPlayers
+
+PACKAGE = "lightning_genae.models"
+ALL = {name: registry.load(PACKAGE, name) for name in registry.names(PACKAGE)}
+MODELS = {name: model for name, model in ALL.items() if issubclass(model, TwoPlayers)}
+OPTIONS = {
+    "gan": {"r1": 1.0, "gradient_penalty": 1.0, "conditional": "projection"},
+    "ebgan": {"pulling_away": 0.0, "noise": 0.1},  # that term compares the images within a batch
+}
 
 
-class FixedNoise(GAN):
-    """A GAN whose noise depends on the batch alone, not on the process."""
+@contextmanager
+def fixed_noise():
+    """Random numbers that depend on which draw it is alone, not on the process, the image or the batch size."""
+    num_draws = 0
 
-    def _noise(self, num):
-        if self.trainer is None:
-            return super()._noise(num)
-        row = torch.linspace(-1, 1, self.hparams.latent_dim, dtype=self.dtype)
-        return (row * math.cos(self.trainer.fit_loop.total_batch_idx)).expand(num, -1)
+    def rows(*shape, dtype=None, device=None):
+        nonlocal num_draws
+        num_draws += 1
+        num, *rest = shape[0] if isinstance(shape[0], tuple | torch.Size) else shape
+        row = torch.linspace(0.1, 1, torch.Size(rest).numel(), dtype=dtype or torch.float64)
+        return (row * num_draws).sin().reshape(1, *rest).expand(num, *rest)
+
+    def like(x):
+        return rows(x.shape, dtype=x.dtype)
+
+    def share(*shape, **options):
+        return rows(*shape, **options).abs()
+
+    with patch.multiple(torch, randn=rows, randn_like=like, rand=share, rand_like=like):
+        yield
 
 
 class Watch(Callback):
@@ -36,18 +58,16 @@ class Watch(Callback):
         self.noise = []
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        self.noise.append(torch.randn(4, generator=None))
+        self.noise.append(torch.empty(4).normal_())
 
 
-def main(out: str, devices: int, batch_size: int, fixed: bool) -> None:
+def train(name: str, devices: int, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights and random numbers of each process, (devices, -1), after six batches."""
     torch.manual_seed(0)
     datamodule = Digits(batch_size=batch_size, num_train=64)
     datamodule.setup()
     watch = Watch()
-    model_class = FixedNoise if fixed else GAN
-    model = model_class(
-        datamodule.image_shape, network="mlp", hidden=[16], n_critic=2, gradient_clip=0.5, lr=1e-3, spectral_norm=False
-    )
+    model = untrained(name)
     trainer = Trainer(
         accelerator="cpu",
         devices=devices,
@@ -62,13 +82,32 @@ def main(out: str, devices: int, batch_size: int, fixed: bool) -> None:
         use_distributed_sampler=False,
         limit_val_batches=0,
     )
-    trainer.fit(model, datamodule=datamodule)
-    weights = torch.cat([value.flatten().double() for value in model.parameters()])
-    everyone = trainer.strategy.all_gather(weights).reshape(devices, -1)
+    with fixed_noise():
+        trainer.fit(model, datamodule=datamodule)
+    everyone = trainer.strategy.all_gather(weights(model)).reshape(devices, -1)
     noise = trainer.strategy.all_gather(torch.stack(watch.noise)).reshape(devices, -1)
-    if trainer.is_global_zero:
-        Path(out).write_text(json.dumps({"weights": everyone.tolist(), "noise": noise.tolist()}))
+    return everyone, noise
+
+
+def untrained(name: str) -> TwoPlayers:
+    """The model, always with the same weights."""
+    torch.manual_seed(0)
+    options = {"network": "mlp", "hidden": [16], "n_critic": 2, "gradient_clip": 0.5, "lr": 1e-3}
+    return MODELS[name]((1, 8, 8), 10, **options, **OPTIONS.get(name, {}))
+
+
+def weights(model: TwoPlayers) -> torch.Tensor:
+    return torch.cat([value.detach().flatten().double() for value in model.parameters()])
+
+
+def main(out: str, devices: int, batch_size: int) -> None:
+    results = {}
+    for name in MODELS:
+        everyone, noise = train(name, devices, batch_size)
+        results[name] = {"weights": everyone.tolist(), "noise": noise.tolist()}
+    if int(torch.distributed.get_rank() if torch.distributed.is_initialized() else 0) == 0:
+        Path(out).write_text(json.dumps(results))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "fixed")
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -8,10 +8,16 @@ import pytest
 import torch
 from PIL import Image
 
-from callbacks._pictures import pairs, save_grid
+from callbacks._pictures import pairs, save_grid, save_scatter
 from callbacks.evaluate import Evaluate
+from callbacks.interpolations import Interpolations
 from callbacks.metrics_csv import MetricsCsv
+from callbacks.samples import Samples
+from callbacks.traversals import Traversals
 from lightning_genae.models.ae import Autoencoder
+from lightning_genae.models.cogan import CoGAN
+from lightning_genae.models.gan import GAN
+from lightning_genae.models.vae import VAE
 from tests.test_models import train
 
 
@@ -121,3 +127,106 @@ def test_wandb_mode(monkeypatch, tmp_path):
     assert _mode() == "online"
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert _mode() == "disabled"
+
+
+class Shown:
+    """A logger that keeps the paths of the pictures it is shown."""
+
+    def __init__(self):
+        self.pictures = []
+
+    def log_image(self, name, images):
+        self.pictures += images
+
+
+class Run:
+    """As much of a Trainer as a callback looks at."""
+
+    is_global_zero, should_stop = True, False
+
+    def __init__(self, datamodule):
+        self.datamodule, self.loggers = datamodule, [Shown()]
+        datamodule.examples = lambda split, num: (getattr(datamodule, split).images[:num].float() / 127.5 - 1, None)
+
+
+class Plain(torch.nn.Module):
+    """A model whose code is the image."""
+
+    dtype, device = torch.float32, torch.device("cpu")
+
+    def encode(self, x):
+        return x.flatten(1)
+
+    def decode(self, z):
+        return z.reshape(-1, 1, 8, 8)
+
+
+def test_interpolations_go_from_one_image_to_the_other(digits, tmp_path):
+    rows = Interpolations(tmp_path, num_rows=3, num_steps=5)._rows(Plain(), digits.heldout.images[:6].float())
+    rows = rows.reshape(3, 7, 1, 8, 8)
+    x = digits.heldout.images[:6].float()
+    assert torch.equal(rows[:, 0], x[:3]) and torch.equal(rows[:, 1], x[:3])
+    assert torch.equal(rows[:, -1], x[3:]) and torch.allclose(rows[:, -2], x[3:])
+    assert torch.allclose(rows[:, 3], (x[:3] + x[3:]) / 2)
+
+
+def test_traversals_move_one_dimension_each(tmp_path):
+    codes = torch.randn(400, 5) * torch.tensor([1.0, 3, 0.1, 2, 0.5]) + 7
+    rows = Traversals(tmp_path, num_rows=3, num_steps=9)._codes(codes).reshape(3, 9, 5)
+    for row, dimension in zip(rows, (1, 3, 0)):  # those of the largest deviation
+        others = [i for i in range(5) if i != dimension]
+        assert torch.equal(row[:, others], codes[:1, others].expand(9, -1))
+        deviation, mean = torch.std_mean(codes[:, dimension])
+        assert row[0, dimension] == pytest.approx(float(mean - 2 * deviation), rel=1e-5)
+        assert row[-1, dimension] == pytest.approx(float(mean + 2 * deviation), rel=1e-5)
+
+
+@pytest.mark.parametrize("callback", [Interpolations, Traversals])
+def test_pictures_of_codes(callback, digits, tmp_path):
+    trainer = Run(digits)
+    callback(tmp_path).on_train_end(trainer, Plain())
+    (path,) = trainer.loggers[0].pictures
+    picture = np.asarray(Image.open(path))
+    assert picture.shape == (8 * 50 + 2, 9 * 50 + 2, 3)
+    assert picture.std() > 30
+    callback(tmp_path).on_train_end(trainer, GAN(digits.image_shape, network="mlp", hidden=[4]))
+    assert len(trainer.loggers[0].pictures) == 1  # nothing to show without an encoder
+
+
+def test_samples_show_a_class_a_row_and_pairs(digits, tmp_path):
+    samples = Samples(tmp_path, every=1)
+
+    class Conditional(Plain):
+        num_conditions = 10
+
+        def sample(self, num, labels=None):
+            return labels.float().reshape(-1, 1, 1, 1).expand(-1, 1, 8, 8)
+
+    shown = samples._draw(Conditional(), digits.image_shape)[:, 0, 0, 0]
+    assert torch.equal(shown.reshape(10, 8), torch.arange(10.0)[:, None].expand(10, 8))
+    both = samples._draw(CoGAN(digits.image_shape, network="mlp", hidden=[4]).eval(), digits.image_shape)
+    assert both.shape == (64, 1, 8, 8)
+
+
+def test_points_are_shown_in_the_plane(tmp_path):
+    points = torch.tensor([[-0.8, -0.8], [0.8, 0.8]]).repeat(50, 1)
+    picture = np.asarray(Image.open(save_grid(tmp_path / "points.png", points[:, :, None, None], 8)).convert("L"))
+    middle = len(picture) // 2
+    for half, is_right in ((picture[:middle], True), (picture[middle:], False)):  # (0.8, 0.8) is above, on the right
+        marks = (half[20:-60, 80:-20] < 160).sum(0)
+        assert (marks.argmax() > len(marks) / 2) == is_right
+    path = save_scatter(tmp_path / "two.png", {"a": (points, torch.arange(100) % 10), "b": (points, None)})
+    assert Image.open(path).size[0] > 1.5 * Image.open(path).size[1]
+
+
+def test_evaluate_reports_likelihood_and_what_the_data_set_measures(digits):
+    evaluate = Evaluate(features="pixels", num_samples=50)
+    evaluate.prepare(digits)
+    values = evaluate.evaluate(VAE(digits.image_shape, 10))
+    x = digits.heldout.images[:250].float() / 127.5 - 1
+    assert values["log_likelihood"] < 0
+    assert evaluate.protocol["importance_samples"] == 32
+    assert evaluate.evaluate(VAE(digits.image_shape, 10).eval())["log_likelihood"] != values["log_likelihood"]
+    evaluate.measure = lambda samples: {"modes": float(len(samples))}
+    assert evaluate.evaluate(VAE(digits.image_shape, 10))["modes"] == 50
+    assert len(x) == evaluate.protocol["n_log_likelihood"]

@@ -46,7 +46,7 @@ def test_trainer_options():
         (["--model.lr=abc"], "--model.lr: expected a number above 0; got 'abc'"),
         (["--model.lr", "-1"], "--model.lr: expected a number above 0; got '-1'"),
         (["--model.n_critic=1.5"], "--model.n_critic: expected a whole number above 0; got '1.5'"),
-        (["--model.network=cov"], "--model.network: expected mlp or conv; got 'cov'"),
+        (["--model.network=cov"], "--model.network: expected mlp, conv or resnet; got 'cov'"),
         (
             ["--augment=ae", "--augment.fraction=1.5"],
             "--augment.fraction: expected a number at least 0 and at most 1; got '1.5'",
@@ -59,7 +59,7 @@ def test_trainer_options():
             "--model.latnet_dim: there is no such option here; did you mean '--model.latent_dim'?",
         ),
         (["--sed=3"], "--sed: there is no such option here; did you mean '--seed'?"),
-        (["--model.loss=bce"], "--model.loss: there is no such option here"),
+        (["--model.noise=gaussian"], "--model.noise: there is no such option here"),
         (["--trainer.acumulate_grad_batches=2"], "did you mean '--trainer.accumulate_grad_batches'?"),
         (["--model"], "--model: expected a value; got none"),
         (["--data", "folder"], "--data.root: expected a value; got none"),

@@ -63,6 +63,8 @@ def make(name: str, tmp_path: Path, picture_folder: Path):
     root = tmp_path / "root"
     if name == "digits":
         return Digits(batch_size=8)
+    if name in ("ring", "grid"):
+        return registry.load("datamodules", name)(batch_size=8)
     if name in ("mnist", "fashion_mnist", "kmnist"):
         write_idx(root, compress=name == "kmnist")
     elif name == "cifar10":
@@ -81,15 +83,16 @@ def test_contract(name, tmp_path, picture_folder):
     datamodule = make(name, tmp_path, picture_folder)
     datamodule.prepare_data()
     datamodule.setup()
+    dtype = torch.float32 if datamodule.image_shape[1:] == (1, 1) else torch.uint8  # points, images
     for split in (datamodule.train, datamodule.train_split, datamodule.heldout):
-        assert split.images.dtype == torch.uint8
+        assert split.images.dtype == dtype
         assert split.images.shape[1:] == datamodule.image_shape
         assert split.labels.dtype == torch.int64
         assert len(split.labels) == len(split.images)
         assert 0 <= split.labels.min() <= split.labels.max() < datamodule.num_classes
     batches = list(datamodule.train_dataloader())
     assert len(batches) == datamodule.batches_per_epoch == len(datamodule.train.images) // 8
-    assert all(images.shape == (8, *datamodule.image_shape) and images.dtype == torch.uint8 for images, _ in batches)
+    assert all(images.shape == (8, *datamodule.image_shape) and images.dtype == dtype for images, _ in batches)
     assert sum(len(images) for images, _ in datamodule.val_dataloader()) == len(datamodule.heldout.images)
     again = make(name, tmp_path, picture_folder)
     again.setup()
@@ -366,3 +369,21 @@ def test_the_real_fashion_mnist():
     # the published mean and standard deviation
     assert datamodule.train_split.images.float().mean() / 255 == pytest.approx(0.2860, abs=1e-4)
     assert datamodule.train_split.images.float().std() / 255 == pytest.approx(0.3530, abs=1e-4)
+
+
+@pytest.mark.parametrize("name, num_modes", [("ring", 8), ("grid", 25)])
+def test_points(name, num_modes):
+    """A perfect sampler has 98.9 % of its points within three deviations of a mode."""
+    points = registry.load("datamodules", name)()
+    points.setup()
+    measured = points.measure(points.train.images)
+    assert measured["modes"] == num_modes
+    assert measured["good"] == pytest.approx(1 - np.exp(-4.5), abs=2e-3)
+    assert points.train.images.abs().max() < 1
+    # a collapsed sampler, and one that draws anywhere
+    one_mode = points.train.images[points.train.labels == 3]
+    assert points.measure(one_mode)["modes"] == 1
+    anywhere = points.measure(torch.rand(1000, 2, 1, 1) * 2 - 1)
+    assert anywhere["good"] < 0.1
+    halfway = (points.centres[0] + points.centres[1]).reshape(1, 2, 1, 1) / 2
+    assert points.measure(halfway) == {"modes": 0, "good": 0}

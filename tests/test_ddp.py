@@ -17,34 +17,30 @@ pytestmark = pytest.mark.skipif(not torch.distributed.is_gloo_available(), reaso
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory):
+    """Every two-player model, trained by two processes."""
     out = tmp_path_factory.mktemp("ddp") / "two.json"
-    subprocess.run(
-        [sys.executable, ddp_job.__file__, str(out), "2", "8", "fixed"], check=True, timeout=120, capture_output=True
-    )
+    subprocess.run([sys.executable, ddp_job.__file__, str(out), "2", "8"], check=True, timeout=200, capture_output=True)
     return json.loads(out.read_text())
 
 
-def test_ranks_agree_bit_for_bit(two_processes):
-    first, second = two_processes["weights"]
+@pytest.mark.parametrize("name", ddp_job.MODELS)
+def test_ranks_agree_bit_for_bit(two_processes, name):
+    first, second = two_processes[name]["weights"]
     assert first == second
 
 
-def test_two_processes_equal_one_with_twice_the_batch(two_processes, tmp_path):
-    ddp_job.main(str(tmp_path / "one.json"), devices=1, batch_size=16, fixed=True)
-    one = torch.tensor(json.loads((tmp_path / "one.json").read_text())["weights"][0], dtype=torch.double)
-    two = torch.tensor(two_processes["weights"][0], dtype=torch.double)
+@pytest.mark.parametrize("name", ddp_job.MODELS)
+def test_two_processes_equal_one_with_twice_the_batch(two_processes, name):
+    one = ddp_job.train(name, devices=1, batch_size=16)[0][0]
+    two = torch.tensor(two_processes[name]["weights"][0], dtype=torch.double)
     assert torch.allclose(one, two, rtol=0, atol=1e-12)
-    torch.manual_seed(0)
-    untrained = ddp_job.FixedNoise((1, 8, 8), network="mlp", hidden=[16])
-    before = torch.cat([value.flatten().double() for value in untrained.parameters()])
-    assert (before - one).abs().max() > 1e-3
+    assert (ddp_job.weights(ddp_job.untrained(name)) - one).abs().max() > 1e-3
 
 
-def test_noise_differs_between_ranks_and_is_the_seeds(two_processes, tmp_path):
-    first, second = (torch.tensor(noise) for noise in two_processes["noise"])
+def test_noise_differs_between_ranks_and_is_the_seeds(two_processes):
+    first, second = (torch.tensor(noise) for noise in two_processes["gan"]["noise"])
     assert not torch.isclose(first, second).any()
-    ddp_job.main(str(tmp_path / "one.json"), devices=1, batch_size=8, fixed=True)
-    alone = torch.tensor(json.loads((tmp_path / "one.json").read_text())["noise"][0])
+    alone = ddp_job.train("gan", devices=1, batch_size=8)[1][0]
     assert torch.equal(alone, first)
 
 

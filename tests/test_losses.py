@@ -1,23 +1,44 @@
-"""Losses against closed forms."""
+"""Losses against closed forms and other libraries."""
 
 import math
 
 import pytest
 import torch
+from scipy.optimize import minimize_scalar
+from torch.distributions import Bernoulli, Normal, kl_divergence
 from torch.nn.functional import binary_cross_entropy, mse_loss
 
 from lightning_genae import losses
 
+# (f, g) of f-GAN's table: the divergence's function with f(1) = 0, and the activation of the critic's output
+F_DIVERGENCES = {
+    "kl": (lambda u: u * u.log(), lambda v: v),
+    "reverse-kl": (lambda u: -u.log(), lambda v: -(-v).exp()),
+    "pearson": (lambda u: (u - 1).square(), lambda v: v),
+    "js": (lambda u: u * u.log() - (u + 1) * ((u + 1) / 2).log(), lambda v: math.log(2) - (1 + (-v).exp()).log()),
+}
+
 
 def test_critic_that_can_tell_nothing():
-    logits = torch.zeros(10)
-    assert sum(losses.logistic_critic(logits, logits)) == pytest.approx(math.log(4))
-    assert losses.logistic_generator(logits) == pytest.approx(math.log(2))
+    zeros = torch.zeros(5)
+    assert losses.critic("ns", zeros, zeros) == pytest.approx(math.log(4))
+    assert losses.generator("ns", zeros) == pytest.approx(math.log(2))
+    assert losses.critic("hinge", zeros, zeros) == 2
+    assert losses.generator("hinge", zeros) == 0
+    assert losses.critic("lsgan", zeros + 0.5, zeros + 0.5) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("kind, least, at", [("ns", math.log(4), 0), ("hinge", 2, 0), ("lsgan", 0.5, 0.5)])
+def test_no_constant_critic_does_better_where_the_distributions_are_equal(kind, least, at):
+    outputs = torch.linspace(-2, 2, 401)
+    values = torch.stack([losses.critic(kind, v[None], v[None]) for v in outputs])
+    assert values.min() == pytest.approx(least, abs=1e-4)
+    assert values[(outputs - at).abs().argmin()] == pytest.approx(least, abs=1e-4)
 
 
 def test_optimal_critic_gives_the_jensen_shannon_divergence():
-    p, q = torch.distributions.Normal(0.0, 1.0), torch.distributions.Normal(1.0, 1.0)
-    x = torch.linspace(-12, 13, 20001, dtype=torch.double)
+    p, q = Normal(0.0, 1.0), Normal(1.5, 1.0)
+    x = torch.linspace(-10, 12, 20001)
     dx = x[1] - x[0]
     density_p, density_q = p.log_prob(x).exp(), q.log_prob(x).exp()
     mixture = (density_p + density_q) / 2
@@ -27,12 +48,135 @@ def test_optimal_critic_gives_the_jensen_shannon_divergence():
     def optimal(x):  # log p/q, the logit of p / (p + q)
         return p.log_prob(x) - q.log_prob(x)
 
-    loss = sum(losses.logistic_critic(optimal(real), optimal(fake)))
+    loss = losses.critic("ns", optimal(real), optimal(fake))
     assert loss == pytest.approx(math.log(4) - 2 * divergence.item(), abs=5e-3)
 
 
+@pytest.mark.parametrize("kind", F_DIVERGENCES)
+@pytest.mark.parametrize("output", [-1.0, -0.2, 0.0, 0.3, 1.2])
+def test_conjugate_pairs_of_f_divergences(kind, output):
+    """What generated images cost is the conjugate f*(t) = sup over u of ut - f(u), at t = g(v)."""
+    f, g = F_DIVERGENCES[kind]
+    v = torch.tensor(output, dtype=torch.double)
+    t = g(v)
+    found = minimize_scalar(
+        lambda u: float(f(torch.tensor(u, dtype=torch.double)) - u * t), bounds=(1e-9, 50), options={"xatol": 1e-10}
+    )
+    assert losses.GAMES[kind].fake(v) == pytest.approx(-found.fun, abs=1e-6)
+    assert losses.GAMES[kind].real(v) == pytest.approx(-float(t), abs=1e-12)
+    assert losses.GAMES[kind].generator(v) == pytest.approx(-float(t), abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", F_DIVERGENCES)
+def test_the_best_critic_gives_the_f_divergence(kind):
+    """Two distributions over three values: the least loss, over the critic's three outputs, is minus D_f(p || q)."""
+    p, q = torch.tensor([0.2, 0.3, 0.5]).double(), torch.tensor([0.4, 0.4, 0.2]).double()
+    game = losses.GAMES[kind]
+    output = torch.zeros(3, dtype=torch.double, requires_grad=True)
+    optimizer = torch.optim.LBFGS([output], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss():
+        optimizer.zero_grad()
+        value = (p * game.real(output) + q * game.fake(output)).sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    f, _ = F_DIVERGENCES[kind]
+    assert loss().item() == pytest.approx(-(q * f(p / q)).sum().item(), abs=1e-6)
+
+
+def test_minimax_is_the_logistic_game_with_the_sign_turned():
+    fake = torch.randn(100)
+    expected = -losses.critic("ns", torch.full((1,), 1e4), fake)
+    assert losses.generator("minimax", fake) == pytest.approx(expected.item(), rel=1e-5)
+
+
 def test_logits_do_not_overflow():
-    assert losses.logistic_generator(torch.tensor([-1000.0])) == 1000
+    assert losses.generator("ns", torch.tensor([-1000.0])) == 1000
+
+
+def test_losses_of_half_precision_are_computed_in_float32():
+    assert losses.critic("ns", *torch.randn(2, 4).bfloat16()).dtype == torch.float32
+    assert losses.critic("ns", *torch.randn(2, 4).double()).dtype == torch.float64
+
+
+def linear_critic(weight):
+    return lambda x: (x.flatten(1) * weight).sum(1)
+
+
+def test_penalties_of_a_linear_critic():
+    weight = torch.randn(12)
+    real, fake = torch.randn(2, 7, 3, 2, 2)
+    penalty = losses.gradient_penalty(linear_critic(weight), real, fake)
+    assert penalty == pytest.approx((weight.norm().item() - 1) ** 2, rel=1e-5)
+    assert losses.r1(linear_critic(weight), real) == pytest.approx(weight.square().sum().item() / 2, rel=1e-5)
+    assert losses.gradient_penalty(linear_critic(torch.zeros(12)), real, fake) == pytest.approx(1, abs=1e-5)
+
+
+def test_penalties_look_where_they_should():
+    """A critic whose slope at x is |x|: R1 sees the real image, the other one points between real and generated."""
+    real, fake = torch.full((500, 1, 1, 1), 2.0), torch.full((500, 1, 1, 1), 4.0)
+
+    def critic(x):
+        return x.flatten(1).square().sum(1) / 2
+
+    assert losses.r1(critic, real).item() == pytest.approx(2)
+    # E (u - 1)^2 for u even on [2, 4] is the mean of u^2 over [1, 3]
+    assert losses.gradient_penalty(critic, real, fake).item() == pytest.approx(13 / 3, abs=0.3)
+
+
+def test_penalties_ignore_autocast_and_have_a_gradient():
+    layer = torch.nn.Linear(4, 1)
+    seen = []
+
+    def critic(x):
+        out = layer(x.flatten(1)).squeeze(1)
+        seen.append(out.dtype)
+        return out
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses.r1(critic, torch.randn(3, 4, 1, 1)).backward()
+        losses.gradient_penalty(critic, torch.randn(3, 4, 1, 1), torch.randn(3, 4, 1, 1).bfloat16()).backward()
+    assert set(seen) == {torch.float32}
+    assert layer.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("shift, weight", [(3.0, 10.0), (0.5, 1.0)])
+def test_wgan_gp_with_a_linear_critic(shift, weight):
+    """Slope 1 + d / (2g) for data shifted by d; the gap it reports exceeds the distance by d^2 / (2g)."""
+    slope = torch.ones((), dtype=torch.double, requires_grad=True)
+    fake = torch.randn(50, 1, 1, 1).double()
+    real = fake + shift
+    optimizer = torch.optim.LBFGS([slope], max_iter=50, line_search_fn="strong_wolfe")
+
+    def loss():
+        optimizer.zero_grad()
+        critic = linear_critic(slope)
+        value = losses.critic("wgan", critic(real), critic(fake))
+        value = value + weight * losses.gradient_penalty(critic, real, fake)
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    assert slope.item() == pytest.approx(1 + shift / (2 * weight), rel=1e-6)
+    gap = -losses.critic("wgan", linear_critic(slope)(real), linear_critic(slope)(fake))
+    assert gap.item() == pytest.approx(shift + shift**2 / (2 * weight), rel=1e-6)
+
+
+def test_kl_to_standard_normal():
+    mean, log_variance = torch.randn(2, 6, 3)
+    expected = kl_divergence(Normal(mean, (log_variance / 2).exp()), Normal(0.0, 1.0))
+    assert torch.allclose(losses.kl_to_standard_normal(mean, log_variance), expected, atol=1e-5)
+
+
+def test_log_likelihoods():
+    output, x, log_sigma = torch.randn(4, 1, 3, 3), torch.rand(4, 1, 3, 3) * 2 - 1, torch.tensor(-0.7)
+    expected = Normal(output, log_sigma.exp()).log_prob(x).flatten(1).sum(1)
+    assert torch.allclose(losses.gaussian_log_likelihood(output, x, log_sigma), expected, atol=1e-4)
+    binary = x.sign()
+    expected = Bernoulli(logits=output).log_prob((binary + 1) / 2).flatten(1).sum(1)
+    assert torch.allclose(losses.bernoulli_log_likelihood(output, binary), expected, atol=1e-4)
 
 
 def test_reconstruction():
@@ -45,3 +189,24 @@ def test_reconstruction():
     assert losses.to_image("mse", torch.tensor([-3.0, 0.5, 2])).tolist() == [-1, 0.5, 1]
     with pytest.raises(ValueError, match="expected mse, l1 or bce"):
         losses.reconstruction("huber", output, x)
+    for power, name in ((1, "l1"), (2, "mse")):
+        error = losses.reconstruction_error(x, output, power)
+        assert error.shape == (4,)
+        assert error.mean() == pytest.approx(losses.reconstruction(name, output, x).item())
+
+
+def test_pulling_away():
+    assert losses.pulling_away(torch.eye(4)) == pytest.approx(0)
+    assert losses.pulling_away(torch.ones(4, 3) * torch.tensor([1.0, 2, 3, 4])[:, None]) == pytest.approx(1)
+    z = torch.tensor([[1.0, 0], [2, 2], [0, 5]])  # cosines 1/sqrt 2, 0, 1/sqrt 2
+    assert losses.pulling_away(z) == pytest.approx(2 * (0.5 + 0 + 0.5) / 6)
+
+
+def test_equilibrium():
+    k, convergence = losses.equilibrium(*torch.tensor([0.5, 0.4, 0.1]), gamma=0.5, lambda_k=0.1)
+    assert k == pytest.approx(0.5 + 0.1 * (0.5 * 0.4 - 0.1))
+    assert convergence == pytest.approx(0.4 + 0.1)
+    assert losses.equilibrium(*torch.tensor([0.99, 0.4, 0.0]), 0.5, 1.0)[0] == 1
+    k, convergence = losses.equilibrium(*torch.tensor([0.01, 0.4, 0.9]), 0.5, 1.0)
+    assert k == 0
+    assert convergence == pytest.approx(0.4 + 0.7)

@@ -101,7 +101,7 @@ def test_order_of_real_and_spoilt_images(both, digits, name):
 
 def test_extractor_choice(digits, tmp_path):
     assert metrics.extractor(None, None, digits).description["extractor"] == "classifier"
-    unlabelled = SimpleNamespace(num_classes=0, train_split=digits.train_split)
+    unlabelled = SimpleNamespace(num_classes=0, train_split=digits.train_split, image_shape=(1, 8, 8))
     assert metrics.extractor(None, None, unlabelled).description["extractor"] == "pixels"
     with pytest.raises(ValueError, match=r"--metrics.features: classifier needs labels"):
         metrics.extractor("classifier", None, unlabelled)

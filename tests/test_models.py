@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from itertools import combinations
 
 import pytest
 import torch
@@ -9,8 +10,12 @@ from pytorch_lightning import Trainer
 
 from datamodules._base import ImageDataModule, Images
 from lightning_genae import registry
+from lightning_genae.models._two_players import TwoPlayers
 from lightning_genae.models.ae import Autoencoder
+from lightning_genae.models.aegan import AEGAN
+from lightning_genae.models.cogan import CoGAN, edges
 from lightning_genae.models.gan import GAN
+from lightning_genae.models.vae import VAE
 
 PACKAGE = "lightning_genae.models"
 MODELS = {name: registry.load(PACKAGE, name) for name in registry.names(PACKAGE)}
@@ -38,7 +43,7 @@ def train(model, datamodule, steps, accelerator="cpu", **options):
 
 
 @pytest.mark.parametrize("image_shape", [(1, 8, 8), (3, 32, 32)], ids=str)
-@pytest.mark.parametrize("network", ["mlp", "conv"])
+@pytest.mark.parametrize("network", ["mlp", "conv", "resnet"])
 @pytest.mark.parametrize("name", MODELS)
 def test_sample_and_reconstruct(name, network, image_shape):
     model = MODELS[name](image_shape, 10, network=network)
@@ -54,8 +59,10 @@ def test_sample_and_reconstruct(name, network, image_shape):
     assert torch.equal(first, model.sample(5))
     if hasattr(model, "encode"):
         x = torch.rand(4, *image_shape) * 2 - 1
+        assert model.encode(x).shape == (4, model.hparams.latent_dim)
         assert model.decode(model.encode(x)).shape == x.shape
         assert torch.equal(model.reconstruct(x), model.decode(model.encode(x)))
+        assert not model.reconstruct(x).requires_grad
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -66,7 +73,7 @@ def test_training_changes_every_parameter_and_logs_finite_losses(name, digits, a
     trainer = train(model, digits, 5, accelerator)
     assert digits.batches == 5
     same = [key for key, value in model.named_parameters() if torch.equal(value.cpu(), before[key])]
-    # a convolution's bias before batch normalisation has no effect
+    # a convolution's bias before batch normalisation has no effect; nor has one that wgan's critic ends with
     assert all("generator" in key or "averaged" in key for key in same), same
     losses = {key: float(value) for key, value in trainer.callback_metrics.items()}
     assert losses
@@ -75,7 +82,7 @@ def test_training_changes_every_parameter_and_logs_finite_losses(name, digits, a
 
 @pytest.mark.parametrize("name", MODELS)
 def test_bf16_mixed(name, digits, accelerator):
-    trainer = train(MODELS[name](digits.image_shape, 10), digits, 20, accelerator, precision="bf16-mixed")
+    trainer = train(MODELS[name](digits.image_shape, 10), digits, 50, accelerator, precision="bf16-mixed")
     assert all(torch.isfinite(value) for value in trainer.callback_metrics.values())
 
 
@@ -91,39 +98,80 @@ def test_checkpoint_holds_plain_values(name, digits, tmp_path):
 
 
 # a value other than the default for every option; the test below fails where one is missing
+SIZE = {"network": "mlp", "latent_dim": 3, "hidden": [7], "width": 8, "lr": 0.1}
+TWO_PLAYERS = SIZE | {"n_critic": 2, "beta1": 0.9, "ema": 0.5, "gradient_clip": 0.01}
 OTHER = {
-    "ae": {"network": "mlp", "latent_dim": 3, "hidden": [7], "width": 8, "loss": "bce", "lr": 0.1},
-    "gan": {
-        "network": "mlp",
-        "latent_dim": 3,
-        "hidden": [7],
-        "width": 8,
-        "spectral_norm": True,
-        "n_critic": 2,
-        "lr": 0.1,
-        "beta1": 0.9,
-        "ema": 0.5,
-        "gradient_clip": 0.01,
-    },
+    "ae": SIZE | {"loss": "bce", "noise": "gaussian", "noise_level": 0.1, "sampler": "mixture"},
+    "vae": SIZE | {"likelihood": "gaussian", "sigma": 0.3, "beta": 4.0, "warmup": 3, "free_bits": 2.0},
+    "gan": TWO_PLAYERS
+    | {"loss": "hinge", "r1": 1.0, "gradient_penalty": 1.0, "clip": 0.5, "spectral_norm": True}
+    | {"conditional": "projection"},
+    "ebgan": TWO_PLAYERS | {"margin": 0.001, "pulling_away": 0.0, "noise": 0.5},
+    "began": TWO_PLAYERS | {"gamma": 0.3, "lambda_k": 0.5},
+    "aegan": TWO_PLAYERS
+    | {"variational": False, "pixels": 0.0, "features": 0.0, "adversarial": 1.0, "kl": 0.0, "sampler": "standard"}
+    | {"start": "made below"},
+    "aae": TWO_PLAYERS | {"prior": "swiss-roll", "adversarial": 1.0},
+    "bigan": TWO_PLAYERS,
+    "cogan": TWO_PLAYERS | {"second": "edges", "num_shared": 0},
+}
+# what an option needs beside it to have an effect
+NEEDS = {
+    ("ae", "noise_level"): {"noise": "gaussian"},
+    ("vae", "sigma"): {"likelihood": "gaussian"},
+    ("gan", "clip"): {"loss": "wgan"},
+    ("aegan", "sampler"): {"variational": False},
 }
 
 
+def options_of(model_class) -> set[str]:
+    """The options of a model, its own and those that it inherits."""
+    ours = [kind for kind in model_class.__mro__ if kind.__module__.startswith("lightning_genae")]
+    names = {name for kind in ours for name in inspect.signature(kind.__init__).parameters}
+    return names - {"self", "image_shape", "num_classes", "kwargs"}
+
+
 @pytest.mark.parametrize("name", MODELS)
-def test_every_option_changes_the_training(name, digits):
-    options = set(inspect.signature(MODELS[name].__init__).parameters) - {"self", "image_shape", "num_classes"}
-    assert set(OTHER[name]) == options
+def test_every_option_changes_the_training(name, digits, tmp_path):
+    assert set(OTHER[name]) == options_of(MODELS[name])
+    train(Autoencoder(digits.image_shape, 10), digits, 1).save_checkpoint(tmp_path / "ae.ckpt")
+    results = {}
 
     def trained(**options):
+        key = str(sorted(options.items()))
+        if key not in results:
+            digits.batches = 0
+            torch.manual_seed(0)
+            model = MODELS[name](digits.image_shape, 10, **options)
+            train(model, digits, 3)
+            results[key] = model.sample(4)
+        return results[key]
+
+    for option, value in OTHER[name].items():
+        value = str(tmp_path / "ae.ckpt") if option == "start" else value
+        beside = NEEDS.get((name, option), {}) | ({"network": "mlp"} if option == "hidden" else {})
+        assert not torch.equal(trained(**beside | {option: value}), trained(**beside)), option
+
+
+@pytest.mark.parametrize(
+    "option, choices",
+    [
+        ("loss", ["ns", "minimax", "lsgan", "hinge", "wgan", "wgan-gp", "kl", "reverse-kl", "pearson", "js"]),
+        ("conditional", ["no", "projection", "concatenation"]),
+    ],
+)
+def test_every_choice_of_the_gan_is_another_training(option, choices, digits):
+    def trained(value):
         digits.batches = 0
         torch.manual_seed(0)
-        model = MODELS[name](digits.image_shape, 10, **options)
-        train(model, digits, 3)
-        return model.sample(4)
+        model = GAN(digits.image_shape, 10, network="mlp", hidden=[32], **{option: value})
+        trainer = train(model, digits, 20, precision="bf16-mixed")
+        assert all(torch.isfinite(value) for value in trainer.callback_metrics.values())
+        return torch.cat([weight.flatten() for weight in model.generator.parameters()])
 
-    reference = {network: trained(network=network) for network in ("mlp", "conv")}
-    for option, value in OTHER[name].items():
-        network = "mlp" if option == "hidden" else "conv"
-        assert not torch.equal(trained(**{"network": network, option: value}), reference[network]), option
+    weights = {value: trained(value) for value in choices}
+    # the Jensen-Shannon game is the logistic one less a constant
+    assert {pair for pair in combinations(choices, 2) if weights[pair[0]].equal(weights[pair[1]])} <= {("ns", "js")}
 
 
 def test_ae_learns_to_reconstruct(digits):
@@ -156,7 +204,7 @@ def test_ae_learns_images_that_are_mostly_black():
 def test_ae_samples_have_the_moments_of_the_codes():
     model = Autoencoder((1, 8, 8), 10, latent_dim=3)
     codes = torch.randn(1024, 3) @ torch.tensor([[2.0, 0, 0], [1, 1, 0], [0, 0, 0.1]]) + torch.tensor([1.0, 2, 3])
-    model._keep(codes)
+    model.codes.keep(codes)
     drawn = []
     model.decode = lambda z: drawn.append(z) or z
     model.sample(20_000)
@@ -194,17 +242,24 @@ def test_gan_average_of_parameters_and_copy_of_buffers(digits):
         assert torch.equal(value, buffers[key])
 
 
-def test_gan_steps_the_generator_every_n_critic_batches(digits):
-    model = GAN(digits.image_shape, 10, n_critic=3)
+@pytest.mark.parametrize("name", [name for name, model in MODELS.items() if issubclass(model, TwoPlayers)])
+def test_the_second_player_steps_every_n_critic_batches(name, digits):
+    model = MODELS[name](digits.image_shape, 10, n_critic=3, network="mlp", hidden=[8])
     updates = {"critic": 0, "generator": 0}
     for player in updates:
-        original = getattr(model, f"_step_{player}")
+        original = getattr(model, f"loss_{player}")
 
-        def counted(*args, player=player, original=original):
+        def counted(*batch, player=player, original=original):
             updates[player] += 1
-            original(*args)
+            # a player's turn moves no weight of the other
+            critics = {id(weight) for weight in model.critic.parameters()}
+            own = [
+                (id(weight) in critics) == (player == "critic") for weight in model.parameters() if weight.requires_grad
+            ]
+            assert own and all(own)
+            return original(*batch)
 
-        setattr(model, f"_step_{player}", counted)
+        setattr(model, f"loss_{player}", counted)
     train(model, digits, 7)  # an epoch has three batches, so the count goes on over epochs
     assert updates == {"critic": 7, "generator": 2}
 
@@ -230,3 +285,69 @@ def test_an_option_without_effect_warns(caplog):
     assert "--model.hidden has no effect" in caplog.text
     GAN((1, 8, 8), network="mlp", width=3)
     assert "--model.width has no effect" in caplog.text
+    GAN((1, 8, 8), clip=0.1)
+    assert "--model.clip has no effect without --model.loss wgan" in caplog.text
+    Autoencoder((1, 8, 8), noise_level=0.1)
+    assert "--model.noise_level has no effect" in caplog.text
+    VAE((1, 8, 8), likelihood="bernoulli", sigma=0.1)
+    assert "--model.sigma has no effect" in caplog.text
+    AEGAN((1, 8, 8), sampler="mixture")
+    assert "--model.sampler has no effect" in caplog.text
+
+
+def test_samples_follow_their_labels(digits):
+    model = GAN(digits.image_shape, 10, conditional="projection", network="mlp", lr=2e-3)
+    train(model, digits, 400)
+    x, y = digits.train.images.float() / 127.5 - 1, digits.train.labels
+    means = torch.stack([x[y == label].mean(0) for label in range(10)]).flatten(1)
+    labels = torch.arange(10).repeat_interleave(50)
+    samples = model.sample(500, labels).flatten(1)
+    nearest = torch.cdist(samples, means).argmin(1)
+    assert (nearest == labels).double().mean() > 0.6
+    assert model.sample(5).shape == (5, 1, 8, 8)
+    with pytest.raises(ValueError, match=r"--model.conditional: expected data with labels"):
+        GAN(digits.image_shape, 0, conditional="projection")
+
+
+def test_wgan_keeps_its_critics_weights_within_the_clip(digits):
+    model = GAN(digits.image_shape, 10, loss="wgan", clip=0.02)
+    train(model, digits, 3)
+    assert max(weight.detach().abs().max() for weight in model.critic.parameters()) == pytest.approx(0.02)
+
+
+def test_aegan_starts_from_an_autoencoder(digits, tmp_path):
+    start = Autoencoder(digits.image_shape, 10)
+    train(start, digits, 5).save_checkpoint(tmp_path / "ae.ckpt")
+    model = AEGAN(digits.image_shape, 10, variational=False, start=str(tmp_path / "ae.ckpt"))
+    for network, original in ((model.generator, start.decoder), (model.encoder, start.encoder)):
+        assert all(torch.equal(a, b.cpu()) for a, b in zip(network.parameters(), original.parameters()))
+    train(model, digits, 2).save_checkpoint(tmp_path / "aegan.ckpt")
+    (tmp_path / "ae.ckpt").unlink()  # a trained model needs it no more
+    again = AEGAN.load_from_checkpoint(tmp_path / "aegan.ckpt", map_location="cpu", weights_only=True)
+    assert torch.equal(again.generator[0].weight, model.generator[0].weight.cpu())
+    with pytest.raises(ValueError, match=r"--model.start: expected an `ae` of the same images"):
+        AEGAN(digits.image_shape, 10, latent_dim=5, start=str(tmp_path / "aegan.ckpt"))
+    with pytest.raises(FileNotFoundError, match=r"--model.start: expected a checkpoint"):
+        AEGAN(digits.image_shape, 10, start=str(tmp_path / "ae.ckpt"))
+
+
+def test_cogan_shares_layers_and_knows_no_pairs(digits):
+    for num_shared in (0, 2):
+        model = CoGAN(digits.image_shape, num_shared=num_shared)
+        first, second = model.generator.first, model.generator.second
+        assert sum(a is b for a, b in zip(first, second) if hasattr(a, "weight") and a.weight.dim() > 1) == num_shared
+        assert (model.critic.first[-1] is model.critic.second[-1]) == (num_shared > 0)
+        assert model.critic.first[0] is not model.critic.second[0]
+    with pytest.raises(ValueError, match=r"--model.num_shared: expected at most 3, the layers there are; got 9"):
+        CoGAN(digits.image_shape, num_shared=9)
+
+
+def test_edges():
+    x = torch.full((1, 1, 6, 6), -1.0)
+    x[..., 3:] = 1  # a step over the whole range
+    assert torch.equal(edges(x)[0, 0, 2], torch.tensor([-1.0, -1, 1, 1, -1, -1]))
+
+
+def test_aae_refuses_a_line_for_a_roll():
+    with pytest.raises(ValueError, match=r"--model.latent_dim: expected at least 2 for --model.prior swiss-roll"):
+        MODELS["aae"]((1, 8, 8), latent_dim=1, prior="swiss-roll")

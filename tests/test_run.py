@@ -253,7 +253,21 @@ def test_evaluate(run_folder, cli):
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["--model", "gna"], "--model: expected one of ae, gan; got 'gna'"),
+        (
+            ["--model", "gna"],
+            "--model: expected one of aae, ae, aegan, began, bigan, cogan, ebgan, gan, vae; got 'gna'",
+        ),
+        (["--model.conditional", "projection", "--data", "folder", "--data.root", "unlabelled"], "--model.conditional"),
+        (["--data", "ring"], "network: expected mlp for points"),
+        (
+            ["--data", "ring", "--metrics.features", "classifier", "--model.network", "mlp"],
+            "expected pixels for points",
+        ),
+        (["--model", "aegan", "--model.start", "nowhere"], "--model.start: expected a checkpoint"),
+        (["--model", "aae", "--model.latent_dim", "1", "--model.prior", "mixture"], "--model.latent_dim: expected"),
+        (["--model", "cogan", "--model.num_shared", "9"], "--model.num_shared: expected at most"),
+        (["--model", "began", "--model.gamma", "1.5"], "--model.gamma: expected"),
+        (["--model", "ae", "--model.noise", "masking", "--model.noise_level", "2"], "--model.noise_level: expected"),
         (["trian"], "expected one of the verbs sample, evaluate, or none; got 'trian'"),
         (["--data.num_train", "5000"], "--data.num_train: expected at most 1200"),
         (["--data.num_train", "10"], "--data.num_train: expected at least one batch"),
@@ -288,6 +302,9 @@ def test_bad_input(cli, tmp_path, words, message, request):
     if "16-mixed" in words and request.config.getoption("--device") != "cpu":
         pytest.skip("16-mixed is possible on a GPU")
     (tmp_path / "a_file").write_text("")
+    (tmp_path / "unlabelled").mkdir()
+    for i in range(80):
+        Image.fromarray(np.full((9, 9), i, np.uint8)).save(tmp_path / "unlabelled" / f"{i}.png")
     (tmp_path / "somebodys" / "samples").mkdir(parents=True)
     (tmp_path / "somebodys" / "samples" / "mine.png").write_text("")
     status, _, error = cli(*words)
@@ -377,3 +394,46 @@ def test_several_devices_choose_the_right_strategy(digits, devices, name):
     trainer = run.build_trainer(config, RunFolder("run"), digits, {}, steps=1, resume=False)
     assert type(trainer.strategy).__name__ == name
     assert getattr(trainer.strategy, "_ddp_kwargs", {}).get("find_unused_parameters", False) == (devices == 2)
+
+
+def test_a_model_with_an_encoder_shows_its_codes(cli):
+    words = ("--model", "vae", "--augment", "ae", "--augment.steps", "5", *SHORT, "--folder", "vae")
+    status, out, _ = cli(*words)
+    assert status == 0
+    assert "log-likelihood of 250 held-out images, at least" in out
+    for name in ("interpolations", "traversals"):
+        assert f"vae/{name}/00000020.png" in out
+        assert Path(f"vae/{name}/00000020.png").is_file()
+    status, out, error = cli("evaluate", "vae")
+    assert status == 0, error
+    for text in ("bits per dimension kept", "PCA, 16 dims", "linear probe", "5 nearest neighbours", "vae/codes.png"):
+        assert text in out, text
+    values = results("vae")["evaluations"][-1]["representation"]
+    assert values["linear_probe_pixels"] > 0.85
+    assert values["mse"] == pytest.approx(results("vae")["metrics"]["mse"], rel=1e-4)
+    assert np.asarray(Image.open("vae/codes.png")).std() > 10
+
+
+def test_samples_of_a_class(cli):
+    words = ("--model", "gan", "--model.conditional", "concatenation", "--model.network", "mlp", *SHORT)
+    assert cli(*words, "--folder", "gan")[0] == 0
+    assert cli("sample", "gan", "--num", "5", "--label", "3")[0] == 0
+    assert np.load("gan/samples-label3-seed0.npz")["images"].shape == (5, 1, 8, 8)
+    status, _, error = cli("sample", "gan", "--label", "10")
+    assert status == 2
+    assert "--label: expected a class below 10; got 10" in error
+    height, width = Image.open("gan/samples/00000020.png").size[::-1]
+    assert height > width  # ten rows of eight
+    assert cli("--model", "ae", *SHORT, "--folder", "ae")[0] == 0
+    assert "--label: expected no label" in cli("sample", "ae", "--label", "1")[2]
+
+
+def test_points_go_the_whole_way(cli):
+    words = ("--model", "gan", "--augment", "ae", "--augment.steps", "5", "--augment.network", "mlp")
+    status, out, error = cli(*words, "--model.network", "mlp", "--data", "ring", "--steps", "20", "--folder", "ring")
+    assert status == 0, error
+    assert "modes found" in out
+    assert 0 <= results("ring")["metrics"]["good"] <= 1
+    assert results("ring")["protocol"]["n_fake"] == 2500
+    assert cli("sample", "ring", "--num", "30")[0] == 0
+    assert np.load("ring/samples-seed0.npz")["images"].dtype == np.float32

@@ -12,7 +12,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
-from lightning_genae import losses, metrics, networks
+from lightning_genae import codes, losses, metrics, networks
 from lightning_genae.cache import cached, naming_damage, source
 from lightning_genae.models import ae
 
@@ -151,7 +151,7 @@ class AutoencoderAugment(nn.Module):
         features = extractor(real)
 
         def distance(generated: Tensor) -> float:
-            return metrics.frechet_distance(features, extractor(metrics.to_uint8(generated)))
+            return metrics.frechet_distance(features, extractor(metrics.as_stored(generated)))
 
         num_components = min(self.bank.shape[1], len(x) - 1, x[0].numel())
         pca = PCA(num_components, svd_solver="full").fit(x.flatten(1).numpy())
@@ -173,7 +173,7 @@ class AutoencoderAugment(nn.Module):
         """Trains an autoencoder on the training subset, or finds in the cache the one that was."""
         batch_size = min(64, len(datamodule.train.images))
         key = {"data": datamodule.fingerprint, "steps": self.steps, "batch_size": batch_size, **self.options}
-        key["source"] = source(ae, networks, losses)
+        key["source"] = source(ae, codes, networks, losses)
 
         def build(path: Path) -> None:
             log.info(f"Training the autoencoder that augments, on the {len(datamodule.train.images):,} training images")

@@ -1,4 +1,4 @@
-"""Autoencoder, dense or convolutional (Hinton & Salakhutdinov 2006, doi 10.1126/science.1127647)."""
+"""Autoencoder, dense or convolutional, also denoising (Hinton & Salakhutdinov 2006, doi 10.1126/science.1127647)."""
 
 from typing import Literal
 
@@ -8,27 +8,32 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from lightning_genae import losses, networks
+from lightning_genae.codes import Sampler, TrainingCodes
+from lightning_genae.models._options import warn_unused, warn_unused_size
 
 
 class Autoencoder(LightningModule):
     """Autoencoder: an encoder to a code of few dimensions and a decoder back to the image.
 
-    It generates by decoding codes drawn from a gaussian fitted to the latest training codes. The classic
+    It generates by decoding codes drawn from a distribution fitted to the latest training codes. The classic
     784-64-32-64-784 autoencoder is `--model.network mlp --model.hidden [64] --model.latent_dim 32` on 28x28
-    images.
+    images; `--model.hidden []` is linear.
 
     Args:
         image_shape: (C, H, W) of the images.
         num_classes: number of classes in the data; not used by this model.
-        network: dense layers or convolutions.
+        network: dense layers, convolutions or residual blocks.
         latent_dim: dimensions of the code, at least 1.
         hidden: sizes of the dense layers between image and code; mlp only. null: [512, 256].
-        width: channels at full resolution, doubled with every halving of the image; conv only. null: 16.
+        width: channels at full resolution, doubled with every halving of the image; conv, resnet. null: 16.
         loss: reconstruction error per pixel: squared, binary cross-entropy or absolute.
+        noise: put on the images before they are encoded, while the clean ones remain the target (Vincent et
+            al. 2008, doi 10.1145/1390156.1390294): gaussian noise, or masking, which blackens pixels.
+        noise_level: deviation of the gaussian noise (images span [-1, 1]) or share of masked pixels. null: 0.3.
+        sampler: distribution of the codes that samples are decoded from: one gaussian or a mixture of ten
+            fitted to training codes, or the standard normal.
         lr: learning rate of Adam, above 0.
     """
-
-    num_kept_codes = 1024  # the latest training codes, to which the gaussian of `sample` is fitted
 
     def __init__(
         self,
@@ -39,15 +44,21 @@ class Autoencoder(LightningModule):
         hidden: list[PositiveInt] | None = None,
         width: PositiveInt | None = None,
         loss: Literal["mse", "bce", "l1"] = "mse",
+        noise: Literal["no", "gaussian", "masking"] = "no",
+        noise_level: PositiveFloat | None = None,
+        sampler: Sampler = "gaussian",
         lr: PositiveFloat = 2e-3,
     ):
         super().__init__()
         self.save_hyperparameters()
-        networks.warn_unused(network, hidden, width)
+        warn_unused_size(network, hidden, width)
+        warn_unused("noise_level", noise_level, noise != "no", "--model.noise")
+        if noise == "masking" and (noise_level or 0) > 1:
+            raise ValueError(f"--model.noise_level: expected a share of pixels, at most 1; got {noise_level}")
+        self.noise_level = noise_level or 0.3
         self.encoder = networks.initialise(networks.encoder(image_shape, latent_dim, network, hidden, width))
         self.decoder = networks.initialise(networks.decoder(image_shape, latent_dim, network, hidden, width))
-        self.register_buffer("kept_codes", torch.zeros(self.num_kept_codes, latent_dim))
-        self.register_buffer("num_codes_seen", torch.tensor(0))
+        self.codes = TrainingCodes(latent_dim)
 
     def encode(self, x: Tensor) -> Tensor:
         """Codes (B, latent_dim) of images (B, C, H, W) in [-1, 1]."""
@@ -64,25 +75,23 @@ class Autoencoder(LightningModule):
 
     @torch.no_grad()
     def sample(self, num: int, labels: Tensor | None = None) -> Tensor:
-        """Images (num, C, H, W) in [-1, 1] decoded from codes of a gaussian fitted to training codes."""
-        codes = self.kept_codes[: max(2, int(self.num_codes_seen))]
-        codes = codes.double()  # the covariance of nearly collinear codes is singular in float32
-        ridge = 1e-6 * torch.eye(codes.shape[1], dtype=codes.dtype, device=codes.device)
-        cholesky = torch.linalg.cholesky(torch.cov(codes.T).reshape(ridge.shape) + ridge)
-        noise = torch.randn(num, codes.shape[1], device=codes.device, dtype=codes.dtype)
-        return self.decode((codes.mean(0) + noise @ cholesky.T).to(self.dtype))
+        """Images (num, C, H, W) in [-1, 1] decoded from drawn codes; labels are ignored."""
+        return self.decode(self.codes.draw(num, self.hparams.sampler).to(self.dtype))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, _ = batch
-        z = self.encode(x)
+        z = self.encode(self._corrupt(x))
         loss = losses.reconstruction(self.hparams.loss, self.decoder(z), x)
-        self._keep(z.detach())
+        self.codes.keep(z if self.hparams.noise == "no" else self.encode(x))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(x))
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=self.hparams.lr)
 
-    def _keep(self, codes: Tensor) -> None:
-        self.kept_codes.copy_(torch.cat([codes.to(self.kept_codes.dtype), self.kept_codes])[: self.num_kept_codes])
-        self.num_codes_seen += len(codes)
+    def _corrupt(self, x: Tensor) -> Tensor:
+        if self.hparams.noise == "gaussian":
+            return x + self.noise_level * torch.randn_like(x)
+        if self.hparams.noise == "masking":
+            return x.masked_fill(torch.rand_like(x) < self.noise_level, -1.0)
+        return x

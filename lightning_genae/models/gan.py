@@ -1,110 +1,97 @@
-"""Generative adversarial network (Goodfellow et al. 2014, arXiv 1406.2661; DCGAN, arXiv 1511.06434)."""
+"""Generative adversarial network (Goodfellow et al. 2014, arXiv 1406.2661), with the losses that came after it."""
+
+from typing import Literal
 
 import torch
-from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt, restricted_number_type
-from pytorch_lightning import LightningModule
+from jsonargparse.typing import NonNegativeFloat, PositiveFloat
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.nn.functional import one_hot
 
 from lightning_genae import losses, networks
+from lightning_genae.models._options import warn_unused
+from lightning_genae.models._two_players import TwoPlayers
 
-_Decay = restricted_number_type("Decay", float, [(">=", 0), ("<", 1)])
+Loss = Literal["ns", "minimax", "lsgan", "hinge", "wgan", "wgan-gp", "kl", "reverse-kl", "pearson", "js"]
 
 
-class GAN(LightningModule):
-    """GAN: a generator against a critic, with the non-saturating logistic loss on logits.
+class GAN(TwoPlayers):
+    """GAN: a generator against a critic.
 
     Args:
-        image_shape: (C, H, W) of the images.
-        num_classes: number of classes in the data; not used by this model.
-        network: dense layers or convolutions (DCGAN without batch norm in the critic).
-        latent_dim: dimensions of the noise z ~ N(0, I), at least 1.
-        hidden: sizes of the dense layers between image and z; mlp only. null: [512, 256].
-        width: channels at full resolution, doubled with every halving of the image; conv only. null: 16.
+        loss: non-saturating or minimax logistic (arXiv 1406.2661), least squares (1611.04076), hinge
+            (1705.02894), Wasserstein with clipped weights (1701.07875) or a gradient penalty (1704.00028), or
+            the f-divergences Kullback-Leibler, reverse KL, Pearson chi^2 and Jensen-Shannon (1606.00709).
+        r1: weight of the squared gradient at real images (arXiv 1801.04406). 0: none.
+        gradient_penalty: weight of WGAN-GP's penalty. null: 10 for wgan-gp, 0 for the others.
+        clip: largest absolute weight of the critic; wgan only. null: 0.01.
         spectral_norm: bound the Lipschitz constant of the critic's layers (arXiv 1802.05957).
-        n_critic: batches that the critic learns from for each update of the generator, at least 1.
-        lr: learning rate of Adam for both players, above 0.
-        beta1: Adam's decay of the first moment, in [0, 1).
-        ema: decay of the generator's average per batch, in [0, 1); the average makes the samples. 0: no average.
-        gradient_clip: largest norm of each player's gradient. 0: no clipping.
+        conditional: give both players the classes, the critic by projection (arXiv 1802.05637) or by
+            concatenation (arXiv 1411.1784); sample then takes labels.
     """
 
     def __init__(
         self,
         image_shape: tuple[int, int, int],
         num_classes: int = 0,
-        network: networks.Network = "conv",
-        latent_dim: PositiveInt = 32,
-        hidden: list[PositiveInt] | None = None,
-        width: PositiveInt | None = None,
+        loss: Loss = "ns",
+        r1: NonNegativeFloat = 0.0,
+        gradient_penalty: NonNegativeFloat | None = None,
+        clip: PositiveFloat | None = None,
         spectral_norm: bool = False,
-        n_critic: PositiveInt = 1,
-        lr: PositiveFloat = 4e-4,
-        beta1: _Decay = 0.5,
-        ema: _Decay = 0.995,
-        gradient_clip: NonNegativeFloat = 0.0,
+        conditional: networks.Conditional = "no",
+        **kwargs,
     ):
-        super().__init__()
-        self.save_hyperparameters()
-        self.automatic_optimization = False  # two optimizers
-        networks.warn_unused(network, hidden, width)
-        self.generator = networks.decoder(image_shape, latent_dim, network, hidden, width, batch_norm=True)
-        self.critic = networks.encoder(image_shape, 1, network, hidden, width, spectral_norm)
-        # averages the parameters and copies the buffers
-        self.averaged = AveragedModel(self.generator, multi_avg_fn=get_ema_multi_avg_fn(ema)).requires_grad_(False)
+        super().__init__(image_shape, num_classes, **kwargs)
+        warn_unused("clip", clip, loss == "wgan", "--model.loss wgan")
+        if conditional != "no" and num_classes == 0:
+            raise ValueError(f"--model.conditional: expected data with labels for {conditional}; got none")
+        self.num_conditions = 0 if conditional == "no" else num_classes
+        self.game = "wgan" if loss == "wgan-gp" else loss
+        self.clip = (clip or 0.01) if loss == "wgan" else None
+        self.penalty = (10.0 if loss == "wgan-gp" else 0.0) if gradient_penalty is None else gradient_penalty
+        self.generator = self.new_decoder(self.hparams.latent_dim + self.num_conditions, batch_norm=True)
+        self.critic = networks.Critic(
+            image_shape, **self.size, spectral_norm=spectral_norm, conditional=conditional, num_classes=num_classes
+        )
+        self.average_generator()
 
     @torch.no_grad()
     def sample(self, num: int, labels: Tensor | None = None) -> Tensor:
-        """Images (num, C, H, W) in [-1, 1] of the averaged generator."""
-        return self.averaged.eval()(self._noise(num)).tanh()
+        """Images (num, C, H, W) in [-1, 1] of the averaged generator; of classes drawn at random without labels."""
+        if self.num_conditions and labels is None:
+            labels = torch.randint(self.num_conditions, (num,), device=self.device)
+        return self.averaged.eval()(self._input(num, labels)).tanh()
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        x, _ = batch
-        optimizer_critic, optimizer_generator = self.optimizers()
-        with self.toggled_optimizer(optimizer_critic):
-            self._step_critic(optimizer_critic, x)
-        # counted over epochs, which may be shorter than n_critic batches
-        if (self.trainer.fit_loop.total_batch_idx + 1) % self.hparams.n_critic == 0:
-            with self.toggled_optimizer(optimizer_generator):
-                self._step_generator(optimizer_generator, len(x))
-
-    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        betas = (self.hparams.beta1, 0.999)
-        return [
-            torch.optim.Adam(self.critic.parameters(), lr=self.hparams.lr, betas=betas),
-            torch.optim.Adam(self.generator.parameters(), lr=self.hparams.lr, betas=betas),
-        ]
-
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        # here, not after manual_backward, because in fp16 gradients are scaled until now
-        if self.hparams.gradient_clip > 0:
-            self.clip_gradients(optimizer, gradient_clip_val=self.hparams.gradient_clip)
-
-    def _step_critic(self, optimizer: torch.optim.Optimizer, x: Tensor) -> None:
+    def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
-            fake = self._generate(len(x))
-        logits_real, logits_fake = self.critic(x), self.critic(fake)
-        loss_real, loss_fake = losses.logistic_critic(logits_real, logits_fake)
-        self._update(optimizer, loss_real + loss_fake)
-        self._log("train/loss_critic", loss_real + loss_fake, len(x), prog_bar=True)
-        self._log("train/logit_real", logits_real.mean(), len(x))
-        self._log("train/logit_fake", logits_fake.mean(), len(x))
+            fake = self._generate(labels)
+        output_real, output_fake = self.critic(x, labels), self.critic(fake, labels)
+        self.log_part("output_real", output_real.mean())
+        self.log_part("output_fake", output_fake.mean())
+        loss = losses.critic(self.game, output_real, output_fake)
+        if self.hparams.r1 > 0:
+            r1 = losses.r1(lambda images: self.critic(images, labels), x)
+            self.log_part("r1", r1)
+            loss = loss + self.hparams.r1 * r1
+        if self.penalty > 0:
+            penalty = losses.gradient_penalty(lambda images: self.critic(images, labels), x, fake)
+            self.log_part("gradient_penalty", penalty)
+            loss = loss + self.penalty * penalty
+        return loss
 
-    def _step_generator(self, optimizer: torch.optim.Optimizer, num: int) -> None:
-        loss = losses.logistic_generator(self.critic(self._generate(num)))
-        self._update(optimizer, loss)
-        self._log("train/loss_generator", loss, num, prog_bar=True)
+    def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
+        return losses.generator(self.game, self.critic(self._generate(labels), labels))
 
-    def _update(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-        self.manual_backward(loss)
-        optimizer.step()
-        optimizer.zero_grad()
+    @torch.no_grad()
+    def after_critic_step(self) -> None:
+        if self.clip is not None:
+            for weight in self.critic.parameters():
+                weight.clamp_(-self.clip, self.clip)
 
-    def _generate(self, num: int) -> Tensor:
-        return self.generator(self._noise(num)).tanh()
+    def _generate(self, labels: Tensor) -> Tensor:
+        return self.generator(self._input(len(labels), labels)).tanh()
 
-    def _noise(self, num: int) -> Tensor:
-        return torch.randn(num, self.hparams.latent_dim, device=self.device, dtype=self.dtype)
-
-    def _log(self, name: str, value: Tensor, batch_size: int, prog_bar: bool = False) -> None:
-        self.log(name, value.detach(), prog_bar=prog_bar, batch_size=batch_size)
+    def _input(self, num: int, labels: Tensor | None) -> Tensor:
+        if not self.num_conditions:
+            return self.noise(num)
+        return torch.cat([self.noise(num), one_hot(labels, self.num_conditions).to(self.dtype)], 1)

@@ -1,0 +1,41 @@
+"""Held-out images and the images of the codes between theirs."""
+
+from pathlib import Path
+
+import torch
+from pytorch_lightning import Callback
+
+from callbacks._pictures import are_points, show
+
+
+class Interpolations(Callback):
+    """A grid at the end of training, by a model with an encoder.
+
+    A row begins and ends with a held-out image; between them are the decoded codes of the way from one's
+    code to the other's, both ends included.
+
+    Args:
+        folder: the run folder; the picture goes to its interpolations/.
+        num_rows: pairs of images.
+        num_steps: codes on the way.
+    """
+
+    def __init__(self, folder: Path, num_rows: int = 8, num_steps: int = 7):
+        self.folder = Path(folder) / "interpolations"
+        self.num_rows = num_rows
+        self.num_steps = num_steps
+
+    @torch.no_grad()
+    def on_train_end(self, trainer, pl_module) -> None:
+        if not trainer.is_global_zero or not hasattr(pl_module, "encode"):
+            return
+        x, _ = trainer.datamodule.examples("heldout", 2 * self.num_rows)
+        if not are_points(x):
+            show(trainer, self.folder, self._rows(pl_module, x.to(pl_module.dtype)), self.num_steps + 2)
+
+    def _rows(self, model, x: torch.Tensor) -> torch.Tensor:
+        first, last = x.chunk(2)
+        z_first, z_last = model.encode(x).chunk(2)
+        shares = torch.linspace(0, 1, self.num_steps, device=x.device)
+        between = [model.decode(z_first.lerp(z_last, share)) for share in shares]
+        return torch.stack([first, *between, last], 1).flatten(0, 1)

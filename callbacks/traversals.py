@@ -1,0 +1,47 @@
+"""What each dimension of the code does to an image."""
+
+from pathlib import Path
+
+import torch
+from pytorch_lightning import Callback
+
+from callbacks._pictures import are_points, show
+
+
+class Traversals(Callback):
+    """A grid at the end of training, by a model with an encoder: a row moves one dimension of a held-out image's code.
+
+    The dimensions are those in which held-out codes deviate most, the steps go from two deviations below their
+    mean to two above.
+
+    Args:
+        folder: the run folder; the picture goes to its traversals/.
+        num_rows: dimensions at most.
+        num_steps: images in a row.
+    """
+
+    num_codes = 500  # held-out images, of which mean and deviation are taken
+
+    def __init__(self, folder: Path, num_rows: int = 8, num_steps: int = 9):
+        self.folder = Path(folder) / "traversals"
+        self.num_rows = num_rows
+        self.num_steps = num_steps
+
+    @torch.no_grad()
+    def on_train_end(self, trainer, pl_module) -> None:
+        if not trainer.is_global_zero or not hasattr(pl_module, "encode"):
+            return
+        x, _ = trainer.datamodule.examples("heldout", self.num_codes)
+        if not are_points(x):
+            codes = pl_module.encode(x.to(pl_module.dtype))
+            show(trainer, self.folder, pl_module.decode(self._codes(codes)), self.num_steps)
+
+    def _codes(self, codes: torch.Tensor) -> torch.Tensor:
+        deviation, mean = torch.std_mean(codes, 0)
+        rows = []
+        for dimension in deviation.argsort(descending=True)[: self.num_rows]:
+            row = codes[:1].repeat(self.num_steps, 1)
+            steps = torch.linspace(-2, 2, self.num_steps, device=codes.device)
+            row[:, dimension] = mean[dimension] + steps * deviation[dimension]
+            rows.append(row)
+        return torch.cat(rows)

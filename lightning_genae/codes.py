@@ -1,0 +1,85 @@
+"""Distributions of codes: the one that training codes have, from which an autoencoder generates, and priors."""
+
+import math
+from typing import Literal
+
+import torch
+from sklearn.mixture import GaussianMixture
+from torch import Tensor, nn
+
+Sampler = Literal["gaussian", "mixture", "standard"]
+Prior = Literal["gaussian", "mixture", "swiss-roll"]
+
+
+class TrainingCodes(nn.Module):
+    """The latest codes of training, and codes drawn from a distribution that is fitted to them.
+
+    Args:
+        latent_dim: dimensions of a code.
+        num_kept: how many codes are kept.
+    """
+
+    num_components = 10  # of the mixture, as in the RAE paper (Ghosh et al. 2019, arXiv 1903.12436)
+
+    def __init__(self, latent_dim: int, num_kept: int = 1024):
+        super().__init__()
+        self.register_buffer("codes", torch.zeros(num_kept, latent_dim))
+        self.register_buffer("num_seen", torch.tensor(0))
+
+    def keep(self, z: Tensor) -> None:
+        """Takes the codes (B, d) of a batch in the place of the oldest."""
+        num_kept = len(self.codes)
+        self.codes.copy_(torch.cat([z.detach().to(self.codes.dtype), self.codes])[:num_kept])
+        self.num_seen += len(z)
+
+    def draw(self, num: int, sampler: Sampler) -> Tensor:
+        """Codes (num, d) from a gaussian or a mixture of ten, fitted to the kept codes, or from N(0, I)."""
+        latent_dim = self.codes.shape[1]
+        # in float64, because the covariance of nearly collinear codes is singular in float32
+        noise = torch.randn(num, latent_dim, device=self.codes.device, dtype=torch.float64)
+        if sampler == "standard":
+            return noise.to(self.codes.dtype)
+        codes = self.codes[: max(2, int(self.num_seen))].double()
+        if sampler == "mixture":
+            weights, means, covariances = self._mixture(codes)
+        else:
+            weights, means, covariances = torch.ones(1), codes.mean(0, keepdim=True), torch.cov(codes.T)
+        covariances = covariances.reshape(-1, latent_dim, latent_dim).to(noise)
+        cholesky = torch.linalg.cholesky(covariances + 1e-6 * torch.eye(latent_dim).to(noise))
+        chosen = torch.multinomial(weights, num, replacement=True).to(noise.device)
+        drawn = means.to(noise)[chosen] + (cholesky[chosen] @ noise[:, :, None]).squeeze(2)
+        return drawn.to(self.codes.dtype)
+
+    def _mixture(self, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        num_components = min(self.num_components, len(codes))
+        mixture = GaussianMixture(num_components, reg_covar=1e-5, random_state=0).fit(codes.cpu().numpy())
+        return tuple(torch.from_numpy(part) for part in (mixture.weights_, mixture.means_, mixture.covariances_))
+
+
+def draw_prior(prior: Prior, num: int, latent_dim: int, like: Tensor) -> Tensor:
+    """Codes (num, latent_dim) of a prior, on the device and in the precision of another tensor.
+
+    `gaussian` is N(0, I); `mixture` and `swiss-roll` are those of the adversarial autoencoder (Makhzani et al.
+    2015, arXiv 1511.05644) in the first two dimensions, N(0, I) in the others: ten gaussians that point away
+    from the centre, and a roll of one and a half turns.
+
+    Raises:
+        ValueError: the prior needs two dimensions.
+    """
+    noise = torch.randn(num, latent_dim, device=like.device, dtype=like.dtype)
+    if prior == "gaussian":
+        return noise
+    if latent_dim < 2:
+        raise ValueError(f"--model.latent_dim: expected at least 2 for --model.prior {prior}; got {latent_dim}")
+    place = torch.rand(num, device=like.device, dtype=like.dtype)
+    if prior == "mixture":
+        angle = (10 * place).floor() * (2 * math.pi / 10)
+        along, across = 2 + 0.7 * noise[:, 0], 0.2 * noise[:, 1]
+        first = along * angle.cos() - across * angle.sin()
+        second = along * angle.sin() + across * angle.cos()
+    else:
+        angle = 3 * math.pi * place.sqrt()  # even along the roll
+        first, second = (
+            0.3 * angle * turn(angle) + 0.05 * noise[:, i] for i, turn in enumerate((torch.cos, torch.sin))
+        )
+    return torch.cat([torch.stack([first, second], 1), noise[:, 2:]], 1)

@@ -1,0 +1,21 @@
+"""What the options of models share: types of numbers, and the warning of a setting without effect."""
+
+import logging
+
+from jsonargparse.typing import restricted_number_type
+
+log = logging.getLogger("lightning_genae")
+
+Decay = restricted_number_type("Decay", float, [(">=", 0), ("<", 1)])
+
+
+def warn_unused(option: str, value, used: bool, needs: str) -> None:
+    """Warns that a given setting has no effect in this combination; None means that it was not given."""
+    if value is not None and not used:
+        log.warning(f"--model.{option} has no effect without {needs}")
+
+
+def warn_unused_size(network: str, hidden: list[int] | None, width: int | None) -> None:
+    """Warns of a size that this kind of network does not have."""
+    warn_unused("hidden", hidden, network == "mlp", "--model.network mlp")
+    warn_unused("width", width, network != "mlp", "--model.network conv or resnet")

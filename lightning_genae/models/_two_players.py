@@ -1,0 +1,117 @@
+"""What all models with a critic share: whose turn it is, two optimizers, the average of the generator."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from lightning_genae import networks
+from lightning_genae.models._options import Decay, warn_unused_size
+
+
+class TwoPlayers(LightningModule, ABC):
+    """A critic and the networks that play against it.
+
+    A model builds `critic` and `generator` (from noise or codes to what becomes an image), calls
+    `average_generator`, and gives the two losses; every other trainable parameter is the second player's.
+
+    Args:
+        image_shape: (C, H, W) of the images.
+        num_classes: number of classes in the data, 0 without labels.
+        network: dense layers, convolutions (DCGAN without batch norm in the critic) or residual blocks.
+        latent_dim: dimensions of the noise or code z, at least 1.
+        hidden: sizes of the dense layers between image and z; mlp only. null: [512, 256].
+        width: channels at full resolution, doubled with every halving of the image; conv, resnet. null: 16.
+        n_critic: batches that the critic learns from for each update of the other player, at least 1.
+        lr: learning rate of Adam for both players, above 0.
+        beta1: Adam's decay of the first moment, in [0, 1).
+        ema: decay of the generator's average per batch, in [0, 1); the average makes the samples. 0: no average.
+        gradient_clip: largest norm of each player's gradient. 0: no clipping.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        num_classes: int = 0,
+        network: networks.Network = "conv",
+        latent_dim: PositiveInt = 32,
+        hidden: list[PositiveInt] | None = None,
+        width: PositiveInt | None = None,
+        n_critic: PositiveInt = 1,
+        lr: PositiveFloat = 4e-4,
+        beta1: Decay = 0.5,
+        ema: Decay = 0.995,
+        gradient_clip: NonNegativeFloat = 0.0,
+    ):
+        super().__init__()
+        self.save_hyperparameters()
+        self.automatic_optimization = False  # two optimizers
+        warn_unused_size(network, hidden, width)
+        self.size = {"network": network, "hidden": hidden, "width": width}
+
+    @abstractmethod
+    def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
+        """The critic's loss on images (B, C, H, W) in [-1, 1] of classes (B,)."""
+
+    @abstractmethod
+    def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
+        """The other player's loss on the same batch."""
+
+    def after_critic_step(self) -> None:
+        """Called after each update of the critic."""
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        optimizer_critic, optimizer_generator = self.optimizers()
+        with self.toggled_optimizer(optimizer_critic):
+            self._update(optimizer_critic, "critic", self.loss_critic(*batch))
+        self.after_critic_step()
+        if (self.batches + 1) % self.hparams.n_critic == 0:
+            with self.toggled_optimizer(optimizer_generator):
+                self._update(optimizer_generator, "generator", self.loss_generator(*batch))
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        critics = set(self.critic.parameters())
+        others = [weight for weight in self.parameters() if weight.requires_grad and weight not in critics]
+        betas = (self.hparams.beta1, 0.999)
+        critic = [weight for weight in self.critic.parameters() if weight.requires_grad]
+        return [torch.optim.Adam(player, lr=self.hparams.lr, betas=betas) for player in (critic, others)]
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        # here, not after manual_backward, because in fp16 gradients are scaled until now
+        if self.hparams.gradient_clip > 0:
+            self.clip_gradients(optimizer, gradient_clip_val=self.hparams.gradient_clip)
+
+    @property
+    def batches(self) -> int:
+        """Batches before this one, counted over epochs, which may be shorter than n_critic batches."""
+        return self.trainer.fit_loop.total_batch_idx
+
+    def average_generator(self) -> None:
+        """Makes `averaged`, whose parameters follow the generator's and whose buffers are its own."""
+        average = get_ema_multi_avg_fn(self.hparams.ema)
+        self.averaged = AveragedModel(self.generator, multi_avg_fn=average).requires_grad_(False)
+
+    def new_encoder(self, num_outputs: int, **options) -> nn.Sequential:
+        """A network from images to vectors, of the size that the options say."""
+        return networks.encoder(self.hparams.image_shape, num_outputs, **self.size, **options)
+
+    def new_decoder(self, num_inputs: int, **options) -> nn.Sequential:
+        """A network from vectors to images, of the size that the options say."""
+        return networks.decoder(self.hparams.image_shape, num_inputs, **self.size, **options)
+
+    def noise(self, num: int) -> Tensor:
+        """z ~ N(0, I), (num, latent_dim)."""
+        return torch.randn(num, self.hparams.latent_dim, device=self.device, dtype=self.dtype)
+
+    def log_part(self, name: str, value: Tensor, prog_bar: bool = False) -> None:
+        """Logs a part of a loss as train/NAME."""
+        self.log(f"train/{name}", value.detach(), prog_bar=prog_bar, batch_size=1)
+
+    def _update(self, optimizer: torch.optim.Optimizer, player: str, loss: Tensor) -> None:
+        self.manual_backward(loss)
+        optimizer.step()
+        optimizer.zero_grad()
+        self.log_part(f"loss_{player}", loss, prog_bar=True)

@@ -1,0 +1,74 @@
+"""Adversarial autoencoder (Makhzani et al. 2015, arXiv 1511.05644)."""
+
+import torch
+from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from lightning_genae import losses, networks
+from lightning_genae.codes import Prior, draw_prior
+from lightning_genae.models._two_players import TwoPlayers
+
+
+class AdversarialAutoencoder(TwoPlayers):
+    """AAE: an autoencoder whose codes a critic holds to a prior, from which it then generates.
+
+    Args:
+        latent_dim: dimensions of the code, at least 1, and 2 for the priors that are drawn in a plane.
+        prior: of the codes: N(0, I), a mixture of ten gaussians, or a swiss roll.
+        adversarial: weight of the critic's judgement beside the squared reconstruction error per pixel.
+        lr: learning rate of Adam for both players, above 0.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        num_classes: int = 0,
+        latent_dim: PositiveInt = 8,
+        prior: Prior = "gaussian",
+        adversarial: NonNegativeFloat = 0.02,
+        lr: PositiveFloat = 1e-3,
+        **kwargs,
+    ):
+        super().__init__(image_shape, num_classes, latent_dim=latent_dim, lr=lr, **kwargs)
+        self.encoder = networks.initialise(self.new_encoder(latent_dim))
+        self.generator = networks.initialise(self.new_decoder(latent_dim))
+        self.critic = nn.Sequential(
+            nn.Linear(latent_dim, 256), nn.LeakyReLU(0.2), nn.Linear(256, 256), nn.LeakyReLU(0.2), nn.Linear(256, 1)
+        )
+        self.average_generator()
+        self._draw(1)  # says at once if the prior needs more dimensions
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Codes (B, latent_dim) of images (B, C, H, W) in [-1, 1]."""
+        return self.encoder(x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [-1, 1] of codes (B, latent_dim)."""
+        return losses.to_image("mse", self.generator(z))
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [-1, 1], each encoded and decoded."""
+        return self.decode(self.encode(x))
+
+    @torch.no_grad()
+    def sample(self, num: int, labels: Tensor | None = None) -> Tensor:
+        """Images (num, C, H, W) in [-1, 1] that the averaged decoder makes of the prior's codes; labels are ignored."""
+        return losses.to_image("mse", self.averaged.eval()(self._draw(num)))
+
+    def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
+        with torch.no_grad():
+            z = self.encode(x)
+        return losses.critic("ns", self.critic(self._draw(len(x))), self.critic(z))
+
+    def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
+        z = self.encode(x)
+        reconstruction = losses.reconstruction("mse", self.generator(z), x)
+        adversarial = losses.generator("ns", self.critic(z))
+        self.log_part("reconstruction", reconstruction)
+        self.log_part("adversarial", adversarial)
+        return reconstruction + self.hparams.adversarial * adversarial
+
+    def _draw(self, num: int) -> Tensor:
+        like = next(self.encoder.parameters())
+        return draw_prior(self.hparams.prior, num, self.hparams.latent_dim, like)

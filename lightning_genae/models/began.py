@@ -1,0 +1,60 @@
+"""Boundary-equilibrium GAN (Berthelot, Schumm & Metz 2017, arXiv 1703.10717)."""
+
+import torch
+from jsonargparse.typing import OpenUnitInterval, PositiveFloat
+from torch import Tensor
+
+from lightning_genae import losses
+from lightning_genae.models._autoencoder_critic import AutoencoderCritic
+
+
+class BEGAN(AutoencoderCritic):
+    """BEGAN: the critic is an autoencoder, and a weight k keeps its errors on generated and real images in balance.
+
+    `train/convergence` is the paper's measure M, which falls as the samples get better.
+
+    Args:
+        gamma: the ratio of the errors, generated to real, in (0, 1); lower gives better and more alike images.
+        lambda_k: how fast k follows, above 0.
+        lr: learning rate of Adam for both players, above 0.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        num_classes: int = 0,
+        gamma: OpenUnitInterval = 0.9,
+        lambda_k: PositiveFloat = 0.01,
+        lr: PositiveFloat = 1e-3,
+        **kwargs,
+    ):
+        super().__init__(image_shape, num_classes, lr=lr, **kwargs)
+        self.register_buffer("k", torch.tensor(0.0))
+        self.register_buffer("error_real", torch.tensor(0.0))
+
+    def error(self, x: Tensor) -> Tensor:
+        """The critic's mean absolute reconstruction error per pixel of images (B, C, H, W), a number."""
+        return losses.reconstruction_error(x, self.critic(x), power=1).mean()
+
+    def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
+        with torch.no_grad():
+            fake = self.generate(len(x))
+        real, fake = self.error(x), self.error(fake)
+        self.error_real.copy_(self._over_processes(real))
+        self.log_part("error_real", real)
+        return real - self.k * fake
+
+    def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
+        fake = self.error(self.generate(len(x)))
+        k, convergence = losses.equilibrium(
+            self.k, self.error_real, self._over_processes(fake), self.hparams.gamma, self.hparams.lambda_k
+        )
+        self.k.copy_(k)
+        self.log_part("error_fake", fake)
+        self.log_part("k", k)
+        self.log_part("convergence", convergence, prog_bar=True)
+        return fake
+
+    def _over_processes(self, value: Tensor) -> Tensor:
+        # k is part of the loss, so every process must have the same
+        return self.trainer.strategy.reduce(value.detach().clone(), reduce_op="mean")

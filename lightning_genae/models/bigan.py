@@ -1,0 +1,72 @@
+"""Bidirectional GAN, adversarially learned inference (Donahue et al. 2016, arXiv 1605.09782; 1606.00704)."""
+
+import torch
+from jsonargparse.typing import PositiveInt
+from torch import Tensor, nn
+
+from lightning_genae import losses
+from lightning_genae.models._two_players import TwoPlayers
+
+
+class BiGAN(TwoPlayers):
+    """BiGAN: a critic tells (image, its code) from (a code's image, the code).
+
+    At the optimum the encoder inverts the generator.
+
+    Args:
+        latent_dim: dimensions of the code, at least 1.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], num_classes: int = 0, latent_dim: PositiveInt = 16, **kwargs):
+        super().__init__(image_shape, num_classes, latent_dim=latent_dim, **kwargs)
+        self.encoder = self.new_encoder(latent_dim)
+        self.generator = self.new_decoder(latent_dim, batch_norm=True)
+        self.critic = _JointCritic(self.new_encoder(256), latent_dim)
+        self.average_generator()
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Codes (B, latent_dim) of images (B, C, H, W) in [-1, 1]."""
+        return self.encoder(x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [-1, 1] of codes (B, latent_dim), by the averaged generator."""
+        return self.averaged.eval()(z).tanh()
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [-1, 1], each encoded and decoded."""
+        return self.decode(self.encode(x))
+
+    @torch.no_grad()
+    def sample(self, num: int, labels: Tensor | None = None) -> Tensor:
+        """Images (num, C, H, W) in [-1, 1] of the averaged generator; labels are ignored."""
+        return self.decode(self.noise(num))
+
+    def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
+        with torch.no_grad():
+            encoded, generated = self._pairs(x)
+        return losses.critic("ns", self.critic(*encoded), self.critic(*generated))
+
+    def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
+        encoded, generated = self._pairs(x)
+        # both are judged, with the roles exchanged: an encoder's pair should pass for a generator's
+        return losses.critic("ns", self.critic(*generated), self.critic(*encoded))
+
+    def _pairs(self, x: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        z = self.noise(len(x))
+        return (x, self.encoder(x)), (self.generator(z).tanh(), z)
+
+
+class _JointCritic(nn.Module):
+    """Scores (B,) of images (B, C, H, W) together with codes (B, d)."""
+
+    def __init__(self, features: nn.Sequential, latent_dim: int):
+        super().__init__()
+        num_features = features[-1].out_features
+        self.features = features
+        self.score = nn.Sequential(
+            nn.LeakyReLU(0.2), nn.Linear(num_features + latent_dim, 256), nn.LeakyReLU(0.2), nn.Linear(256, 1)
+        )
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        return self.score(torch.cat([self.features(x), z], 1)).squeeze(1)

@@ -1,0 +1,89 @@
+"""Coupled GANs, which learn pairs of images without seeing pairs (Liu & Tuzel 2016, arXiv 1606.07536)."""
+
+from typing import Literal
+
+import torch
+from jsonargparse.typing import NonNegativeInt
+from torch import Tensor, nn
+from torch.nn.functional import conv2d
+
+from lightning_genae import losses, networks
+from lightning_genae.models._two_players import TwoPlayers
+
+
+class CoGAN(TwoPlayers):
+    """CoGAN: two GANs of two domains, whose generators share their first and whose critics share their last layers.
+
+    The images are the first domain; the second is made of images of the same batch, and the pairing stays unknown.
+
+    Args:
+        second: the second domain: negatives or edges of the images.
+        num_shared: layers with weights that the generators, and that the critics, share. 0: two GANs
+            without a bond.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        num_classes: int = 0,
+        second: Literal["negatives", "edges"] = "negatives",
+        num_shared: NonNegativeInt = 2,
+        **kwargs,
+    ):
+        super().__init__(image_shape, num_classes, **kwargs)
+        generators = [self.new_decoder(self.hparams.latent_dim, batch_norm=True) for _ in range(2)]
+        critics = [self.new_encoder(1) for _ in range(2)]
+        networks.share(*generators, num_shared, "first")
+        networks.share(*critics, num_shared, "last")
+        self.generator, self.critic = _Pair(generators), _Pair(critics)
+        self.average_generator()
+
+    @torch.no_grad()
+    def sample(self, num: int, labels: Tensor | None = None) -> Tensor:
+        """Images (num, C, H, W) in [-1, 1] of the first domain; labels are ignored."""
+        return self.sample_pairs(num)[0]
+
+    @torch.no_grad()
+    def sample_pairs(self, num: int) -> tuple[Tensor, Tensor]:
+        """Images (num, C, H, W) in [-1, 1] of both domains, made of the same noise by the averaged generators."""
+        z = self.noise(num)
+        first, second = self.averaged.eval()(z, z)
+        return first.tanh(), second.tanh()
+
+    def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
+        # the second domain's images come from the other end of the batch: nothing may hang on the pairing
+        real = self.critic(x, self.to_second(x.flip(0)))
+        with torch.no_grad():
+            fake = self._generate(len(x))
+        return sum(losses.critic("ns", *outputs) for outputs in zip(real, self.critic(*fake)))
+
+    def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
+        return sum(losses.generator("ns", output) for output in self.critic(*self._generate(len(x))))
+
+    def to_second(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [-1, 1] to their counterparts in the second domain."""
+        return -x if self.hparams.second == "negatives" else edges(x)
+
+    def _generate(self, num: int) -> tuple[Tensor, Tensor]:
+        z = self.noise(num)
+        first, second = self.generator(z, z)
+        return first.tanh(), second.tanh()
+
+
+def edges(x: Tensor) -> Tensor:
+    """Strength of the edges (Sobel's gradient) of images (B, C, H, W) in [-1, 1]: -1 none, 1 a step over the range."""
+    sobel = torch.tensor([[1.0, 0, -1], [2, 0, -2], [1, 0, -1]], device=x.device, dtype=x.dtype) / 8
+    padded = nn.functional.pad(x.flatten(0, 1).unsqueeze(1), (1, 1, 1, 1), mode="replicate")
+    gradient = conv2d(padded, torch.stack([sobel, sobel.T]).unsqueeze(1))
+    return (gradient.norm(dim=1).reshape(x.shape) * 2 - 1).clamp(-1, 1)
+
+
+class _Pair(nn.Module):
+    """Two networks, each for its own domain's input."""
+
+    def __init__(self, networks: list[nn.Module]):
+        super().__init__()
+        self.first, self.second = networks
+
+    def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        return self.first(first), self.second(second)

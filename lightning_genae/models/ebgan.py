@@ -1,0 +1,52 @@
+"""Energy-based GAN, whose critic is an autoencoder (Zhao, Mathieu & LeCun 2016, arXiv 1609.03126)."""
+
+import torch
+from jsonargparse.typing import NonNegativeFloat, PositiveFloat
+from torch import Tensor
+from torch.nn.functional import relu
+
+from lightning_genae import losses
+from lightning_genae.models._autoencoder_critic import AutoencoderCritic
+
+
+class EBGAN(AutoencoderCritic):
+    """EBGAN: the energy of an image is the critic's reconstruction error, the squared one per pixel.
+
+    Args:
+        margin: energy up to which the critic raises that of generated images.
+        pulling_away: weight of the term that turns the codes of generated images away from each other. 0: none.
+        noise: deviation of the noise on the images that the critic reconstructs; it is a denoising
+            autoencoder then. 0: none.
+        lr: learning rate of Adam for both players, above 0.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        num_classes: int = 0,
+        margin: PositiveFloat = 0.3,
+        pulling_away: NonNegativeFloat = 0.02,
+        noise: NonNegativeFloat = 0.0,
+        lr: PositiveFloat = 1e-3,
+        **kwargs,
+    ):
+        super().__init__(image_shape, num_classes, lr=lr, **kwargs)
+
+    def energy(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Energies (B,) of images (B, C, H, W) in [-1, 1], and their codes (B, latent_dim)."""
+        z = self.encode(x + self.hparams.noise * torch.randn_like(x) if self.hparams.noise else x)
+        return losses.reconstruction_error(x, self.critic[1](z), power=2), z
+
+    def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
+        with torch.no_grad():
+            fake = self.generate(len(x))
+        real, fake = self.energy(x)[0].mean(), self.energy(fake)[0]
+        self.log_part("energy_real", real)
+        self.log_part("energy_fake", fake.mean())
+        return real + relu(self.hparams.margin - fake).mean()
+
+    def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
+        energy, z = self.energy(self.generate(len(x)))
+        pulling_away = losses.pulling_away(z)
+        self.log_part("pulling_away", pulling_away)
+        return energy.mean() + self.hparams.pulling_away * pulling_away

@@ -1,0 +1,127 @@
+"""Variational autoencoder (Kingma & Welling 2013, arXiv 1312.6114) and beta-VAE (Higgins et al. 2017)."""
+
+import math
+from typing import Literal
+
+import torch
+from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+
+from lightning_genae import losses, networks
+from lightning_genae.models._options import warn_unused, warn_unused_size
+
+
+class VAE(LightningModule):
+    """VAE: an encoder to a gaussian over codes and a decoder, trained on the evidence lower bound (ELBO).
+
+    It generates by decoding codes of the prior N(0, I). Its parts are logged in nats per image.
+
+    Args:
+        image_shape: (C, H, W) of the images.
+        num_classes: number of classes in the data; not used by this model.
+        network: dense layers, convolutions or residual blocks.
+        latent_dim: dimensions of the code, at least 1.
+        hidden: sizes of the dense layers between image and code; mlp only. null: [512, 256].
+        width: channels at full resolution, doubled with every halving of the image; conv, resnet. null: 16.
+        likelihood: of the pixels given the code: bernoulli, the pixels read as probabilities, or gaussian.
+        sigma: deviation of the gaussian (images span [-1, 1]). null: learned, which reconstructs well and, while
+            the codes are far from the prior still, samples badly (arXiv 2006.13202).
+        beta: weight of the KL divergence to the prior; 1 is the ELBO.
+        warmup: batches over which that weight rises from 0 (arXiv 1511.06349).
+        free_bits: bits of every code dimension's mean KL that cost nothing (arXiv 1606.04934). 0: none.
+        lr: learning rate of Adam, above 0.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        num_classes: int = 0,
+        network: networks.Network = "conv",
+        latent_dim: PositiveInt = 16,
+        hidden: list[PositiveInt] | None = None,
+        width: PositiveInt | None = None,
+        likelihood: Literal["bernoulli", "gaussian"] = "bernoulli",
+        sigma: PositiveFloat | None = None,
+        beta: NonNegativeFloat = 1.0,
+        warmup: NonNegativeInt = 0,
+        free_bits: NonNegativeFloat = 0.0,
+        lr: PositiveFloat = 2e-3,
+    ):
+        super().__init__()
+        self.save_hyperparameters()
+        warn_unused_size(network, hidden, width)
+        warn_unused("sigma", sigma, likelihood == "gaussian", "--model.likelihood gaussian")
+        self.encoder = networks.initialise(networks.encoder(image_shape, 2 * latent_dim, network, hidden, width))
+        self.decoder = networks.initialise(networks.decoder(image_shape, latent_dim, network, hidden, width))
+        if likelihood == "gaussian" and sigma is None:
+            self.log_sigma = nn.Parameter(torch.tensor(-1.0))
+        elif likelihood == "gaussian":
+            self.register_buffer("log_sigma", torch.tensor(math.log(sigma)))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Codes (B, latent_dim), the means, of images (B, C, H, W) in [-1, 1]."""
+        return self.posterior(x)[0]
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance, (B, latent_dim) each, of the codes of images (B, C, H, W) in [-1, 1]."""
+        return self.encoder(x).chunk(2, dim=1)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [-1, 1] of codes (B, latent_dim)."""
+        return losses.to_image("mse" if self.hparams.likelihood == "gaussian" else "bce", self.decoder(z))
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [-1, 1], each encoded to its mean code and decoded."""
+        return self.decode(self.encode(x))
+
+    @torch.no_grad()
+    def sample(self, num: int, labels: Tensor | None = None) -> Tensor:
+        """Images (num, C, H, W) in [-1, 1] decoded from codes of the prior; labels are ignored."""
+        return self.decode(torch.randn(num, self.hparams.latent_dim, device=self.device, dtype=self.dtype))
+
+    @torch.no_grad()
+    def log_likelihood(self, x: Tensor, num_codes: int) -> Tensor:
+        """Importance-weighted estimate (Burda et al. 2015, arXiv 1509.00519) of log p(x), (B,), in nats.
+
+        Args:
+            x: images (B, C, H, W) in [-1, 1].
+            num_codes: drawn for every image; the estimate is a lower bound that rises to log p(x) with them.
+        """
+        mean, log_variance = self.posterior(x)
+        weights = []
+        for _ in range(num_codes):
+            noise = torch.randn_like(mean)
+            z = mean + (log_variance / 2).exp() * noise
+            log_ratio = (noise.square() + log_variance - z.square()).sum(1) / 2  # log p(z) - log q(z given x)
+            weights.append(self._log_p(self.decoder(z), x) + log_ratio)
+        return torch.stack(weights).logsumexp(0) - math.log(num_codes)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        x, _ = batch
+        mean, log_variance = self.posterior(x)
+        z = mean + (log_variance / 2).exp() * torch.randn_like(mean)
+        log_p = self._log_p(self.decoder(z), x).mean()
+        kl = losses.kl_to_standard_normal(mean, log_variance).mean(0)
+        rate = kl.clamp_min(self.hparams.free_bits * math.log(2)).sum()
+        # per pixel, so that the learning rate means the same for images of every size
+        loss = (self._kl_weight() * rate - log_p) / x[0].numel()
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(x))
+        parts = {"elbo": log_p - kl.sum(), "log_likelihood": log_p, "kl": kl.sum()}
+        if self.hparams.likelihood == "gaussian":
+            parts["sigma"] = self.log_sigma.exp()
+        self.log_dict({f"train/{name}": value.detach() for name, value in parts.items()}, batch_size=len(x))
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=self.hparams.lr)
+
+    def _kl_weight(self) -> float:
+        share = min(1.0, (self.trainer.fit_loop.total_batch_idx + 1) / max(1, self.hparams.warmup))
+        return self.hparams.beta * share
+
+    def _log_p(self, output: Tensor, x: Tensor) -> Tensor:
+        if self.hparams.likelihood == "gaussian":
+            return losses.gaussian_log_likelihood(output, x, self.log_sigma)
+        return losses.bernoulli_log_likelihood(output, x)

@@ -1,0 +1,91 @@
+"""What a model's codes are worth beside principal components of the same number, and beside the pixels."""
+
+import torch
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
+from lightning_genae.metrics import to_float
+
+Images = tuple[Tensor, Tensor]  # images as they are stored (N, C, H, W) and their labels (N,)
+
+
+@torch.no_grad()
+def encode(model, images: Tensor) -> Tensor:
+    """Codes (N, d) of stored images (N, C, H, W), on the CPU."""
+    return torch.cat([model.encode(_on(model, part)).float().cpu() for part in images.split(500)])
+
+
+def representation(model, train: Images, heldout: Images, has_labels: bool, max_images: int = 5000) -> dict:
+    """Reconstruction of held-out images and what their codes tell of their classes, by name.
+
+    `mse` per pixel in [-1, 1]; `psnr` in dB and `ssim` of it; `bits_per_dimension`, log2(variance / mse) / 2, the
+    rate at which a gaussian source of the images' variance could be told with that error; `linear_probe`
+    (logistic regression of standardised codes) and `knn` (5 nearest neighbours), accuracies. Each for the model, for
+    `_pca`, principal components of the same number, and the last two for `_pixels`.
+
+    Args:
+        model: with `encode`, `decode` and `reconstruct`.
+        train: what the model was trained on; PCA and the classifiers learn from it.
+        heldout: what is measured.
+        has_labels: whether the labels mean something.
+        max_images: at most the first so many of each are used.
+    """
+    train, heldout = ([part[:max_images] for part in split] for split in (train, heldout))
+    x_train, x = (to_float(split[0]) for split in (train, heldout))
+    x_hat = torch.cat([model.reconstruct(_on(model, part)).float().cpu() for part in heldout[0].split(500)])
+    codes_train, codes = encode(model, train[0]), encode(model, heldout[0])
+    pca = PCA(min(codes.shape[1], len(x_train) - 1, x[0].numel()), svd_solver="full").fit(x_train.flatten(1).numpy())
+    components_train, components = (torch.from_numpy(pca.transform(part.flatten(1).numpy())) for part in (x_train, x))
+    x_hat_pca = torch.from_numpy(pca.inverse_transform(components.numpy())).reshape(x.shape).clamp(-1, 1)
+    values = {"num_components": pca.n_components_}
+    values |= _fidelity(x, x_hat, "") | _fidelity(x, x_hat_pca, "_pca")
+    if has_labels:
+        values |= _accuracies(codes_train, train[1], codes, heldout[1], "")
+        values |= _accuracies(components_train, train[1], components, heldout[1], "_pca")
+        values |= _accuracies(x_train.flatten(1), train[1], x.flatten(1), heldout[1], "_pixels")
+    return values
+
+
+def plane(codes: Tensor) -> dict[str, Tensor]:
+    """Codes (N, d) in the plane, (N, 2), by PCA, and by UMAP (arXiv 1802.03426) if it is installed."""
+    flat = codes.numpy() if codes.shape[1] > 1 else codes.expand(-1, 2).numpy()
+    places = {"PCA": torch.from_numpy(PCA(2).fit_transform(flat))}
+    try:
+        from umap import UMAP
+    except ImportError:
+        return places
+    return places | {"UMAP": torch.from_numpy(UMAP(random_state=0, n_jobs=1).fit_transform(flat))}
+
+
+def _fidelity(x: Tensor, x_hat: Tensor, suffix: str) -> dict[str, float]:
+    mse = (x_hat - x).square().mean()
+    values = {
+        "mse": mse,
+        "psnr": peak_signal_noise_ratio(x_hat, x, data_range=(-1.0, 1.0)),
+        "bits_per_dimension": (x - x.mean(0)).square().mean().div(mse).log2() / 2,
+    }
+    if min(x.shape[2:]) > 5:  # SSIM's window reaches five pixels over the border
+        values["ssim"] = structural_similarity_index_measure(x_hat, x, data_range=(-1.0, 1.0))
+    return {f"{name}{suffix}": float(value) for name, value in values.items()}
+
+
+def _accuracies(
+    train: Tensor, labels_train: Tensor, test: Tensor, labels_test: Tensor, suffix: str
+) -> dict[str, float]:
+    classifiers = {
+        "linear_probe": make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)),
+        "knn": KNeighborsClassifier(5),
+    }
+    return {
+        f"{name}{suffix}": float(classifier.fit(train.numpy(), labels_train.numpy()).score(test.numpy(), labels_test))
+        for name, classifier in classifiers.items()
+    }
+
+
+def _on(model, images: Tensor) -> Tensor:
+    return to_float(images.to(model.device)).to(model.dtype)

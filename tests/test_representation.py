@@ -1,0 +1,81 @@
+"""What codes are worth, against closed forms and scikit-learn."""
+
+import math
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+from sklearn.neighbors import KNeighborsClassifier
+from torch import nn
+
+from lightning_genae.representation import plane, representation
+
+
+class Linear(nn.Module):
+    """PCA as a model."""
+
+    dtype, device = torch.float32, torch.device("cpu")
+
+    def __init__(self, x, num_components):
+        super().__init__()
+        self.pca = PCA(num_components, svd_solver="full").fit(x.flatten(1).numpy())
+        self.shape = x.shape[1:]
+
+    def encode(self, x):
+        return torch.from_numpy(self.pca.transform(x.flatten(1).numpy())).float()
+
+    def reconstruct(self, x):
+        flat = self.pca.inverse_transform(self.encode(x).numpy())
+        return torch.from_numpy(flat).float().reshape(-1, *self.shape).clamp(-1, 1)
+
+
+@pytest.fixture
+def values(digits):
+    x = digits.train.images.float() / 127.5 - 1
+    return representation(Linear(x, 10), digits.train, digits.heldout, has_labels=True)
+
+
+def test_pca_is_as_good_as_pca(values):
+    assert values["num_components"] == 10
+    for name in ("mse", "psnr", "ssim", "bits_per_dimension", "linear_probe", "knn"):
+        assert values[name] == pytest.approx(values[f"{name}_pca"], abs=1e-3), name
+
+
+def test_figures(values, digits):
+    assert values["psnr"] == pytest.approx(10 * math.log10(4 / values["mse"]), abs=1e-3)
+    assert 0.5 < values["ssim"] < 1
+    x = digits.heldout.images.float() / 127.5 - 1
+    variance = (x - x.mean(0)).square().mean().item()
+    assert values["bits_per_dimension"] == pytest.approx(math.log2(variance / values["mse"]) / 2, abs=1e-4)
+    flat = [split.images.flatten(1).numpy() for split in (digits.train, digits.heldout)]
+    knn = KNeighborsClassifier(5).fit(flat[0], digits.train.labels).score(flat[1], digits.heldout.labels)
+    assert values["knn_pixels"] == pytest.approx(knn, abs=5e-3)
+    assert values["linear_probe_pixels"] > 0.85
+
+
+def test_without_labels_there_are_no_accuracies(digits):
+    x = digits.train.images.float() / 127.5 - 1
+    values = representation(Linear(x, 3), digits.train, digits.heldout, has_labels=False)
+    assert not any("probe" in name or "knn" in name for name in values)
+
+
+def test_plane(monkeypatch):
+    codes = torch.randn(50, 4) * torch.tensor([5.0, 3, 0.1, 0.1])
+    monkeypatch.setitem(sys.modules, "umap", None)  # as if it were not installed
+    places = plane(codes)
+    assert set(places) == {"PCA"}
+    assert places["PCA"].var(0).tolist() == pytest.approx(codes.var(0)[:2].tolist(), rel=0.1)
+    assert plane(codes[:, :1])["PCA"].shape == (50, 2)
+
+    class UMAP:
+        def __init__(self, **options):
+            pass
+
+        def fit_transform(self, flat):
+            return np.zeros((len(flat), 2))
+
+    monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=UMAP))
+    assert set(plane(codes)) == {"PCA", "UMAP"}
