@@ -6,8 +6,10 @@ import math
 import pytest
 import torch
 from sklearn.decomposition import PCA
+from torch.distributions import Categorical, MixtureSameFamily, Normal
 
 from datamodules._base import ImageDataModule, Images
+from lightning_genae import losses, networks
 from lightning_genae.metrics import frechet_distance
 from lightning_genae.models.aae import AdversarialAutoencoder
 from lightning_genae.models.ae import Autoencoder
@@ -75,6 +77,30 @@ def test_a_linear_denoiser_shrinks_by_the_closed_form():
         ]
     kept = [eigenvalue**2 / (eigenvalue + t**2) for eigenvalue in (1.0, 0.5)]
     assert torch.cat(errors).mean().item() == pytest.approx(1.8 - sum(kept), rel=0.02)
+
+
+def test_a_denoiser_is_the_posterior_mean():
+    """E[x given y] = y + t^2 d/dy log p_t(y), for two gaussians on a line."""
+
+    class TwoGaussians(Gaussian):
+        def load(self):
+            x = torch.randn(self.num, 1) * 0.2 + torch.randint(2, (self.num, 1)) * 1.4 - 0.7
+            split = Images(x[:, :, None, None], torch.zeros(self.num, dtype=torch.long))
+            return split, split, 0
+
+    data, t = TwoGaussians(1.0), 0.5
+    model = Autoencoder(data.image_shape, latent_dim=1, network="mlp", hidden=[64], noise="gaussian", noise_level=t)
+    train_finer(model, data, (300, 1e-2), (300, 1e-3))
+    y = torch.linspace(-1.5, 1.5, 61, dtype=torch.double, requires_grad=True)
+    noisy = MixtureSameFamily(
+        Categorical(torch.ones(2).double()), Normal(torch.tensor([-0.7, 0.7]).double(), math.hypot(0.2, t))
+    )
+    (score,) = torch.autograd.grad(noisy.log_prob(y).sum(), y)
+    expected = (y + t**2 * score).detach().float()
+    with torch.no_grad():
+        denoised = model.decoder(model.encode(y.float()[:, None, None, None])).flatten()
+    assert (denoised - expected).abs().mean() < 0.05
+    assert (y.float() - expected).abs().mean() > 0.2
 
 
 def elbo(model: VAE, x: torch.Tensor, num_draws: int = 50) -> float:
@@ -157,6 +183,75 @@ def test_a_bigans_encoder_inverts_its_generator():
     assert frechet_distance(data.train.images.flatten(1), x.flatten(1)) < 0.3
 
 
+def test_a_trained_critic_is_optimal():
+    """Its probability is p / (p + q), its loss log 4 - 2 JSD."""
+    p, q = Normal(-0.5, 0.5), Normal(0.5, 0.8)
+    critic = networks.Critic((1, 1, 1), "mlp", hidden=[64, 64])
+    optimizer = torch.optim.Adam(critic.parameters(), 3e-3)
+    values = []
+    for _ in range(600):
+        real, fake = p.sample((2000, 1, 1, 1)), q.sample((2000, 1, 1, 1))
+        loss = losses.critic("ns", critic(real), critic(fake))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        values.append(loss.item())
+    x = torch.linspace(-1.5, 1.5, 50)
+    density_p, density_q = p.log_prob(x).exp(), q.log_prob(x).exp()
+    with torch.no_grad():
+        found = critic(x[:, None, None, None]).sigmoid()
+    assert (found - density_p / (density_p + density_q)).abs().max() < 0.06
+    x = torch.linspace(-6, 6, 10_001).double()
+    density_p, density_q = p.log_prob(x).exp(), q.log_prob(x).exp()
+    middle = (density_p + density_q) / 2
+    divergence = sum(0.5 * torch.trapezoid(d * (d / middle).log(), x) for d in (density_p, density_q))
+    assert sum(values[-200:]) / 200 == pytest.approx(math.log(4) - 2 * divergence.item(), abs=0.02)
+
+
+def test_the_gap_of_a_clipped_linear_critic():
+    """c times the L1 norm of the shift between the distributions."""
+    model = GAN((2, 1, 1), loss="wgan", clip=0.05, **LINEAR)
+    optimizer = torch.optim.Adam(model.critic.parameters(), 1e-2)
+    fake = torch.randn(100, 2, 1, 1)
+    real = fake + torch.tensor([3.0, -0.5])[:, None, None]
+    for _ in range(100):
+        loss = losses.critic(model.game, model.critic(real), model.critic(fake))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        model.after_critic_step()
+    gap = -losses.critic("wgan", model.critic(real), model.critic(fake))
+    assert gap.item() == pytest.approx(0.05 * 3.5, rel=1e-4)
+
+
+def test_ebgans_critic_loses_the_margin_where_energies_are_equal(digits):
+    model = EBGAN(digits.image_shape, margin=5.0)
+    x = digits.train.images[:64].float() / 127.5 - 1
+    model.generate = lambda num: x
+    model.log_part = lambda *args: None
+    assert model.loss_critic(x, None).item() == pytest.approx(5, rel=1e-5)
+
+
+def test_began_reaches_its_equilibrium(digits):
+    """The errors' ratio goes to gamma, k stays within [0, 1]."""
+    model = BEGAN(digits.image_shape, network="mlp", hidden=[64], gamma=0.6, lambda_k=0.05)
+    ratios, convergences = [], []
+    original = model.loss_generator
+
+    def watched(x, labels):
+        fake = original(x, labels)
+        ratios.append(float(fake.detach() / model.error_real))
+        convergences.append(float(model.error_real + (0.6 * model.error_real - fake.detach()).abs()))
+        assert 0 <= model.k <= 1
+        return fake
+
+    model.loss_generator = watched
+    trainer = train(model, digits, 800)
+    assert sum(ratios[-300:]) / 300 == pytest.approx(0.6, abs=0.1)
+    assert trainer.callback_metrics["train/convergence"] == pytest.approx(convergences[-1], rel=1e-5)
+    assert convergences[-1] < convergences[0]
+
+
 @pytest.mark.parametrize("model_class", [EBGAN, BEGAN])
 def test_a_critic_that_is_an_autoencoder_knows_real_images(model_class, digits):
     model = model_class(digits.image_shape, network="mlp", hidden=[64])
@@ -174,7 +269,7 @@ def test_a_critic_that_is_an_autoencoder_knows_real_images(model_class, digits):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "options, good", [({"loss": "ns", "r1": 0.1}, 0.5), ({"loss": "wgan-gp", "gradient_penalty": 0.1}, 0.1)], ids=str
+    "options, good", [({"loss": "ns", "r1": 0.1}, 0.3), ({"loss": "wgan-gp", "gradient_penalty": 0.1}, 0.1)], ids=str
 )
 def test_regularised_gans_find_all_modes_of_the_ring(options, good):
     from datamodules.ring import Ring

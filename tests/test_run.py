@@ -18,6 +18,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 import run
 from callbacks.budget import Budget
+from lightning_genae import registry
 from lightning_genae.run_folder import RunFolder
 from tests.conftest import ROOT, shell
 
@@ -129,7 +130,10 @@ def weights_equal(a, b) -> bool:
     return all(torch.equal(x, y) for x, y in zip(states[0].values(), states[1].values()))
 
 
-@pytest.mark.parametrize("model, interruption", [("gan", KeyboardInterrupt), ("ae", SIGTERMException)])
+@pytest.mark.parametrize(
+    "model, interruption",
+    [("gan", KeyboardInterrupt), ("ae", SIGTERMException), ("began", SIGTERMException), ("aegan", KeyboardInterrupt)],
+)
 def test_an_interrupted_run_goes_on_to_the_same_result(cli, monkeypatch, model, interruption):
     words = ("--model", model, "--augment", "ae", "--augment.steps", "20", "--data.num_train", "200", *SHORT)
     words += ("--trainer.log_every_n_steps", "1", "--checkpoint_seconds", "0")
@@ -426,6 +430,17 @@ def test_samples_of_a_class(cli):
     assert height > width  # ten rows of eight
     assert cli("--model", "ae", *SHORT, "--folder", "ae")[0] == 0
     assert "--label: expected no label" in cli("sample", "ae", "--label", "1")[2]
+
+
+@pytest.mark.parametrize("model", registry.names("lightning_genae.models"))
+def test_every_model_goes_with_augmentation_and_odd_colour_images(cli, picture_folder, model):
+    words = ("--model", model, "--augment", "ae", "--augment.steps", "5", "--data", "folder", "--data.batch_size", "8")
+    status, _, error = cli(*words, "--data.root", str(picture_folder), *SHORT, "--folder", "run")
+    assert status == 0, error
+    assert results("run")["status"] == "finished"
+    assert Path("run/samples/00000020.png").is_file()
+    assert cli("sample", "run", "--num", "4")[0] == 0
+    assert np.load("run/samples-seed0.npz")["images"].shape == (4, 3, 10, 12)
 
 
 def test_points_go_the_whole_way(cli):

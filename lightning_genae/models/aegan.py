@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from jsonargparse.typing import NonNegativeFloat, PositiveInt
+from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from lightning_genae import losses, networks
@@ -25,11 +25,12 @@ class AEGAN(TwoPlayers):
         pixels: weight of the squared reconstruction error per pixel.
         features: weight of the squared error in the critic's features, per feature.
         adversarial: weight of the critic's judgement.
-        kl: weight of the KL divergence to N(0, I), in nats per pixel; variational only. null: 0.3.
+        kl: weight of the KL divergence to N(0, I), in nats per pixel; variational only. null: 2.
         sampler: distribution of the codes that samples are decoded from, if not variational: one gaussian or a
             mixture of ten fitted to training codes, or the standard normal. null: gaussian.
         start: run folder or checkpoint of an `ae` with the same network and code, whose decoder (and encoder,
             if not variational) starts this one. null: a fresh one.
+        lr: learning rate of Adam for both players, above 0.
     """
 
     def __init__(
@@ -40,17 +41,18 @@ class AEGAN(TwoPlayers):
         variational: bool = True,
         pixels: NonNegativeFloat = 1.0,
         features: NonNegativeFloat = 1.0,
-        adversarial: NonNegativeFloat = 0.03,
+        adversarial: NonNegativeFloat = 0.1,
         kl: NonNegativeFloat | None = None,
         sampler: Sampler | None = None,
         start: str | None = None,
+        lr: PositiveFloat = 1e-3,
         **kwargs,
     ):
-        super().__init__(image_shape, num_classes, latent_dim=latent_dim, **kwargs)
+        super().__init__(image_shape, num_classes, latent_dim=latent_dim, lr=lr, **kwargs)
         self.hparams.start = None  # a checkpoint of this model needs the other one no more
         warn_unused("kl", kl, variational, "--model.variational true")
         warn_unused("sampler", sampler, not variational, "--model.variational false")
-        self.kl_weight = 0.3 if kl is None else kl
+        self.kl_weight = 2.0 if kl is None else kl
         self.sampler = "standard" if variational else sampler or "gaussian"
         self.encoder = networks.initialise(self.new_encoder(2 * latent_dim if variational else latent_dim))
         self.generator = networks.initialise(self.new_decoder(latent_dim))
