@@ -4,7 +4,8 @@
     python benchmarks/gallery.py --data fashion_mnist --images 20000 --models gan vae --out gallery
 
 Every run is `python run.py`, in runs/gallery; what is finished there is not trained again. CIFAR-10 must lie in
---cifar10 as for `run.py --data cifar10 --data.root`; without it that data set is left out, and the table says so.
+--cifar10 as for `run.py --data cifar10 --data.root` (cifar10_from_npm.py says where else it can be had); without it
+that data set is left out, and the table says so.
 """
 
 import argparse
@@ -23,15 +24,16 @@ from lightning_genae import registry
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = registry.names("lightning_genae.models")
 BATCH_SIZE = 32
-NUM_SAMPLES = 5000
 NUM_SHOWN = 12
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", nargs="+", default=["fashion_mnist", "cifar10"], choices=["fashion_mnist", "cifar10"])
+    choices = ["fashion_mnist", "cifar10", "digits"]
+    parser.add_argument("--data", nargs="+", default=choices[:2], choices=choices)
     parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
     parser.add_argument("--images", type=int, default=96_000, help="images shown to every model")
+    parser.add_argument("--samples", type=int, default=5000, help="images of every model that are measured")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count()), help="trainings at once, a thread each")
     parser.add_argument("--accelerator", default="auto")
     parser.add_argument("--fashion_mnist", help="folder of Fashion-MNIST, if Debian's package is not installed")
@@ -59,10 +61,10 @@ def train(data: str, model: str, given: argparse.Namespace) -> None:
     folder = given.runs / data / model
     folder.parent.mkdir(parents=True, exist_ok=True)
     words = ["--model", model, "--data", data, "--steps", str(given.images // BATCH_SIZE), "--logger", "csv"]
-    words += ["--data.batch_size", str(BATCH_SIZE), "--metrics.num_samples", str(NUM_SAMPLES)]
+    words += ["--data.batch_size", str(BATCH_SIZE), "--metrics.num_samples", str(given.samples)]
     words += ["--metrics.every", str(2 * given.images), "--accelerator", given.accelerator]  # at the end alone
     words += ["--folder", str(folder), "--cache", str(given.runs / "cache")]
-    if root := getattr(given, data):
+    if root := getattr(given, data, None):
         words += ["--data.root", root]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"} if given.jobs > 1 else os.environ
     print(f"{data} {model} ...", flush=True)
@@ -81,7 +83,7 @@ def table(cells: list[tuple[str, str]], given: argparse.Namespace) -> str:
         "# Gallery",
         "",
         f"Every family with {given.images:,} images shown (batches of {BATCH_SIZE}), its default options and no "
-        f"augmentation, one seed. Frechet distance (FD) and KID of {NUM_SAMPLES:,} samples to the held-out images in "
+        f"augmentation, one seed. Frechet distance (FD) and KID of {given.samples:,} samples to the held-out images in "
         "the features of a classifier trained on the data set, not Inception's: they compare rows here and nothing "
         f"else. On {machine}, {given.jobs} trainings at once, {platform.machine()}, torch {torch.__version__}.",
         "",
@@ -96,7 +98,7 @@ def table(cells: list[tuple[str, str]], given: argparse.Namespace) -> str:
     for data in dict.fromkeys(data for data, _ in cells):
         protocol = json.loads((given.runs / data / given.models[0] / "results.json").read_text())["protocol"]
         floor = protocol["fd_of_real_training_images"]
-        lines.append(f"| {data} | {NUM_SAMPLES:,} real training images | {floor:.2f} | | | |")
+        lines.append(f"| {data} | {given.samples:,} real training images | {floor:.2f} | | | |")
     for data in dict.fromkeys(data for data, _ in cells):
         lines += ["", f"## {data}", "", f"![samples of every family]({data}.png)"]
     left_out = [data for data in given.data if data not in {data for data, _ in cells}]
@@ -118,14 +120,11 @@ def sheet(path: Path, folders: dict[str, Path]) -> None:
 
 def last_samples(folder: Path) -> Image.Image:
     """Two rows of samples of a finished run."""
-    import torch
-
     import run
     from callbacks._pictures import save_grid
     from lightning_genae.metrics import draw, to_float
 
     model = run.load_model(*run.open_run(str(folder)))
-    torch.manual_seed(0)
     path = folder / "samples" / "gallery.png"
     save_grid(path, to_float(draw(model, 2 * NUM_SHOWN, seed=0)), num_columns=NUM_SHOWN)
     return Image.open(path).convert("RGB")

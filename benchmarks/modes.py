@@ -32,7 +32,7 @@ OUT = Path(__file__).resolve().parent / "modes"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=4000, help="batches of 256 points")
+    parser.add_argument("--steps", type=int, default=3000, help="batches of 256 points")
     parser.add_argument("--runs", type=Path, default=Path("runs/modes"))
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()

@@ -1,0 +1,70 @@
+"""The scripts in benchmarks/, with little to do."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from datamodules.cifar10 import CIFAR10DataModule
+from tests.conftest import ROOT
+
+
+def benchmark(name: str, *words: str, cwd) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), *words]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=240)
+
+
+@pytest.mark.slow
+def test_gallery(tmp_path):
+    words = ("--data", "digits", "cifar10", "--models", "ae", "gan", "--images", "320", "--samples", "100")
+    done = benchmark("gallery", *words, "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "out" / "README.md").read_text()
+    results = json.loads((tmp_path / "runs/gallery/digits/gan/results.json").read_text())
+    assert f"| digits | `gan` | {results['metrics']['fd']:.2f} | {results['metrics']['kid']:.3f} |" in text
+    assert results["timing"]["images"] == 320
+    assert "Left out, because its folder was not given: cifar10" in text
+    sheet = np.asarray(Image.open(tmp_path / "out" / "digits.png").convert("L"))
+    assert sheet[:, 90:].std() > 10
+    # what is finished is not trained again
+    assert benchmark("gallery", *words, "--out", "out", cwd=tmp_path).returncode == 0
+    assert json.loads((tmp_path / "runs/gallery/digits/gan/results.json").read_text()) == results
+
+
+@pytest.mark.slow
+def test_modes(tmp_path):
+    done = benchmark("modes", "--seeds", "2", "--steps", "5", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "out" / "README.md").read_text()
+    modes = [
+        json.loads((tmp_path / f"runs/modes/ring/ns/seed{seed}/results.json").read_text())["metrics"]["modes"]
+        for seed in (0, 1)
+    ]
+    assert f"| ring | `ns` | {sum(modes) / 2:.2f} ± " in text
+    assert "| ring | GAN, as published | 6.3 ± 0.5 |" in text
+    assert (tmp_path / "out" / "grid.png").is_file()
+
+
+def test_cifar10_from_npm(tmp_path):
+    package = tmp_path / "package"
+    package.mkdir()
+    rows = np.random.default_rng(0).integers(0, 256, (6, 3, 1024, 3), np.uint8)  # three images a file
+    names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
+    for name, part in zip(names, rows):
+        Image.fromarray(part).save(package / f"{name}.png")
+    labels = [i % 10 for i in range(15)]
+    (package / "train_lables.json").write_text(json.dumps(labels))
+    (package / "test_lables.json").write_text(json.dumps([7, 8, 9]))
+    assert benchmark("cifar10_from_npm", "package", "data", cwd=tmp_path).returncode == 0
+    data = CIFAR10DataModule(root=str(tmp_path / "data"), batch_size=2)
+    data.setup()
+    assert data.train_split.labels.tolist() == labels
+    assert data.heldout.labels.tolist() == [7, 8, 9]
+    images = torch.from_numpy(rows[:5].reshape(15, 32, 32, 3)).permute(0, 3, 1, 2)
+    assert torch.equal(data.train_split.images, images)
