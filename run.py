@@ -41,7 +41,7 @@ def options(
     overwrite: bool = False,
     debug: bool = False,
 ) -> None:
-    """Run options; --trainer.KEY reaches every other option of Lightning's Trainer.
+    """Run options; --trainer.KEY reaches Lightning's Trainer where there is none of them for it.
 
     Args:
         steps: length of the training in batches. null: 3000, unless epochs are given.
@@ -405,8 +405,11 @@ def open_run(path: str):
     config = folder.config
     if not folder.checkpoint.is_file():
         raise FileNotFoundError(
-            f"RUN: expected a run with a checkpoint, got '{path}', which has no {folder.checkpoint}"
+            f"RUN: expected a run with a checkpoint, got '{path}', which has no {folder.checkpoint}; "
+            "the command that trained it, with --overwrite, starts it anew"
         )
+    if folder.results.get("status") != "finished":
+        log.info(f"'{path}' is not finished; this is the model of its last checkpoint")
     return folder, config
 
 
@@ -418,7 +421,7 @@ def load_model(folder, config: dict):
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model_class = registry.load(PACKAGES["model"], config["model"]["name"])
-    with naming_damage("--folder", folder.checkpoint):
+    with naming_damage("--folder", folder.checkpoint, "--overwrite starts the run anew"):
         return model_class.load_from_checkpoint(folder.checkpoint, map_location=device, weights_only=True)
 
 

@@ -17,8 +17,12 @@ def show(trainer: Trainer, folder: Path, images: Tensor, num_columns: int) -> Pa
         images: (N, C, H, W) in [-1, 1], shown row by row.
         num_columns: images in a row.
     """
-    batches = trainer.datamodule.batches
-    path = save_grid(folder / f"{batches:08d}.png", images, num_columns)
+    path = folder / f"{trainer.datamodule.batches:08d}.png"
+    if are_points(images):
+        real = trainer.datamodule.heldout.images.flatten(1)
+        save_scatter(path, {"grey: held-out points": (images.flatten(1).cpu(), None)}, limits=(-1, 1), behind=real)
+    else:
+        save_grid(path, images, num_columns)
     for logger in trainer.loggers:
         if hasattr(logger, "log_image"):
             logger.log_image(folder.name, [str(path)])
@@ -39,7 +43,10 @@ def save_grid(path: Path, images: Tensor, num_columns: int) -> Path:
 
 
 def save_scatter(
-    path: Path, panels: dict[str, tuple[Tensor, Tensor | None]], limits: tuple[float, float] | None = None
+    path: Path,
+    panels: dict[str, tuple[Tensor, Tensor | None]],
+    limits: tuple[float, float] | None = None,
+    behind: Tensor | None = None,
 ) -> Path:
     """Writes points in the plane as one PNG, a panel beside the other.
 
@@ -47,12 +54,16 @@ def save_scatter(
         path: of the PNG.
         panels: points (N, 2) and their classes (N,), which colour them, or None, by title.
         limits: of both axes. None: as the points lie.
+        behind: points (N, 2) that every panel shows in grey.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure = Figure(figsize=(5 * len(panels), 5), layout="constrained")
     for axes, (title, (points, labels)) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
+        if behind is not None:
+            axes.scatter(*behind.T, s=12, c="0.8")
         drawn = axes.scatter(*points.T, s=3, c=labels, cmap="tab10" if labels is None or labels.max() < 10 else "tab20")
         axes.set(title=title, xlim=limits, ylim=limits, aspect="equal" if limits else "auto")
         if labels is not None and len(drawn.legend_elements(num=None)[0]) <= 20:

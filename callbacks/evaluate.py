@@ -14,11 +14,12 @@ from lightning_genae import metrics
 
 
 class Evaluate(Callback):
-    """Frechet distance and KID against the held-out images and against the whole training split; the
-    reconstruction error and the log-likelihood of held-out images, where the model has them.
+    """Frechet distance and KID of samples, and how well the model knows held-out images.
 
-    The references never depend on the training subset, so arms of any size can be compared. What a number
-    depends on is in `protocol`, the last values are in `values`.
+    Samples are compared with the held-out images and with the whole training split; reconstruction error and
+    log-likelihood are of held-out images, where the model has them. The references never depend on the
+    training subset, so arms of any size can be compared. What a number depends on is in `protocol`, the last
+    values are in `values`.
 
     Args:
         features: network whose features are compared: a classifier trained here on the data set, the

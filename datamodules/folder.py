@@ -17,6 +17,9 @@ from tqdm import tqdm
 
 from datamodules._base import ImageDataModule, Images, split_off
 
+_GREY_16 = ("I", "I;16", "I;16B", "I;16L")  # Pillow's modes of grey images of 16 bits
+_PACK_VERSION = 2  # of how images are read; another one makes new packs
+
 
 class FolderDataModule(ImageDataModule):
     """Any images below a path; all grey ones stay grey, else all become RGB.
@@ -89,7 +92,7 @@ class FolderDataModule(ImageDataModule):
     def _pack(self, paths: list[Path]) -> Path:
         """The file with all images, uint8 (N, C, H, W), in the order of the paths."""
         files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-        key = hashlib.sha256(json.dumps([files, self.image_size]).encode()).hexdigest()[:16]
+        key = hashlib.sha256(json.dumps([_PACK_VERSION, files, self.image_size]).encode()).hexdigest()[:16]
         target = Path(self.cache_dir, "images", f"{key}.npy")
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{target}.lock"):
@@ -118,7 +121,7 @@ class FolderDataModule(ImageDataModule):
             with _opened(path) as image:
                 modes.add(image.mode)
                 sizes.setdefault(image.size, path)
-        mode = "L" if modes <= {"1", "L", "LA"} else "RGB"
+        mode = "L" if modes <= {"1", "L", "LA", *_GREY_16} else "RGB"
         if self.image_size:
             return mode, (self.image_size, self.image_size)
         if len(sizes) > 1:
@@ -132,12 +135,17 @@ class FolderDataModule(ImageDataModule):
     def _read(self, path: Path, mode: str) -> np.ndarray:
         with _opened(path) as image:
             try:
-                image = image.convert(mode)
+                image = (_to_8_bits(image) if image.mode in _GREY_16 else image).convert(mode)
             except (OSError, SyntaxError, ValueError) as error:  # Pillow's errors for damaged contents
                 raise ValueError(f"--data.root: '{path}' is a broken image: {error}") from error
             if self.image_size:
                 image = functional.center_crop(functional.resize(image, self.image_size), self.image_size)
             return np.asarray(image)
+
+
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    """A grey image of 16 bits, which Pillow would cut off at 255."""
+    return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
 
 
 def _mapped(path: Path) -> torch.Tensor:

@@ -44,14 +44,12 @@ def cached(folder: str | Path, kind: str, key: dict, build: Callable[[Path], Non
 
 
 @contextmanager
-def naming_damage(option: str, path: Path) -> Iterator[None]:
+def naming_damage(option: str, path: Path, remedy: str = "delete it to have it anew") -> Iterator[None]:
     """Turns whatever goes wrong while a file of ours is read into a ValueError that names the file."""
     try:
         yield
     except Exception as error:
-        raise ValueError(
-            f"{option}: '{path}' is damaged; expected it as it was made; delete it to have it anew"
-        ) from error
+        raise ValueError(f"{option}: '{path}' is damaged; expected it as it was made; {remedy}") from error
 
 
 def digest(key: dict) -> str:

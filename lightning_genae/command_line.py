@@ -227,9 +227,12 @@ def _explain(message: str, parser: ArgumentParser, arguments: list[str]) -> str:
         word = unknown[1].partition("=")[0]
         if not word.startswith("-"):
             return f"expected --OPTION VALUE; got '{word}'"
-        actions = [action for action in parser._actions if not _is_section(action)]
-        options = [option for action in actions for option in action.option_strings]
-        return f"{word}: there is no such option here{registry.suggest(word, options)}"
+        options = [option for action in parser._actions for option in action.option_strings]
+        # in the same section if there is one: `--model.` alone would make everything there look alike
+        section = word.rpartition(".")[0]
+        near = {option.rpartition(".")[2]: option for option in options if option.rpartition(".")[0] == section}
+        suggestion = registry.suggest(word.rpartition(".")[2], near)
+        return f"{word}: there is no such option here{suggestion}"
     missing = re.search(r"arguments are required: (\S+)", message)
     if missing:
         name = missing[1].rstrip(",")

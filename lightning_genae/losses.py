@@ -115,6 +115,14 @@ def reconstruction_error(x: Tensor, x_hat: Tensor, power: int) -> Tensor:
     return (x - x_hat).abs().pow(power).flatten(1).mean(1)
 
 
+def energy_critic(real: Tensor, fake: Tensor, margin: float) -> Tensor:
+    """EBGAN's critic's loss from energies, (B,) each (Zhao et al. 2016, arXiv 1609.03126).
+
+    Generated images count up to the margin; where both energies are equal and below it, the loss is the margin.
+    """
+    return real.mean() + F.relu(margin - fake).mean()
+
+
 def pulling_away(z: Tensor) -> Tensor:
     """Mean squared cosine between the codes (B, d) of different images (EBGAN, Zhao et al. 2016, arXiv 1609.03126)."""
     z, num = F.normalize(_full(z), dim=1), len(z)

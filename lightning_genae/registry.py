@@ -42,10 +42,11 @@ def load(package: str, name: str) -> type:
     return public[0]
 
 
-def suggest(word: str, choices: list[str]) -> str:
-    """'; did you mean X?' if one of the choices is close to the word, else nothing."""
+def suggest(word: str, choices: list[str] | dict[str, str]) -> str:
+    """'; did you mean X?' if one of the choices is close to the word, else nothing; of a dict, X is its value."""
     close = difflib.get_close_matches(word, choices, n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    shown = choices[close[0]] if close and isinstance(choices, dict) else "".join(close)
+    return f"; did you mean '{shown}'?" if close else ""
 
 
 def _folder(package: str) -> Path:

@@ -2,9 +2,7 @@
 
 import shlex
 
-from lightning_genae.run_folder import RunFolder
-
-PICTURES = ("samples", "reconstructions", "interpolations", "traversals", "augmented")
+from lightning_genae.run_folder import PICTURES, RunFolder
 
 
 def gate(quality: dict) -> list[str]:
@@ -70,6 +68,10 @@ def representation_table(values: dict) -> list[str]:
         cells = ["" if value is None else format(value, form) for value in given]
         if any(cells):
             lines.append(f"  {words:34}{cells[0]:>10}{cells[1]:>16}{cells[2]:>10}")
+    if values["bits_per_dimension"] < 0.1:
+        lines.append(
+            "  WARNING: the codes say next to nothing of the images; a lower --model.beta or --model.kl, if it has one"
+        )
     return lines
 
 

@@ -52,14 +52,17 @@ def representation(model, train: Images, heldout: Images, has_labels: bool, max_
 
 
 def plane(codes: Tensor) -> dict[str, Tensor]:
-    """Codes (N, d) in the plane, (N, 2), by PCA, and by UMAP (arXiv 1802.03426) if it is installed."""
+    """Codes (N, d) in the plane, (N, 2), by the name of the picture: as they are if d = 2, else by PCA, and by UMAP
+    (arXiv 1802.03426) if it is installed."""
     flat = codes.numpy() if codes.shape[1] > 1 else codes.expand(-1, 2).numpy()
-    places = {"PCA": torch.from_numpy(PCA(2).fit_transform(flat))}
+    if flat.shape[1] == 2:
+        return {"codes": torch.from_numpy(flat)}
+    places = {"PCA of the codes": torch.from_numpy(PCA(2).fit_transform(flat))}
     try:
         from umap import UMAP
     except ImportError:
         return places
-    return places | {"UMAP": torch.from_numpy(UMAP(random_state=0, n_jobs=1).fit_transform(flat))}
+    return places | {"UMAP of the codes": torch.from_numpy(UMAP(random_state=0, n_jobs=1).fit_transform(flat))}
 
 
 def _fidelity(x: Tensor, x_hat: Tensor, suffix: str) -> dict[str, float]:

@@ -16,6 +16,9 @@ from lightning_genae.command_line import flatten
 # what changes neither what is trained nor what is measured, so that it does not change the folder either
 NOT_HASHED = ("seed", "folder", "overwrite", "debug", "logger", "cache", "checkpoint_seconds")
 
+# folders of the pictures that callbacks make, in the order in which they are reported
+PICTURES = ("samples", "reconstructions", "interpolations", "traversals", "augmented")
+
 
 class RunFolder:
     """What a run leaves behind; see README.md for the files.
@@ -97,7 +100,7 @@ class RunFolder:
 
     def _clear(self) -> None:
         """Removes what a run made, and nothing that somebody else put there."""
-        pictures = [f"{name}/{'[0-9]' * 8}.png" for name in ("samples", "reconstructions", "augmented")]
+        pictures = ["codes.png", *(f"{name}/{'[0-9]' * 8}.png" for name in PICTURES)]
         for pattern in ("config.yaml", "metrics.csv", "results.json", "checkpoints/last.ckpt", *pictures):
             for path in self.path.glob(pattern):
                 path.unlink()
@@ -111,7 +114,9 @@ def _mapping(path: Path, parse: Callable[[str], object]) -> dict:
     except (ValueError, yaml.YAMLError):
         content = None
     if not isinstance(content, dict):
-        raise ValueError(f"--folder: '{path}' is damaged; expected it as a run wrote it")
+        raise ValueError(
+            f"--folder: '{path}' is damaged; expected it as a run wrote it; --overwrite starts the run anew"
+        )
     return content
 
 

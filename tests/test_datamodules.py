@@ -387,3 +387,14 @@ def test_points(name, num_modes):
     assert anywhere["good"] < 0.1
     halfway = (points.centres[0] + points.centres[1]).reshape(1, 2, 1, 1) / 2
     assert points.measure(halfway) == {"modes": 0, "good": 0}
+
+
+def test_grey_images_of_16_bits_are_scaled(tmp_path):
+    values = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    for i in range(30):
+        Image.fromarray(values).save(tmp_path / f"{i}.png")
+    data = FolderDataModule(root=str(tmp_path), batch_size=4)
+    data.cache_dir = str(tmp_path / "cache")
+    data.setup()
+    assert data.image_shape == (1, 8, 8)
+    assert np.array_equal(data.train.images[0, 0].numpy(), (values / 257).round().astype(np.uint8))

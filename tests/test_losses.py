@@ -195,6 +195,12 @@ def test_reconstruction():
         assert error.mean() == pytest.approx(losses.reconstruction(name, output, x).item())
 
 
+def test_energy_critic():
+    real, fake = torch.tensor([0.1, 0.3]), torch.tensor([0.2, 0.6])
+    assert losses.energy_critic(real, fake, margin=0.5) == pytest.approx(0.2 + (0.3 + 0) / 2)
+    assert losses.energy_critic(real, real, margin=0.5) == pytest.approx(0.5)
+
+
 def test_pulling_away():
     assert losses.pulling_away(torch.eye(4)) == pytest.approx(0)
     assert losses.pulling_away(torch.ones(4, 3) * torch.tensor([1.0, 2, 3, 4])[:, None]) == pytest.approx(1)

@@ -325,6 +325,10 @@ def test_aegan_starts_from_an_autoencoder(digits, tmp_path):
     (tmp_path / "ae.ckpt").unlink()  # a trained model needs it no more
     again = AEGAN.load_from_checkpoint(tmp_path / "aegan.ckpt", map_location="cpu", weights_only=True)
     assert torch.equal(again.generator[0].weight, model.generator[0].weight.cpu())
+    train(VAE(digits.image_shape, 10), digits, 1).save_checkpoint(tmp_path / "vae.ckpt")
+    for other in ({"start": "vae.ckpt"}, {"start": "aegan.ckpt"}, {"start": "aegan.ckpt", "variational": False}):
+        with pytest.raises(ValueError, match=r"--model.start: expected an `ae` of the same images"):
+            AEGAN(digits.image_shape, 10, **other | {"start": str(tmp_path / other["start"])})
     with pytest.raises(ValueError, match=r"--model.start: expected an `ae` of the same images"):
         AEGAN(digits.image_shape, 10, latent_dim=5, start=str(tmp_path / "aegan.ckpt"))
     with pytest.raises(FileNotFoundError, match=r"--model.start: expected a checkpoint"):
@@ -351,3 +355,25 @@ def test_edges():
 def test_aae_refuses_a_line_for_a_roll():
     with pytest.raises(ValueError, match=r"--model.latent_dim: expected at least 2 for --model.prior swiss-roll"):
         MODELS["aae"]((1, 8, 8), latent_dim=1, prior="swiss-roll")
+
+
+def test_free_bits_and_warmup_of_a_vae(digits):
+    def kl(**options):
+        digits.batches = 0
+        torch.manual_seed(0)
+        model = VAE(digits.image_shape, network="mlp", hidden=[32], latent_dim=4, **options)
+        return float(train(model, digits, 150).callback_metrics["train/kl"])
+
+    free = 4 * 3 * math.log(2)  # three bits for each of four dimensions
+    assert kl(beta=20.0) < 0.5  # collapsed
+    assert 0.4 * free < kl(beta=20.0, free_bits=3.0) < 1.4 * free
+    assert kl(beta=20.0, warmup=10_000) > kl(beta=20.0) + 2  # the weight is still small
+
+
+def test_the_kl_weight_rises_to_beta(digits):
+    model = VAE(digits.image_shape, beta=8.0, warmup=4)
+    weights = []
+    original = model._kl_weight
+    model._kl_weight = lambda: weights.append(original()) or weights[-1]
+    train(model, digits, 6)
+    assert weights == [2, 4, 6, 8, 8, 8]

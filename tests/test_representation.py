@@ -66,9 +66,10 @@ def test_plane(monkeypatch):
     codes = torch.randn(50, 4) * torch.tensor([5.0, 3, 0.1, 0.1])
     monkeypatch.setitem(sys.modules, "umap", None)  # as if it were not installed
     places = plane(codes)
-    assert set(places) == {"PCA"}
-    assert places["PCA"].var(0).tolist() == pytest.approx(codes.var(0)[:2].tolist(), rel=0.1)
-    assert plane(codes[:, :1])["PCA"].shape == (50, 2)
+    assert set(places) == {"PCA of the codes"}
+    assert places["PCA of the codes"].var(0).tolist() == pytest.approx(codes.var(0)[:2].tolist(), rel=0.1)
+    assert plane(codes[:, :1])["codes"].shape == (50, 2)
+    assert torch.equal(plane(codes[:, :2])["codes"], codes[:, :2])
 
     class UMAP:
         def __init__(self, **options):
@@ -78,4 +79,4 @@ def test_plane(monkeypatch):
             return np.zeros((len(flat), 2))
 
     monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=UMAP))
-    assert set(plane(codes)) == {"PCA", "UMAP"}
+    assert set(plane(codes)) == {"PCA of the codes", "UMAP of the codes"}

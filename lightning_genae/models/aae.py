@@ -13,8 +13,9 @@ class AdversarialAutoencoder(TwoPlayers):
     """AAE: an autoencoder whose codes a critic holds to a prior, from which it then generates.
 
     Args:
-        latent_dim: dimensions of the code, at least 1, and 2 for the priors that are drawn in a plane.
-        prior: of the codes: N(0, I), a mixture of ten gaussians, or a swiss roll.
+        latent_dim: dimensions of the code, at least 1.
+        prior: of the codes: N(0, I); or a mixture of ten gaussians or a swiss roll in the first two dimensions, and
+            N(0, I) in the others. With latent_dim 2 `evaluate` shows the codes as they lie.
         adversarial: weight of the critic's judgement beside the squared reconstruction error per pixel.
         lr: learning rate of Adam for both players, above 0.
     """

@@ -129,6 +129,7 @@ class AEGAN(TwoPlayers):
         players = {"decoder": self.generator} | ({} if self.hparams.variational else {"encoder": self.encoder})
         try:
             state = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
+            state["codes.codes"]  # what else has a decoder, such as a vae, keeps no codes
             for name, network in players.items():
                 start = f"{name}."
                 weights = {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}

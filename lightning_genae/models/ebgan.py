@@ -3,7 +3,6 @@
 import torch
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat
 from torch import Tensor
-from torch.nn.functional import relu
 
 from lightning_genae import losses
 from lightning_genae.models._autoencoder_critic import AutoencoderCritic
@@ -40,10 +39,10 @@ class EBGAN(AutoencoderCritic):
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
             fake = self.generate(len(x))
-        real, fake = self.energy(x)[0].mean(), self.energy(fake)[0]
-        self.log_part("energy_real", real)
+        real, fake = self.energy(x)[0], self.energy(fake)[0]
+        self.log_part("energy_real", real.mean())
         self.log_part("energy_fake", fake.mean())
-        return real + relu(self.hparams.margin - fake).mean()
+        return losses.energy_critic(real, fake, self.hparams.margin)
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
         energy, z = self.energy(self.generate(len(x)))

@@ -43,6 +43,10 @@ class GAN(TwoPlayers):
     ):
         super().__init__(image_shape, num_classes, **kwargs)
         warn_unused("clip", clip, loss == "wgan", "--model.loss wgan")
+        if loss == "wgan-gp" and gradient_penalty == 0:
+            raise ValueError(
+                "--model.gradient_penalty: expected a weight above 0 for wgan-gp; got 0; see --model.loss wgan"
+            )
         if conditional != "no" and num_classes == 0:
             raise ValueError(f"--model.conditional: expected data with labels for {conditional}; got none")
         self.num_conditions = 0 if conditional == "no" else num_classes
