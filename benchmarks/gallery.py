@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--cifar10", help="folder of CIFAR-10")
     parser.add_argument("--runs", type=Path, default=Path("runs/gallery"))
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "gallery")
+    parser.add_argument("--remark", default="", help="sentence that the table's reader must know")
     given = parser.parse_args()
     data = [name for name in given.data if name != "cifar10" or given.cifar10]
     given.out.mkdir(parents=True, exist_ok=True)
@@ -85,7 +86,8 @@ def table(cells: list[tuple[str, str]], given: argparse.Namespace) -> str:
         f"Every family with {given.images:,} images shown (batches of {BATCH_SIZE}), its default options and no "
         f"augmentation, one seed. Frechet distance (FD) and KID of {given.samples:,} samples to the held-out images in "
         "the features of a classifier trained on the data set, not Inception's: they compare rows here and nothing "
-        f"else. On {machine}, {given.jobs} trainings at once, {platform.machine()}, torch {torch.__version__}.",
+        f"else. On {machine}, {given.jobs} trainings at once, {platform.machine()}, torch {torch.__version__}. "
+        f"{given.remark}",
         "",
         "| data | model | FD | KID | reconstruction error | seconds |",
         "|---|---|---|---|---|---|",
