@@ -64,7 +64,8 @@ def save_scatter(
     for axes, (title, (points, labels)) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
         if behind is not None:
             axes.scatter(*behind.T, s=12, c="0.8")
-        drawn = axes.scatter(*points.T, s=3, c=labels, cmap="tab10" if labels is None or labels.max() < 10 else "tab20")
+        colours = None if labels is None else "tab10" if labels.max() < 10 else "tab20"
+        drawn = axes.scatter(*points.T, s=3, c=labels, cmap=colours)
         axes.set(title=title, xlim=limits, ylim=limits, aspect="equal" if limits else "auto")
         if labels is not None and len(drawn.legend_elements(num=None)[0]) <= 20:
             axes.legend(*drawn.legend_elements(num=None), fontsize="small", markerscale=0.7, title="class")

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: tests run at once, and threads would wait for each other
+
 import numpy as np
 import pytest
 import torch

@@ -32,9 +32,6 @@ def test_gallery(tmp_path):
     assert "Left out, because its folder was not given: cifar10" in text
     sheet = np.asarray(Image.open(tmp_path / "out" / "digits.png").convert("L"))
     assert sheet[:, 90:].std() > 10
-    # what is finished is not trained again
-    assert benchmark("gallery", *words, "--out", "out", cwd=tmp_path).returncode == 0
-    assert json.loads((tmp_path / "runs/gallery/digits/gan/results.json").read_text()) == results
 
 
 @pytest.mark.slow
