@@ -18,23 +18,23 @@ def show(trainer: Trainer, folder: Path, images: Tensor, num_columns: int) -> Pa
         num_columns: images in a row.
     """
     path = folder / f"{trainer.datamodule.batches:08d}.png"
-    if are_points(images):
-        real = trainer.datamodule.heldout.images.flatten(1)
-        save_scatter(path, {"grey: held-out points": (images.flatten(1).cpu(), None)}, limits=(-1, 1), behind=real)
-    else:
-        save_grid(path, images, num_columns)
+    save_grid(path, images, num_columns, trainer.datamodule.heldout.images)
     for logger in trainer.loggers:
         if hasattr(logger, "log_image"):
             logger.log_image(folder.name, [str(path)])
     return path
 
 
-def save_grid(path: Path, images: Tensor, num_columns: int) -> Path:
-    """Writes images (N, C, H, W) in [-1, 1] as one PNG, small ones enlarged without smoothing; points as a plane."""
+def save_grid(path: Path, images: Tensor, num_columns: int, real: Tensor | None = None) -> Path:
+    """Writes images (N, C, H, W) in [-1, 1] as one PNG, small ones enlarged without smoothing.
+
+    Points are shown in the plane, before the real ones if those are given.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     images = images.detach().float().cpu()
     if are_points(images):
-        return save_scatter(path, {"": (images.flatten(1), None)}, limits=(-1, 1))
+        title, behind = ("", None) if real is None else ("grey: held-out points", real.flatten(1))
+        return save_scatter(path, {title: (images.flatten(1), None)}, limits=(-1, 1), behind=behind)
     images = ((images + 1) / 2).clamp(0, 1)
     enlargement = max(1, round(48 / images.shape[-1]))
     images = interpolate(images, scale_factor=enlargement, mode="nearest")
@@ -71,6 +71,15 @@ def save_scatter(
             axes.legend(*drawn.legend_elements(num=None), fontsize="small", markerscale=0.7, title="class")
     FigureCanvasAgg(figure).print_png(path)
     return path
+
+
+def for_codes(trainer: Trainer, model, num: int) -> Tensor | None:
+    """Held-out images whose codes a picture can show, in the model's precision; None where there is nothing to show:
+    without an encoder, of points, and on all processes but the first."""
+    if not trainer.is_global_zero or not hasattr(model, "encode"):
+        return None
+    x, _ = trainer.datamodule.examples("heldout", num)
+    return None if are_points(x) else x.to(model.dtype)
 
 
 def are_points(images: Tensor) -> bool:

@@ -111,13 +111,13 @@ class Evaluate(Callback):
         """Mean squared error per pixel of held-out images in [-1, 1]."""
         errors = []
         for part in self.heldout.split(500):
-            x = metrics.to_float(part.to(model.device)).to(model.dtype)
+            x = metrics.as_input(model, part)
             errors.append((model.reconstruct(x) - x).square().flatten(1).mean(1))
         return float(torch.cat(errors).mean())
 
     def _log_likelihood(self, model: LightningModule) -> float:
         """Mean log-likelihood of held-out images in nats, by importance weighting."""
-        x = metrics.to_float(self.heldout[: self.num_likelihoods].to(model.device)).to(model.dtype)
+        x = metrics.as_input(model, self.heldout[: self.num_likelihoods])
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             return float(model.log_likelihood(x, self.num_codes).mean())

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Callback
 
-from callbacks._pictures import are_points, show
+from callbacks._pictures import for_codes, show
 
 
 class Interpolations(Callback):
@@ -27,11 +27,9 @@ class Interpolations(Callback):
 
     @torch.no_grad()
     def on_train_end(self, trainer, pl_module) -> None:
-        if not trainer.is_global_zero or not hasattr(pl_module, "encode"):
-            return
-        x, _ = trainer.datamodule.examples("heldout", 2 * self.num_rows)
-        if not are_points(x):
-            show(trainer, self.folder, self._rows(pl_module, x.to(pl_module.dtype)), self.num_steps + 2)
+        x = for_codes(trainer, pl_module, 2 * self.num_rows)
+        if x is not None:
+            show(trainer, self.folder, self._rows(pl_module, x), self.num_steps + 2)
 
     def _rows(self, model, x: torch.Tensor) -> torch.Tensor:
         first, last = x.chunk(2)

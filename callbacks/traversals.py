@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Callback
 
-from callbacks._pictures import are_points, show
+from callbacks._pictures import for_codes, show
 
 
 class Traversals(Callback):
@@ -29,12 +29,9 @@ class Traversals(Callback):
 
     @torch.no_grad()
     def on_train_end(self, trainer, pl_module) -> None:
-        if not trainer.is_global_zero or not hasattr(pl_module, "encode"):
-            return
-        x, _ = trainer.datamodule.examples("heldout", self.num_codes)
-        if not are_points(x):
-            codes = pl_module.encode(x.to(pl_module.dtype))
-            show(trainer, self.folder, pl_module.decode(self._codes(codes)), self.num_steps)
+        x = for_codes(trainer, pl_module, self.num_codes)
+        if x is not None:
+            show(trainer, self.folder, pl_module.decode(self._codes(pl_module.encode(x))), self.num_steps)
 
     def _codes(self, codes: torch.Tensor) -> torch.Tensor:
         deviation, mean = torch.std_mean(codes, 0)

@@ -56,6 +56,11 @@ class TrainingCodes(nn.Module):
         return tuple(torch.from_numpy(part) for part in (mixture.weights_, mixture.means_, mixture.covariances_))
 
 
+def reparameterise(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """A code of every gaussian, (B, d), through which gradients pass (Kingma & Welling 2013, arXiv 1312.6114)."""
+    return mean + (log_variance / 2).exp() * torch.randn_like(mean)
+
+
 def draw_prior(prior: Prior, num: int, latent_dim: int, like: Tensor) -> Tensor:
     """Codes (num, latent_dim) of a prior, on the device and in the precision of another tensor.
 

@@ -108,6 +108,11 @@ def to_float(images: Tensor) -> Tensor:
     return images if images.is_floating_point() else images.float() / 127.5 - 1
 
 
+def as_input(model, images: Tensor) -> Tensor:
+    """Stored images on a model's device and in its precision, in [-1, 1]."""
+    return to_float(images.to(model.device)).to(model.dtype)
+
+
 def draw(model, num: int, seed: int, label: int | None = None, batch_size: int = 500) -> Tensor:
     """Samples of a model as they are stored, uint8 (num, C, H, W) on the CPU, always the same for a seed.
 

@@ -53,8 +53,8 @@ def encoder(
                 layers.append(_Residual(c_in, c_out, after=nn.AdaptiveAvgPool2d(size)))
             layers.append(nn.LeakyReLU(0.2))
         layers += [nn.Flatten(), nn.Linear(channels[-1] * math.prod(sizes[-1]), num_outputs)]
-    network = nn.Sequential(*layers)
-    return normalise(network) if spectral_norm else network
+    layers = nn.Sequential(*layers)
+    return normalise(layers) if spectral_norm else layers
 
 
 def decoder(

@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from lightning_genae.metrics import to_float
+from lightning_genae.metrics import as_input, to_float
 
 Images = tuple[Tensor, Tensor]  # images as they are stored (N, C, H, W) and their labels (N,)
 
@@ -17,7 +17,7 @@ Images = tuple[Tensor, Tensor]  # images as they are stored (N, C, H, W) and the
 @torch.no_grad()
 def encode(model, images: Tensor) -> Tensor:
     """Codes (N, d) of stored images (N, C, H, W), on the CPU."""
-    return torch.cat([model.encode(_on(model, part)).float().cpu() for part in images.split(500)])
+    return torch.cat([model.encode(as_input(model, part)).float().cpu() for part in images.split(500)])
 
 
 def representation(model, train: Images, heldout: Images, has_labels: bool, max_images: int = 5000) -> dict:
@@ -37,7 +37,7 @@ def representation(model, train: Images, heldout: Images, has_labels: bool, max_
     """
     train, heldout = ([part[:max_images] for part in split] for split in (train, heldout))
     x_train, x = (to_float(split[0]) for split in (train, heldout))
-    x_hat = torch.cat([model.reconstruct(_on(model, part)).float().cpu() for part in heldout[0].split(500)])
+    x_hat = torch.cat([model.reconstruct(as_input(model, part)).float().cpu() for part in heldout[0].split(500)])
     codes_train, codes = encode(model, train[0]), encode(model, heldout[0])
     pca = PCA(min(codes.shape[1], len(x_train) - 1, x[0].numel()), svd_solver="full").fit(x_train.flatten(1).numpy())
     components_train, components = (torch.from_numpy(pca.transform(part.flatten(1).numpy())) for part in (x_train, x))
@@ -88,7 +88,3 @@ def _accuracies(
         f"{name}{suffix}": float(classifier.fit(train.numpy(), labels_train.numpy()).score(test.numpy(), labels_test))
         for name, classifier in classifiers.items()
     }
-
-
-def _on(model, images: Tensor) -> Tensor:
-    return to_float(images.to(model.device)).to(model.dtype)

@@ -120,6 +120,21 @@ def _mapping(path: Path, parse: Callable[[str], object]) -> dict:
     return content
 
 
+def checkpoint_of(option: str, path: str | Path) -> Path:
+    """The checkpoint of an autoencoder that an option names, by itself or by its run folder.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    path = Path(path)
+    path = RunFolder(path).checkpoint if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{option}: expected a checkpoint or a run folder of --model ae, got '{path}', which is none"
+        )
+    return path
+
+
 def check_writable(option: str, path: str | Path) -> None:
     """Raises ValueError if the folder cannot be made or written to."""
     path = Path(path)

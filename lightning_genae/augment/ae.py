@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lightning_genae import codes, losses, metrics, networks
 from lightning_genae.cache import cached, naming_damage, source
 from lightning_genae.models import ae
+from lightning_genae.run_folder import checkpoint_of
 
 log = logging.getLogger("lightning_genae")
 
@@ -200,12 +201,7 @@ class AutoencoderAugment(nn.Module):
             return _open(path)
 
     def _load(self, datamodule) -> ae.Autoencoder:
-        path = Path(self.checkpoint)
-        path = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"--augment.checkpoint: expected a checkpoint or a run folder, got '{path}', which is none"
-            )
+        path = checkpoint_of("--augment.checkpoint", self.checkpoint)
         try:
             autoencoder = _open(path)
         except Exception as error:  # torch raises many kinds for a file that is no checkpoint

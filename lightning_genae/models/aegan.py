@@ -7,9 +7,10 @@ from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from lightning_genae import losses, networks
-from lightning_genae.codes import Sampler, TrainingCodes
+from lightning_genae.codes import Sampler, TrainingCodes, reparameterise
 from lightning_genae.models._options import warn_unused
 from lightning_genae.models._two_players import TwoPlayers
+from lightning_genae.run_folder import checkpoint_of
 
 
 class AEGAN(TwoPlayers):
@@ -59,7 +60,7 @@ class AEGAN(TwoPlayers):
         self.critic = networks.Critic(image_shape, **self.size)
         self.codes = TrainingCodes(latent_dim)
         if start is not None:
-            self._start_from(Path(start))
+            self._start_from(checkpoint_of("--model.start", start))
         self.average_generator()
 
     def encode(self, x: Tensor) -> Tensor:
@@ -94,7 +95,7 @@ class AEGAN(TwoPlayers):
             target = self.critic.features(x)
         judged = self.decode(torch.cat([z.detach(), self._drawn_for_critic(len(x))]))
         parts = {
-            "pixels": (x_hat - x).square().mean(),
+            "pixels": losses.reconstruction("mse", x_hat, x),
             "features": (self.critic.features(x_hat) - target).square().mean(),
             "adversarial": losses.generator("ns", self.critic(judged)),
             "kl": kl / x[0].numel(),
@@ -110,8 +111,7 @@ class AEGAN(TwoPlayers):
         if not self.hparams.variational:
             return self.encoder(x), torch.zeros((), device=x.device)
         mean, log_variance = self.encoder(x).chunk(2, dim=1)
-        z = mean + (log_variance / 2).exp() * torch.randn_like(mean)
-        return z, losses.kl_to_standard_normal(mean, log_variance).sum(1).mean()
+        return reparameterise(mean, log_variance), losses.kl_to_standard_normal(mean, log_variance).sum(1).mean()
 
     def _drawn_for_critic(self, num: int) -> Tensor:
         # a mixture takes too long to be fitted for every batch
@@ -121,11 +121,6 @@ class AEGAN(TwoPlayers):
         return self.codes.draw(num, sampler).to(self.dtype)
 
     def _start_from(self, path: Path) -> None:
-        path = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"--model.start: expected a checkpoint or a run folder of --model ae, got '{path}', which is none"
-            )
         players = {"decoder": self.generator} | ({} if self.hparams.variational else {"encoder": self.encoder})
         try:
             state = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]

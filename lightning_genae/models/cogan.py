@@ -46,27 +46,25 @@ class CoGAN(TwoPlayers):
     @torch.no_grad()
     def sample_pairs(self, num: int) -> tuple[Tensor, Tensor]:
         """Images (num, C, H, W) in [-1, 1] of both domains, made of the same noise by the averaged generators."""
-        z = self.noise(num)
-        first, second = self.averaged.eval()(z, z)
-        return first.tanh(), second.tanh()
+        return self._generate(self.averaged.eval(), num)
 
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
         # the second domain's images come from the other end of the batch: nothing may hang on the pairing
         real = self.critic(x, self.to_second(x.flip(0)))
         with torch.no_grad():
-            fake = self._generate(len(x))
+            fake = self._generate(self.generator, len(x))
         return sum(losses.critic("ns", *outputs) for outputs in zip(real, self.critic(*fake)))
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
-        return sum(losses.generator("ns", output) for output in self.critic(*self._generate(len(x))))
+        return sum(losses.generator("ns", output) for output in self.critic(*self._generate(self.generator, len(x))))
 
     def to_second(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) in [-1, 1] to their counterparts in the second domain."""
         return -x if self.hparams.second == "negatives" else edges(x)
 
-    def _generate(self, num: int) -> tuple[Tensor, Tensor]:
+    def _generate(self, generator: nn.Module, num: int) -> tuple[Tensor, Tensor]:
         z = self.noise(num)
-        first, second = self.generator(z, z)
+        first, second = generator(z, z)
         return first.tanh(), second.tanh()
 
 

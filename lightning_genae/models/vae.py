@@ -9,6 +9,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from lightning_genae import losses, networks
+from lightning_genae.codes import reparameterise
 from lightning_genae.models._options import warn_unused, warn_unused_size
 
 
@@ -101,7 +102,7 @@ class VAE(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, _ = batch
         mean, log_variance = self.posterior(x)
-        z = mean + (log_variance / 2).exp() * torch.randn_like(mean)
+        z = reparameterise(mean, log_variance)
         log_p = self._log_p(self.decoder(z), x).mean()
         kl = losses.kl_to_standard_normal(mean, log_variance).mean(0)
         rate = kl.clamp_min(self.hparams.free_bits * math.log(2)).sum()
