@@ -18,7 +18,7 @@ from typing import Literal
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from lightning_genae import registry
-from lightning_genae.command_line import CommandLine, new_parser, parse_arguments
+from lightning_genae.command_line import CommandLine, new_parser, parse_arguments, signature
 
 PACKAGES = {"model": "lightning_genae.models", "augment": "lightning_genae.augment", "data": "datamodules"}
 DEFAULTS = {"model": "gan", "augment": "none", "data": "digits"}
@@ -85,14 +85,14 @@ def train(arguments: list[str]) -> None:
     datamodule = build_datamodule(config)
     model = build_model(config, datamodule)
     steps = count_steps(config, datamodule)
-    callbacks = build_callbacks(config, folder, steps)
+    augment = build_augment(config, datamodule, model)
+    callbacks = build_callbacks(config, folder, steps, augment)
     trainer = build_trainer(config, folder, datamodule, callbacks, steps, resume)
     check_trainer_options(config, model)
     if resume:
         load_model(folder, config)
-    augment = build_augment(config, datamodule)
     callbacks["evaluate"].prepare(datamodule)
-    quality = fit_augment(augment, config, datamodule, callbacks["evaluate"].extractor)
+    quality = fit_augment(augment, config, datamodule, model, callbacks)
     with folder.start(config, quality) if trainer.is_global_zero else nullcontext():
         log.info(f"Training {config['model']['name']} for {steps:,} batches in {folder.path}")
         fit(trainer, model, datamodule, folder, callbacks, resume)
@@ -108,6 +108,11 @@ def command_line() -> CommandLine:
 
         return Evaluate
 
+    def augmentation() -> type:
+        from lightning_genae.augmentation import Augmentation
+
+        return Augmentation
+
     def trainer() -> type:
         from pytorch_lightning import Trainer
 
@@ -120,9 +125,10 @@ def command_line() -> CommandLine:
     return CommandLine(
         PACKAGES,
         DEFAULTS,
+        {"augment": augmentation},
         options,
         sections={"metrics": evaluate, "trainer": trainer},
-        skip={"model": {"image_shape", "num_classes"}, "trainer": own},
+        skip={"model": {"image_shape", "num_classes"}, "augment": {"arms"}, "trainer": own},
         hidden={"trainer"},
     )
 
@@ -147,22 +153,32 @@ def build_model(config: dict, datamodule):
     return registry.load(PACKAGES["model"], model.pop("name"))(datamodule.image_shape, datamodule.num_classes, **model)
 
 
-def build_augment(config: dict, datamodule):
+def build_augment(config: dict, datamodule, model):
     """The augmentation, checked but not yet trained."""
-    arm = dict(config["augment"])
-    augment = registry.load(PACKAGES["augment"], arm.pop("name"))(**arm)
-    augment.check(datamodule)
+    from lightning_genae.augmentation import Augmentation
+
+    def build(one: type, **given):
+        names = signature(one)
+        return one(**given, **{key: value for key, value in config["augment"].items() if key in names - set(given)})
+
+    arms = {name: build(registry.load(PACKAGES["augment"], name)) for name in config["augment"]["name"].split("+")}
+    augment = build(Augmentation, arms=arms)
+    augment.check(datamodule, model)
     return augment
 
 
-def fit_augment(augment, config: dict, datamodule, extractor) -> dict:
-    """Gives the augmentation, trained on what the model will see, to the data; returns its quality gate."""
+def fit_augment(augment, config: dict, datamodule, model, callbacks: dict) -> dict:
+    """Gives the augmentation, trained on what the model will see, to data and model; returns its quality gate."""
     from callbacks.progress import Progress
     from lightning_genae.report import gate
 
-    augment.fit(datamodule, accelerator=config["accelerator"], callbacks=[Progress("autoencoder")])
-    quality = augment.quality(datamodule, extractor)
+    progress = Progress("autoencoder", config["augment"].get("steps"))
+    augment.fit(datamodule, accelerator=config["accelerator"], callbacks=[progress])
+    quality = augment.quality(datamodule, callbacks["evaluate"].extractor)
+    callbacks["augmented"].quality = quality
     datamodule.augment = augment
+    if augment.stand_on("critic"):
+        model.view = augment.view
     for line in gate(quality):
         log.info(line)
     return quality
@@ -179,8 +195,9 @@ def count_steps(config: dict, datamodule) -> int:
     return config["steps"]
 
 
-def build_callbacks(config: dict, folder, steps: int) -> dict:
+def build_callbacks(config: dict, folder, steps: int, augment) -> dict:
     """What happens while the model trains, in this order: the average is updated before it is looked at."""
+    from callbacks.adapt import Adapt
     from callbacks.augmented import Augmented
     from callbacks.budget import Budget
     from callbacks.ema import Ema
@@ -196,6 +213,7 @@ def build_callbacks(config: dict, folder, steps: int) -> dict:
     metrics = {**config["metrics"], "every": config["metrics"]["every"] or every * config["data"]["batch_size"]}
     return {
         "ema": Ema(),
+        "adapt": Adapt(augment),
         "budget": Budget(steps),
         "progress": Progress(config["model"]["name"], steps),
         "augmented": Augmented(folder.path),

@@ -91,3 +91,27 @@ def pairs(above: Tensor, below: Tensor, num_columns: int) -> Tensor:
     """Two sets of images (N, C, H, W), N a multiple of the columns, as alternating rows of a grid."""
     rows = zip(above.cpu().split(num_columns), below.cpu().split(num_columns))
     return torch.cat([images for row in rows for images in row])
+
+
+def save_curves(path: Path, label: str, x: list[float], panels: dict[str, dict[str, list[float]]]) -> Path:
+    """Writes curves over common values as one PNG, a panel beside the other.
+
+    Args:
+        path: of the PNG.
+        label: of the values.
+        x: the values.
+        panels: the curves of a panel by their names, by the label of the panel's other axis.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure = Figure(figsize=(5 * len(panels), 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (title, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
+        for name, y in curves.items():
+            axes.plot(x, y, "--" if len(set(y)) == 1 else "o-", label=name)
+        axes.set(xlabel=label, ylabel=title, ylim=(0, None))
+        axes.legend(fontsize="small")
+    figure.savefig(path, dpi=100)
+    return path

@@ -16,7 +16,8 @@ from lightning_genae import metrics
 class Evaluate(Callback):
     """Frechet distance and KID of samples, and how well the model knows held-out images.
 
-    Samples are compared with the held-out images and with the whole training split; reconstruction error and
+    Samples are compared with the held-out images (precision, recall, density and coverage with these alone) and with
+    the whole training split, and their distance to the nearest image that was trained on is taken; reconstruction error and
     log-likelihood are of held-out images, where the model has them. The references never depend on the
     training subset, so arms of any size can be compared. What a number depends on is in `protocol`, the last
     values are in `values`.
@@ -58,6 +59,7 @@ class Evaluate(Callback):
         real = datamodule.train_split.images[: self.max_samples]
         self.comparison = metrics.Comparison(self.extractor, {"": self.heldout, "_train": real})
         self.num_samples = self.num_samples or len(self.heldout)
+        self.trained_on = datamodule.train.images
         # drawn at random: the order of a data set may follow who wrote or photographed it
         drawn = torch.randperm(len(real), generator=torch.Generator().manual_seed(0))[: self.num_samples]
         floor = metrics.frechet_distance(self.comparison.real[""], self.comparison.real["_train"][drawn])
@@ -68,6 +70,7 @@ class Evaluate(Callback):
             "n_heldout": len(self.heldout),
             "n_train": len(real),
             "fd_of_real_training_images": floor,
+            "distance_of_heldout_to_train": metrics.distance_to_nearest(self.heldout, self.trained_on),
             "seed_of_z": self.seed,
             "versions": {
                 module.__name__: module.__version__ for module in (torch, torchvision, torchmetrics, pytorch_lightning)
@@ -80,6 +83,7 @@ class Evaluate(Callback):
         self.extractor.to(model.device)
         samples = metrics.draw(model, self.num_samples, self.seed)
         values = self.comparison(samples) | self.measure(samples)
+        values["distance_to_train"] = metrics.distance_to_nearest(samples, self.trained_on)
         if hasattr(model, "reconstruct"):
             values["mse"] = self._reconstruction_error(model)
         if hasattr(model, "log_likelihood"):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from pytorch_lightning import Callback
 
 from callbacks._pictures import pairs, show
@@ -26,19 +27,19 @@ class Reconstructions(Callback):
     def on_train_start(self, trainer, pl_module) -> None:
         is_new = trainer.datamodule.batches == 0
         if is_new and not hasattr(pl_module, "reconstruct") and hasattr(trainer.datamodule.augment, "reconstruct"):
-            self._show(trainer, trainer.datamodule.augment)
+            self._show(trainer, trainer.datamodule.augment, torch.float32)
 
     def on_train_batch_end(self, trainer, pl_module, *args) -> None:
         due = trainer.datamodule.batches % self.every == 0 and not trainer.should_stop
         if due and hasattr(pl_module, "reconstruct"):
-            self._show(trainer, pl_module)
+            self._show(trainer, pl_module, pl_module.dtype)
 
     def on_train_end(self, trainer, pl_module) -> None:
         if hasattr(pl_module, "reconstruct"):
-            self._show(trainer, pl_module)
+            self._show(trainer, pl_module, pl_module.dtype)
 
-    def _show(self, trainer, source) -> None:
+    def _show(self, trainer, source, dtype: torch.dtype) -> None:
         if trainer.is_global_zero:
             x, _ = trainer.datamodule.examples("heldout", self.num)
-            x = x.to(next(source.parameters()).dtype)
+            x = x.to(dtype)
             show(trainer, self.folder, pairs(x, source.reconstruct(x), 8), num_columns=8)

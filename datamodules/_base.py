@@ -117,10 +117,10 @@ class ImageDataModule(LightningDataModule):
         images, labels = batch
         images = to_float(images)
         if self.trainer.training:
-            torch.manual_seed(self._batch_seed(stream=0))
+            _seed(self._batch_seed(stream=0))
             if self.augment is not None:
                 images = self.augment(images, labels)
-            torch.manual_seed(self._batch_seed(stream=1))
+            _seed(self._batch_seed(stream=1))
             self.batches += 1
         return images.to(self.trainer.lightning_module.dtype), labels
 
@@ -210,6 +210,16 @@ class PublishedDataModule(ImageDataModule):
                 f"--data.download: expected to fetch the files, but it failed ({reason}); "
                 f"bring them to --data.root '{self.root}' from a machine with internet"
             ) from error
+
+
+def _seed(value: int) -> None:
+    # torch.manual_seed keeps a call and its stack trace for every kind of device that is not in use, which grows by
+    # the batch and takes longer than all the rest of it
+    torch.default_generator.manual_seed(value)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed(value)
+    elif torch.backends.mps.is_available():
+        torch.mps.manual_seed(value)
 
 
 def to_float(images: Tensor) -> Tensor:

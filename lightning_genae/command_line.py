@@ -27,6 +27,8 @@ class CommandLine:
     Args:
         selectors: option to package, e.g. {"model": "lightning_genae.models"}.
         defaults: option to the default choice.
+        composed: selectors whose choices compose (`ae+classic`), to a function that imports and returns the class
+            they are parts of; its signature makes options beside theirs.
         run_options: function whose signature and docstring are the options without a prefix.
         sections: prefix to a function that imports and returns the class whose signature makes the options.
         skip: parameters of classes that are no options, because they come from elsewhere.
@@ -37,6 +39,7 @@ class CommandLine:
         self,
         selectors: dict[str, str],
         defaults: dict[str, str],
+        composed: dict[str, Callable[[], type]],
         run_options: Callable,
         sections: dict[str, Callable[[], type]],
         skip: dict[str, set[str]],
@@ -44,6 +47,7 @@ class CommandLine:
     ):
         self.selectors = selectors
         self.defaults = defaults
+        self.composed = composed
         self.run_options = run_options
         self.sections = sections
         self.skip = skip
@@ -65,7 +69,8 @@ class CommandLine:
             for name, default in self.defaults.items()
         }
         for name, package in self.selectors.items():
-            registry.check(f"--{name}", package, names[name])
+            for part in self._parts(name, names[name]):
+                registry.check(f"--{name}", package, part)
             if file.get(name, {}).pop("name", names[name]) != names[name]:
                 print(f"--{name} {names[name]} replaces the config file's; its options of --{name}.* are left out")
                 del file[name]
@@ -94,7 +99,8 @@ class CommandLine:
             f"python run.py {' '.join(f'--{name} {choice}' for name, choice in names.items())} [--OPTION VALUE ...]"
         )
         for name, package in self.selectors.items():
-            parser.add_class_arguments(registry.load(package, names[name]), name, skip=self.skip.get(name))
+            classes = [registry.load(package, part) for part in self._parts(name, names[name])]
+            add_classes(parser, name, [*self._around(name), *classes], self.skip.get(name, set()))
         for name, load in self.sections.items():
             parser.add_class_arguments(load(), name, skip=self.skip.get(name))
         parser.add_function_arguments(self.run_options, as_group=True)
@@ -104,6 +110,18 @@ class CommandLine:
             if prefix in self.hidden or action.dest in [*self.selectors, *self.sections]:
                 action.help = SUPPRESS
         return parser
+
+    def _parts(self, selector: str, choice: str) -> list[str]:
+        """The choices that a composed one is made of."""
+        if selector not in self.composed:
+            return [choice]
+        parts = choice.split("+")
+        if len(set(parts)) < len(parts):
+            raise ValueError(f"--{selector}: expected different choices; got '{choice}'")
+        return parts
+
+    def _around(self, selector: str) -> list[type]:
+        return [self.composed[selector]()] if selector in self.composed else []
 
     def _resolve(self, parser: ArgumentParser, names: dict[str, str], arguments: list[str]) -> dict:
         config = parse_arguments(parser, arguments)
@@ -125,6 +143,8 @@ class CommandLine:
         for name, package in self.selectors.items():
             lines.append(f"--{name} (default: {self.defaults[name]})")
             lines += [f"  {choice:14} {registry.summary(package, choice)}" for choice in registry.names(package)]
+            if name in self.composed:
+                lines.append(f"  or several, one after the other, such as {'+'.join(registry.names(package)[1:3])}")
             lines.append("")
         parser = new_parser("")
         parser.add_function_arguments(self.run_options, as_group=True)
@@ -136,6 +156,20 @@ class _RaisingParser(argparse.ArgumentParser):
     def error(self, message: str):
         option = re.split("[/:]", message.removeprefix("argument "))[0]
         raise ValueError(f"{option}: expected a value; got none")
+
+
+def add_classes(parser: ArgumentParser, section: str, classes: list[type], skip: set[str]) -> None:
+    """Makes one section of the signatures of several classes; an option that two of them have is one option."""
+    for i, one in enumerate(classes):
+        parser.add_class_arguments(one, section, skip=skip, as_group=i == 0)
+        skip = skip | signature(one)
+
+
+def signature(one: type) -> set[str]:
+    """Names of a class's options, those of the classes it inherits from or hands them on to included."""
+    parser = new_parser("")
+    parser.add_class_arguments(one, "section")
+    return set(parser.get_defaults().as_dict().get("section", {}))
 
 
 def new_parser(usage: str) -> ArgumentParser:

@@ -62,6 +62,7 @@ class Game(NamedTuple):
     real: Callable[[Tensor], Tensor]
     fake: Callable[[Tensor], Tensor]
     generator: Callable[[Tensor], Tensor]
+    undecided: float | None = 0.0  # the output of a critic that can tell nothing; None: there is no such output
 
 
 _LOG_2 = math.log(2)
@@ -70,13 +71,13 @@ GAMES = {
     "ns": Game(lambda v: F.softplus(-v), F.softplus, lambda v: F.softplus(-v)),
     "minimax": Game(lambda v: F.softplus(-v), F.softplus, lambda v: -F.softplus(v)),
     # least squares with targets 1 and 0 (Mao et al. 2016, arXiv 1611.04076)
-    "lsgan": Game(lambda v: (v - 1).square(), lambda v: v.square(), lambda v: (v - 1).square()),
+    "lsgan": Game(lambda v: (v - 1).square(), lambda v: v.square(), lambda v: (v - 1).square(), 0.5),
     # hinge (Lim & Ye 2017, arXiv 1705.02894)
     "hinge": Game(lambda v: F.relu(1 - v), lambda v: F.relu(1 + v), lambda v: -v),
     # difference of means (Arjovsky et al. 2017, arXiv 1701.07875)
-    "wgan": Game(lambda v: -v, lambda v: v, lambda v: -v),
+    "wgan": Game(lambda v: -v, lambda v: v, lambda v: -v, None),
     # f-divergences: g(v) = v, -exp(-v), v, log 2 - log(1 + exp(-v))
-    "kl": Game(lambda v: -v, lambda v: (v - 1).exp(), lambda v: -v),
+    "kl": Game(lambda v: -v, lambda v: (v - 1).exp(), lambda v: -v, 1.0),
     "reverse-kl": Game(lambda v: (-v).exp(), lambda v: v - 1, lambda v: (-v).exp()),
     "pearson": Game(lambda v: -v, lambda v: v.square() / 4 + v, lambda v: -v),
     "js": Game(lambda v: F.softplus(-v) - _LOG_2, lambda v: F.softplus(v) - _LOG_2, lambda v: F.softplus(-v) - _LOG_2),

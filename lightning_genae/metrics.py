@@ -22,6 +22,7 @@ from lightning_genae import networks
 from lightning_genae.cache import cached, hash_weights, naming_damage, source
 
 log = logging.getLogger("lightning_genae")
+MAX_IMAGES = 2000  # for what compares every image with every other
 
 
 class Extractor(nn.Module):
@@ -69,7 +70,7 @@ class Comparison:
         for suffix, real in self.real.items():
             values[f"fd{suffix}"] = frechet_distance(real, features)
             values[f"kid{suffix}"] = kernel_distance(real, features)
-        return values
+        return values | dict(zip(("precision", "recall", "density", "coverage"), prdc(self.real[""], features)))
 
 
 def frechet_distance(real: Tensor, fake: Tensor) -> float:
@@ -91,6 +92,34 @@ def kernel_distance(real: Tensor, fake: Tensor, subset_size: int = 500, num_subs
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return float(metric.compute()[0])
+
+
+def prdc(real: Tensor, fake: Tensor, num_neighbours: int = 5) -> tuple[float, float, float, float]:
+    """Precision, recall (Kynkaanniemi et al. 2019, arXiv 1904.06991), density and coverage (Naeem et al. 2020,
+    arXiv 2002.09797) of features (M, d) against real ones (N, d), of at most MAX_IMAGES each.
+
+    Precision and density reward noise: read them beside recall and coverage.
+    """
+    real, fake = real[:MAX_IMAGES], fake[:MAX_IMAGES]
+
+    def radius(x: Tensor) -> Tensor:
+        # the first neighbour is the point itself
+        return torch.cdist(x, x).kthvalue(min(num_neighbours + 1, len(x)), dim=1).values
+
+    distances = torch.cdist(real, fake)
+    in_real = distances < radius(real)[:, None]
+    in_fake = distances < radius(fake)
+    shares = in_real.any(0), in_fake.any(1), in_real.sum(0) / num_neighbours, in_real.any(1)
+    return tuple(float(share.double().mean()) for share in shares)
+
+
+def distance_to_nearest(images: Tensor, others: Tensor) -> float:
+    """Root mean squared difference per pixel of stored images (N, C, H, W), in [-1, 1], to the nearest of others, on
+    average; of at most MAX_IMAGES."""
+    others = to_float(others).flatten(1)
+    parts = images[:MAX_IMAGES].split(500)
+    nearest = torch.cat([torch.cdist(to_float(part).flatten(1), others).min(1).values for part in parts])
+    return float(nearest.mean() / others.shape[1] ** 0.5)
 
 
 def to_uint8(images: Tensor) -> Tensor:

@@ -6,21 +6,37 @@ from lightning_genae.run_folder import PICTURES, RunFolder
 
 
 def gate(quality: dict) -> list[str]:
-    """The quality gate of an augmentation in words."""
-    if not quality:
-        return []
-    q = quality
+    """The quality gates of all arms of an augmentation in words."""
+    return [line for name, values in quality.items() for line in _gate_of_arm(name, values)]
+
+
+def _gate_of_arm(name: str, q: dict) -> list[str]:
+    varied, originals = q["variations"], q["originals"]
     lines = [
-        f"Quality gate: reconstruction error on held-out images {q['mse_heldout']:.4f}, "
-        f"PCA with {q['num_components']} components {q['mse_pca']:.4f} (squared, per pixel)",
-        f"  Frechet distance to held-out images: originals {q['fd_originals']:.3g}, decoded {q['fd_decoded']:.3g}, "
-        f"variations {q['fd_variations']:.3g}",
-        f"  a variation is {q['distance_to_original']:.3f} from its original and "
-        f"{q['distance_to_nearest_other']:.3f} from the nearest other image (root mean square, per pixel)",
+        f"Quality gate of {name}, on the {q['on']}:",
+        f"  Frechet distance to held-out images: originals {originals['fd']:.3g}, variations {varied['fd']:.3g}, both "
+        f"together {varied['fd_mixed']:.3g}; precision {originals['precision']:.2f}, {varied['precision']:.2f}; recall "
+        f"{originals['recall']:.2f}, {varied['recall']:.2f}",
+        f"  a variation is {varied['distance_to_original']:.3f} from its original and "
+        f"{varied['distance_to_nearest_other']:.3f} from the nearest other image (root mean square, per pixel)",
     ]
-    if q["mse_heldout"] > q["mse_pca"]:
-        lines.append("  WARNING: the autoencoder is worse than PCA; try more --augment.steps or --augment.latent_dim")
-    if q["distance_to_original"] < 1e-3:
+    if "mse_heldout" in q:
+        lines.insert(
+            1,
+            f"  reconstruction error on held-out images {q['mse_heldout']:.4f}, PCA with {q['num_components']} "
+            f"components {q['mse_pca']:.4f} (squared, per pixel); Frechet distance of decoded images "
+            f"{q['fd_decoded']:.3g}",
+        )
+        if name != "pca" and q["mse_heldout"] > q["mse_pca"]:
+            lines.append("  WARNING: the autoencoder is worse than PCA; try more --augment.steps or latent_dim")
+        if q["autoencoder_images"] != q["images_trained_on"]:
+            lines.append("  WARNING: the autoencoder knows other images than this run's; it may flatter the results")
+    if q["on"] == "data" and varied["fd_mixed"] > originals["fd"]:
+        lines.append(
+            "  WARNING: with the variations the training images lie further from held-out ones than by themselves; "
+            "try less --augment.strength, or --augment.on critic"
+        )
+    if varied["distance_to_original"] < 1e-3:
         lines.append("  WARNING: the variations are the originals; this arm is the same as --augment none")
     return lines
 
@@ -38,6 +54,11 @@ def table(metrics: dict, protocol: dict) -> list[str]:
         ("(as many real ones to the held-out)", f"{protocol['fd_of_real_training_images']:.3f}", ""),
     ]
     lines = [f"  {name:42}{distance:>18}{kernel:>12}" for name, distance, kernel in rows]
+    shares = ", ".join(f"{name} {metrics[name]:.2f}" for name in ("precision", "recall", "density", "coverage"))
+    lines += [
+        f"  {shares}; to the nearest training image {metrics['distance_to_train']:.3f} (held-out images "
+        f"{protocol['distance_of_heldout_to_train']:.3f})"
+    ]
     if "mse" in metrics:
         lines.append(f"  reconstruction error of held-out images {metrics['mse']:.4f} (squared, per pixel)")
     if "log_likelihood" in metrics:

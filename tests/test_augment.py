@@ -1,4 +1,4 @@
-"""The contract of augment/__init__.py, and the mathematics of perturbed codes (see the docstrings)."""
+"""The contract of augment/__init__.py for every arm, their options, where they come from and what they must not see."""
 
 import subprocess
 import sys
@@ -6,165 +6,221 @@ from pathlib import Path
 
 import pytest
 import torch
-from sklearn.decomposition import PCA
 from torch import nn
 
 from lightning_genae import metrics, registry
-from lightning_genae.augment import ae
+from lightning_genae.augment import _training, ae, vae
+from lightning_genae.augment._arm import Arm
 from lightning_genae.augment.ae import AutoencoderAugment
+from lightning_genae.augment.noise import NoiseAugment
+from lightning_genae.augment.pca import PCAAugment
+from lightning_genae.augment.repeat import Repeat
+from lightning_genae.augment.vae import VariationalAugment
+from lightning_genae.command_line import signature
 
 PACKAGE = "lightning_genae.augment"
+NAMES = registry.names(PACKAGE)
+QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
+# another value for every option of an arm, and what else must be given so that it counts
+OTHER = {
+    "flip": True, "shift": 0.4, "crop": 0.5, "rotate": 90.0, "contrast": 0.9,
+    "colour": False, "translation": 0.5, "cutout": 0.9, "blits": False, "geometry": False,
+    "deviation": 0.5, "match": "ae", "perturb": None, "strength": 0.9, "detail": "decode", "neighbours": 50,
+    "autoencoder": "mlp", "latent_dim": 3, "width": 4, "steps": 100, "lr": 0.02, "beta": 20.0,
+}  # fmt: skip
+NEEDS = {
+    "neighbours": {"perturb": "interpolate"},
+    "beta": {"perturb": "prior"},
+}
+# loading is tested by itself
+ELSEWHERE = {"checkpoint", "foreign"}
 
 
-@pytest.fixture(params=registry.names(PACKAGE))
-def arm(request, digits, accelerator):
+def options_of(name: str) -> set[str]:
+    return signature(registry.load(PACKAGE, name)) - ELSEWHERE
+
+
+def make(name: str, **options) -> Arm:
+    few = {"steps": 50} if "steps" in options_of(name) else {}
+    return registry.load(PACKAGE, name)(**{**few, **options})
+
+
+def fitted(arm: Arm, datamodule) -> Arm:
+    arm.check(datamodule)
+    arm.fit(datamodule, **QUIET)
+    return arm
+
+
+def batch(datamodule, num: int = 64):
+    return datamodule.train.images[:num].float() / 127.5 - 1, datamodule.train.labels[:num]
+
+
+def seeded(function, *arguments):
+    torch.manual_seed(0)
+    return function(*arguments)
+
+
+@pytest.fixture(params=NAMES)
+def arm(request, digits):
     """Every augmentation, fitted with few steps."""
-    augment_class = registry.load(PACKAGE, request.param)
-    augment = augment_class(steps=50) if request.param == "ae" else augment_class()
-    augment.check(digits)
-    augment.fit(digits, accelerator="cpu", enable_progress_bar=False)
-    return augment
+    return fitted(make(request.param), digits)
 
 
 def test_contract(arm, digits):
-    x, labels = digits.train.images[:64].float() / 127.5 - 1, digits.train.labels[:64]
-    for images in (arm(x, labels), arm.vary(x, labels)):
-        assert images.shape == x.shape
-        assert images.dtype == x.dtype
-        assert images.abs().max() <= 1
-        assert not images.requires_grad
-    torch.manual_seed(0)
-    first = arm(x, labels)
-    torch.manual_seed(0)
-    assert torch.equal(first, arm(x, labels))
-    assert isinstance(arm, nn.Module)
-    quality = arm.quality(digits, metrics.pixels(digits.train.images))
-    assert all(isinstance(value, float | int | str) for value in quality.values())
+    x, labels = batch(digits)
+    for given in (labels, None):
+        varied = seeded(arm.vary, x, given)
+        assert varied.shape == x.shape
+        assert varied.dtype == x.dtype
+        assert varied.isfinite().all()
+        assert not varied.requires_grad
+        assert torch.equal(varied, seeded(arm.vary, x, given))
+        assert torch.equal(arm(x, given, 0.0), x)
+        half = seeded(arm, x, given, 0.5)
+        changed = (half != x).flatten(1).any(1).double().mean()
+        assert changed <= 0.5 or isinstance(arm, registry.load(PACKAGE, "ada"))
+    assert not any(weight.requires_grad for weight in arm.parameters())
 
 
-@pytest.fixture(scope="module")
-def linear():
-    """An augmentation whose autoencoder is PCA of gaussian data: all of its moments are known."""
-    torch.manual_seed(0)
-    eigenvalues = torch.tensor([0.09, 0.04, 0.02, 0.01, 0.004, 0.001])
-    basis = torch.linalg.qr(torch.randn(6, 6)).Q
-    x = (torch.randn(60_000, 6) * eigenvalues.sqrt()) @ basis.T
-    top = basis[:, :3]
-
-    class Linear(nn.Module):
-        def encode(self, x):
-            return x.flatten(1) @ top
-
-        def decode(self, z):
-            return (z @ top.T).reshape(-1, 1, 2, 3)
-
-    augment = AutoencoderAugment(perturb="gaussian")
-    augment.autoencoder = Linear()
-    augment.set_codes(x @ top, torch.zeros(len(x), dtype=torch.long))
-    return augment, x.reshape(-1, 1, 2, 3), eigenvalues
+def test_what_can_stand_before_a_critic_is_differentiable_in_every_pixel(arm, digits):
+    if "critic" not in arm.places:
+        pytest.skip("stands on the data alone")
+    x, labels = batch(digits, 16)
+    x.requires_grad_()
+    torch.manual_seed(1)
+    (arm.vary(x, labels) * torch.randn_like(x)).sum().backward()
+    # cutout and what a shift moves out of sight are not seen
+    assert (x.grad != 0).double().mean() > 0.4
 
 
-@pytest.mark.parametrize("strength", [0.0, 0.3, 0.7, 1.0])
-def test_gaussian_keeps_the_covariance_of_the_codes(linear, strength):
-    augment, x, eigenvalues = linear
-    z = augment.autoencoder.encode(x)
-    varied = ae.gaussian(z, augment.mean, augment.cholesky, strength)
-    assert torch.allclose(torch.cov(varied.T), torch.cov(z.T), atol=2e-3)
-    correlation = torch.cov(torch.stack([z[:, 0], varied[:, 0]]))[0, 1] / eigenvalues[0]
-    assert correlation == pytest.approx((1 - strength**2) ** 0.5, abs=0.02)
-    if strength == 0:
-        assert torch.equal(varied, z)
+@pytest.mark.parametrize("shape", [(3, 12, 10), (1, 9, 8)])
+def test_every_arm_goes_with_odd_shapes(arm, shape):
+    x = torch.rand(6, *shape) * 2 - 1
+    if not hasattr(arm, "autoencoder"):
+        assert arm.vary(x, None).shape == x.shape
 
 
-def test_interpolation_halfway_between_random_pairs_halves_the_covariance():
-    z = torch.randn(40_000, 3)
-    labels = torch.zeros(len(z), dtype=torch.long)
-    # one code each in the bank, of which the only neighbour is a random one
-    halfway = torch.cat(
-        [
-            ae.interpolate(part, labels[: len(part)], other, labels[: len(other)], 1, 0.5)
-            for part, other in zip(z.split(1), torch.randn(2000, 3).split(1))
-        ]
-    )
-    assert torch.allclose(torch.cov(halfway.T), torch.eye(3) / 2, atol=0.06)
+@pytest.mark.parametrize("name, option", [(name, option) for name in NAMES for option in sorted(options_of(name))])
+def test_every_option_changes_the_variations(digits, name, option):
+    choices = {"vae": "prior"}.get(name, "resample")
+    other = choices if option == "perturb" else OTHER[option]
+    needs = NEEDS.get(option, {})
+    if name == "noise" and option not in ("deviation", "match"):
+        needs = {**needs, "match": "ae"}  # the others are of the arm that is matched
+    x, labels = batch(digits)
+    varied = [
+        seeded(fitted(make(name, **{**needs, **given}), digits).vary, x, labels) for given in ({}, {option: other})
+    ]
+    assert not torch.equal(*varied)
 
 
-@pytest.mark.parametrize("detail, strength", [("decode", 0.4), ("residual", 0.4), ("residual", 0.0)])
-def test_frechet_distance_of_a_linear_autoencoders_variations(linear, detail, strength):
-    """Decoding loses the discarded eigenvalues; the residual form loses nothing (covariance is kept)."""
-    augment, x, eigenvalues = linear
-    augment.detail, augment.strength = detail, strength
-    varied = augment.vary(x, torch.zeros(len(x), dtype=torch.long))
-    distance = metrics.frechet_distance(x.flatten(1), varied.flatten(1))
-    expected = eigenvalues[3:].sum() if detail == "decode" else 0.0
-    assert distance == pytest.approx(float(expected), abs=1e-3)
-
-
-def test_interpolation_goes_towards_a_near_one_of_the_same_class():
-    bank = torch.tensor([[0.0, 0], [1, 0], [0, 3], [0.1, 0.1]])
-    labels = torch.tensor([0, 0, 0, 1])
-    for _ in range(10):
-        moved = ae.interpolate(bank[:1], labels[:1], bank, labels, num_neighbours=1, strength=0.5)
-        assert torch.equal(moved, torch.tensor([[0.5, 0]]))
-    many = torch.cat([ae.interpolate(bank[:1], labels[:1], bank, labels, 2, 1.0) for _ in range(40)])
-    assert {tuple(row) for row in many.tolist()} == {(1.0, 0.0), (0.0, 3.0)}
-    # a class of one image has no neighbour
-    assert torch.equal(ae.interpolate(bank[3:], labels[3:], bank, labels, 2, 0.5), bank[3:])
-
-
-@pytest.mark.parametrize("perturb", ["gaussian", "interpolate"])
-def test_residual_of_strength_0_is_the_identity(digits, perturb):
-    augment = AutoencoderAugment(perturb=perturb, strength=0.0, steps=20)
-    augment.fit(digits, accelerator="cpu", enable_progress_bar=False)
-    x = digits.train.images[:50].float() / 127.5 - 1
-    assert torch.equal(augment.vary(x, digits.train.labels[:50]), x)
-    augment.detail = "decode"
-    assert torch.equal(augment.vary(x, digits.train.labels[:50]), augment.reconstruct(x))
+def test_options_need_another_value_here():
+    assert set().union(*(options_of(name) for name in NAMES)) <= set(OTHER)
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.3, 1.0])
 def test_fraction(digits, fraction):
-    augment = AutoencoderAugment(fraction=fraction, steps=20)
-    augment.fit(digits, accelerator="cpu", enable_progress_bar=False)
-    x, labels = digits.train.images[:51].float() / 127.5 - 1, digits.train.labels[:51]
-    shares = [(augment(x, labels) != x).flatten(1).any(1).double().mean() for _ in range(40)]
+    noise = NoiseAugment()
+    x, labels = batch(digits, 51)
+    shares = [(noise(x, labels, fraction) != x).flatten(1).any(1).double().mean() for _ in range(40)]
     assert torch.stack(shares).mean() == pytest.approx(fraction, abs=0.02)
 
 
-def test_the_autoencoder_sees_the_training_subset_alone(digits):
+@pytest.mark.parametrize("name", ["ae", "pca", "vae"])
+def test_residual_of_strength_0_is_the_identity(digits, name):
+    arm = fitted(make(name, strength=0.0), digits)
+    x, labels = batch(digits)
+    assert torch.equal(arm.vary(x, labels), x)
+    arm.detail = "decode"
+    assert torch.equal(arm.vary(x, labels), arm.reconstruct(x))
+
+
+def test_repeat_shows_fewer_originals_of_the_same_classes(digits):
+    x, labels = batch(digits)
+    repeated = Repeat()(x, labels, 0.5)
+    rows = {tuple(image.flatten().tolist()): int(label) for image, label in zip(x, labels)}
+    assert all(rows[tuple(image.flatten().tolist())] == label for image, label in zip(repeated, labels))
+    assert 32 <= len({tuple(image.flatten().tolist()) for image in repeated}) <= 40
+    assert len({tuple(image.flatten().tolist()) for image in Repeat()(x, None, 0.75)}) == 16
+
+
+def test_noise_matches_the_error_of_the_ae_arm(digits):
+    given = {"steps": 50, "strength": 0.8, "perturb": "gaussian"}
+    noise, other = fitted(NoiseAugment(match="ae", **given), digits), fitted(AutoencoderAugment(**given), digits)
+    x, labels = batch(digits, 200)
+    errors = [(arm.vary(x, labels).clamp(-1, 1) - x).square().mean() for arm in (noise, other)]
+    assert errors[0] == pytest.approx(float(errors[1]), rel=0.05)
+    assert errors[0] > 0.01
+
+
+@pytest.mark.parametrize("arm_class, model", [(AutoencoderAugment, ae.ae.Autoencoder), (VariationalAugment, vae.vae.VAE)])
+def test_the_autoencoder_sees_the_training_subset_alone(digits, monkeypatch, arm_class, model):
     other = type(digits)(num_train=200, split_seed=1)
     other.cache_dir = digits.cache_dir
     other.setup()
-    seen = []
-    original = ae.ae.Autoencoder.training_step
+    seen, original = [], model.training_step
 
     def watched(self, batch, batch_idx):
         seen.append(batch[0])
         return original(self, batch, batch_idx)
 
-    ae.ae.Autoencoder.training_step = watched
-    try:
-        AutoencoderAugment(steps=30, lr=0.0011).fit(other, accelerator="cpu", enable_progress_bar=False)
-    finally:
-        ae.ae.Autoencoder.training_step = original
+    monkeypatch.setattr(model, "training_step", watched)
+    arm_class(steps=30, lr=0.0011).fit(other, **QUIET)
     seen = {tuple(image.flatten().tolist()) for image in torch.cat(seen)}
-    allowed = {tuple(image.flatten().tolist()) for image in other.train.images.float() / 127.5 - 1}
-    assert seen <= allowed
+    train = [tuple(image.flatten().tolist()) for image in other.train.images.float() / 127.5 - 1]
+    assert seen <= set(train)
+    aside = _training._split(other.train)[1].images.float() / 127.5 - 1
+    assert len(aside) == 20
+    assert not seen & {tuple(image.flatten().tolist()) for image in aside}
     assert len(seen) > 150
+
+
+def test_training_stops_when_the_error_on_images_kept_aside_stops_falling(digits, monkeypatch):
+    looks = []
+    monkeypatch.setattr(_training._Stop, "every", 10)
+    original = _training._Stop._look
+
+    def look(self, model):
+        original(self, model)
+        looks.append((self.best, {name: value.clone() for name, value in model.state_dict().items()}))
+
+    monkeypatch.setattr(_training._Stop, "_look", look)
+    arm = AutoencoderAugment(steps=3000, lr=0.02)
+    arm.fit(digits, **QUIET)
+    assert len(looks) < 150
+    bests = [best for best, _ in looks]
+    assert len(bests) - 1 - bests.index(bests[-1]) == _training._Stop.patience
+    best = looks[bests.index(bests[-1])][1]
+    assert all(torch.equal(value, best[name]) for name, value in arm.autoencoder.state_dict().items())
 
 
 def test_fit_does_not_depend_on_the_run(digits):
     """Runs of other seeds, batch sizes and what was drawn before share one autoencoder."""
     augment = AutoencoderAugment(steps=10, lr=0.0012)
-    augment.fit(digits, accelerator="cpu", enable_progress_bar=False)
+    augment.fit(digits, **QUIET)
     digits.seed, digits.batch_size, digits.cache_dir = 5, 32, f"{digits.cache_dir}/another"
     torch.manual_seed(99)
     again = AutoencoderAugment(steps=10, lr=0.0012)
-    again.fit(digits, accelerator="cpu", enable_progress_bar=False)
+    again.fit(digits, **QUIET)
     for a, b in zip(augment.autoencoder.state_dict().values(), again.autoencoder.state_dict().values()):
         assert torch.equal(a, b)
     assert digits.augment is None
     assert digits.batches == 0
+
+
+def test_the_adversarial_autoencoder(digits):
+    arm = fitted(AutoencoderAugment(autoencoder="aegan", steps=300), digits)
+    x, labels = batch(digits)
+    assert (arm.reconstruct(x) - x).square().mean() < 0.25
+    assert type(arm.autoencoder).__name__ == "AEGAN"
+    assert not torch.equal(arm.vary(x, labels), x)
+
+
+def test_the_cost_of_a_batch_does_not_grow_with_the_data():
+    arm = PCAAugment(latent_dim=2, perturb="resample")
+    arm.set_codes(torch.randn(3 * arm.max_bank, 2), torch.arange(3 * arm.max_bank) % 4)
+    assert len(arm.bank) == len(arm.bank_labels) == arm.max_bank
+    assert len(arm.weights) == 4 * 3
 
 
 def test_two_processes_that_start_together_train_one_autoencoder(tmp_path):
@@ -198,24 +254,34 @@ print(hash_weights(augment.autoencoder))
     assert sum("Training the autoencoder" in err for _, err in outputs) == 1
 
 
-def test_quality_gate(digits):
-    augment = AutoencoderAugment(steps=300, strength=0.1)
-    augment.fit(digits, accelerator="cpu", enable_progress_bar=False)
-    quality = augment.quality(digits, metrics.pixels(digits.train_split.images))
-    train, heldout = (split.images.float().flatten(1).numpy() / 127.5 - 1 for split in (digits.train, digits.heldout))
-    pca = PCA(16).fit(train)
-    expected = ((pca.inverse_transform(pca.transform(heldout)) - heldout) ** 2).mean()
-    assert quality["mse_pca"] == pytest.approx(expected, rel=1e-3)
-    assert quality["mse_heldout"] < 0.2
-    assert quality["fd_variations"] < quality["fd_decoded"]  # residual keeps what decoding loses
-    assert 0 < quality["distance_to_original"] < 0.5
-    assert quality["images_trained_on"] == digits.train.fingerprint
-
-
 def test_wrong_checkpoints(digits, tmp_path):
     path = tmp_path / "some.ckpt"
     path.write_text("no checkpoint")
-    with pytest.raises(ValueError, match=r"--augment.checkpoint: expected a checkpoint of --model ae, got .*some.ckpt"):
+    expected = r"--augment.checkpoint: expected a checkpoint of --model ae or --model aegan, got .*some.ckpt"
+    with pytest.raises(ValueError, match=expected):
         AutoencoderAugment(checkpoint=str(path)).check(digits)
+    with pytest.raises(ValueError, match=r"expected a checkpoint of --model vae"):
+        VariationalAugment(checkpoint=str(path)).check(digits)
     with pytest.raises(FileNotFoundError, match=r"--augment.checkpoint: expected a checkpoint or a run folder"):
         AutoencoderAugment(checkpoint=str(tmp_path / "none")).check(digits)
+
+
+@pytest.mark.parametrize("model", ["ae", "aegan", "vae"])
+def test_a_checkpoint_of_other_images_is_refused_unless_that_is_meant(cli, digits, model):
+    short = ("--steps", "5", "--metrics.features", "pixels", "--data.num_train", "200")
+    assert cli("--model", model, *short, "--folder", "same")[0] == 0
+    assert cli("--model", model, *short, "--data.split_seed", "1", "--folder", "other")[0] == 0
+    arm_class = VariationalAugment if model == "vae" else AutoencoderAugment
+    same = fitted(arm_class(checkpoint="same"), digits)
+    assert same.trained_on == digits.fingerprint
+    with pytest.raises(ValueError, match=r"--augment.foreign true says that it is meant"):
+        arm_class(checkpoint="other").check(digits)
+    foreign = fitted(arm_class(checkpoint="other", foreign=True), digits)
+    assert foreign.trained_on not in (digits.fingerprint, "unknown")
+    x, _ = batch(digits)
+    assert foreign.quality(digits, metrics.pixels(digits.train.images), x)["autoencoder_images"] == foreign.trained_on
+
+
+def test_an_arm_is_a_file():
+    assert {"none", "classic", "noise", "pca", "repeat", "ae", "vae", "diffaug", "ada"} <= set(NAMES)
+    assert all(issubclass(registry.load(PACKAGE, name), Arm | nn.Module) for name in NAMES)

@@ -1,15 +1,16 @@
-"""Augmentations, one a file. To add one, add a file; `--augment its_name` then exists.
+"""Augmentations ("arms"), one a file. To add one, add a file; `--augment its_name` then exists.
 
-What the data modules, run.py, the callbacks and the contract test in tests/test_augment.py ask of one, a
-torch module:
+A file has one public class, an `Arm` (in _arm.py), which says
 
-- `__init__(**options)`: typed options with defaults, explained in the class docstring;
-- `check(datamodule)`: raises ValueError for what is wrong, before anything is trained;
-- `fit(datamodule, **trainer_options)`: trains what it needs on `datamodule.train` alone, with a Trainer of
-  these options;
-- `forward(images, labels)`: the batch, float in [-1, 1], (B, C, H, W), in which some images are replaced;
-- `vary(images, labels)`: a variation of every image;
-- `quality(datamodule, extractor)`: what the variations are worth, as plain values, measured before the
-  model trains; empty where there is nothing to measure;
+- by its `__init__(**options)`: typed options with defaults, explained in the class docstring; two arms that are
+  composed (`--augment ae+classic`) share the options that they both have;
+- by `vary(images, labels)`: a variation of every image; differentiable, if it can stand before a critic;
+- where it needs to: `check(datamodule)`, which raises ValueError for what is wrong before anything is trained,
+  and `fit(datamodule, **trainer_options)`, which learns what it needs from `datamodule.train` alone;
+- by class attributes: where it stands (`place`, `places`) and how many images it varies (`fraction`) if the
+  user does not say; `strength`, if it has one, is what the quality gate is drawn over;
 - where it has an autoencoder: `reconstruct(images)`.
+
+Where arms stand, how often they act and how that adapts is `lightning_genae/augmentation.py`; what their
+variations are worth `lightning_genae/gate.py`. The contract test is tests/test_augment.py.
 """

@@ -1,24 +1,15 @@
 """No augmentation: the control that every other arm is compared with."""
 
-from torch import Tensor, nn
+from torch import Tensor
+
+from lightning_genae.augment._arm import Arm
 
 
-class NoAugment(nn.Module):
+class NoAugment(Arm):
     """The identity."""
 
-    def check(self, datamodule) -> None:
-        """Nothing can be wrong."""
+    fraction = 0.0
 
-    def fit(self, datamodule, **trainer_options) -> None:
-        """Needs nothing."""
-
-    def quality(self, datamodule, extractor) -> dict[str, float]:
-        """Nothing to measure."""
-        return {}
-
-    def vary(self, images: Tensor, labels: Tensor) -> Tensor:
+    def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
         """The images (B, C, H, W) themselves."""
-        return images
-
-    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         return images

@@ -1,6 +1,7 @@
 """What all models with a critic share: whose turn it is, two optimizers, the average of the generator."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
@@ -17,6 +18,12 @@ class TwoPlayers(LightningModule, ABC):
 
     A model builds `critic` and `generator` (from noise or codes to what becomes an image), calls
     `average_generator`, and gives the two losses; every other trainable parameter is the second player's.
+
+    Attributes:
+        view: images (B, C, H, W) and classes (B,) to the images as the critic shall see them; the losses let all
+            that the critic judges pass it. None: the critic does not see images.
+        overfitting: share of the last real images that the critic took for real, less that of the others; only
+            of models that call `watch`.
 
     Args:
         image_shape: (C, H, W) of the images.
@@ -50,6 +57,7 @@ class TwoPlayers(LightningModule, ABC):
         self.save_hyperparameters()
         self.automatic_optimization = False  # two optimizers
         warn_unused_size(network, hidden, width)
+        self.view: Callable[[Tensor, Tensor], Tensor] | None = _as_they_are
         self.size = {"network": network, "hidden": hidden, "width": width}
 
     @abstractmethod
@@ -106,6 +114,10 @@ class TwoPlayers(LightningModule, ABC):
         """z ~ N(0, I), (num, latent_dim)."""
         return torch.randn(num, self.hparams.latent_dim, device=self.device, dtype=self.dtype)
 
+    def watch(self, output_real: Tensor, undecided: float = 0.0) -> None:
+        """Notes r_t = E[sign of the critic's outputs on real images (B,)], its overfitting signal (arXiv 2006.06676)."""
+        self.overfitting = (output_real.detach() - undecided).sign().mean()
+
     def log_part(self, name: str, value: Tensor, prog_bar: bool = False) -> None:
         """Logs a part of a loss as train/NAME."""
         self.log(f"train/{name}", value.detach(), prog_bar=prog_bar, batch_size=1)
@@ -115,3 +127,7 @@ class TwoPlayers(LightningModule, ABC):
         optimizer.step()
         optimizer.zero_grad()
         self.log_part(f"loss_{player}", loss, prog_bar=True)
+
+
+def _as_they_are(images: Tensor, labels: Tensor) -> Tensor:
+    return images

@@ -36,6 +36,7 @@ class AdversarialAutoencoder(TwoPlayers):
         self.critic = nn.Sequential(
             nn.Linear(latent_dim, 256), nn.LeakyReLU(0.2), nn.Linear(256, 256), nn.LeakyReLU(0.2), nn.Linear(256, 1)
         )
+        self.view = None
         self.average_generator()
         self._draw(1)  # says at once if the prior needs more dimensions
 

@@ -59,6 +59,7 @@ class AEGAN(TwoPlayers):
         self.generator = networks.initialise(self.new_decoder(latent_dim))
         self.critic = networks.Critic(image_shape, **self.size)
         self.codes = TrainingCodes(latent_dim)
+        self.watch(torch.zeros(1))
         if start is not None:
             self._start_from(checkpoint_of("--model.start", start))
         self.average_generator()
@@ -86,7 +87,10 @@ class AEGAN(TwoPlayers):
             z, _ = self._code(x)
             self.codes.keep(z)
             fake = self.decode(torch.cat([z, self._drawn_for_critic(len(x))]))
-        return losses.critic("ns", self.critic(x), self.critic(fake))
+            x, fake = self.view(x, labels), self.view(fake, labels.repeat(2))
+        output_real = self.critic(x)
+        self.watch(output_real)
+        return losses.critic("ns", output_real, self.critic(fake))
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
         z, kl = self._code(x)
@@ -97,7 +101,7 @@ class AEGAN(TwoPlayers):
         parts = {
             "pixels": losses.reconstruction("mse", x_hat, x),
             "features": (self.critic.features(x_hat) - target).square().mean(),
-            "adversarial": losses.generator("ns", self.critic(judged)),
+            "adversarial": losses.generator("ns", self.critic(self.view(judged, labels.repeat(2)))),
             "kl": kl / x[0].numel(),
         }
         for name, value in parts.items():

@@ -39,13 +39,13 @@ class BEGAN(AutoencoderCritic):
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
             fake = self.generate(len(x))
-        real, fake = self.error(x), self.error(fake)
+        real, fake = self.error(self.view(x, labels)), self.error(self.view(fake, labels))
         self.error_real.copy_(self._over_processes(real))
         self.log_part("error_real", real)
         return real - self.k * fake
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
-        fake = self.error(self.generate(len(x)))
+        fake = self.error(self.view(self.generate(len(x)), labels))
         k, convergence = losses.equilibrium(
             self.k, self.error_real, self._over_processes(fake), self.hparams.gamma, self.hparams.lambda_k
         )

@@ -22,6 +22,7 @@ class BiGAN(TwoPlayers):
         self.encoder = self.new_encoder(latent_dim)
         self.generator = self.new_decoder(latent_dim, batch_norm=True)
         self.critic = _JointCritic(self.new_encoder(256), latent_dim)
+        self.watch(torch.zeros(1))
         self.average_generator()
 
     def encode(self, x: Tensor) -> Tensor:
@@ -44,17 +45,20 @@ class BiGAN(TwoPlayers):
 
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
-            encoded, generated = self._pairs(x)
-        return losses.critic("ns", self.critic(*encoded), self.critic(*generated))
+            encoded, generated = self._pairs(x, labels)
+        output_encoded = self.critic(*encoded)
+        self.watch(output_encoded)
+        return losses.critic("ns", output_encoded, self.critic(*generated))
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
-        encoded, generated = self._pairs(x)
+        encoded, generated = self._pairs(x, labels)
         # both are judged, with the roles exchanged: an encoder's pair should pass for a generator's
         return losses.critic("ns", self.critic(*generated), self.critic(*encoded))
 
-    def _pairs(self, x: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    def _pairs(self, x: Tensor, labels: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         z = self.noise(len(x))
-        return (x, self.encoder(x)), (self.generator(z).tanh(), z)
+        real, fake = self.view(x, labels), self.view(self.generator(z).tanh(), labels)
+        return (real, self.encoder(x)), (fake, z)
 
 
 class _JointCritic(nn.Module):

@@ -39,13 +39,13 @@ class EBGAN(AutoencoderCritic):
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
             fake = self.generate(len(x))
-        real, fake = self.energy(x)[0], self.energy(fake)[0]
+        real, fake = self.energy(self.view(x, labels))[0], self.energy(self.view(fake, labels))[0]
         self.log_part("energy_real", real.mean())
         self.log_part("energy_fake", fake.mean())
         return losses.energy_critic(real, fake, self.hparams.margin)
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
-        energy, z = self.energy(self.generate(len(x)))
+        energy, z = self.energy(self.view(self.generate(len(x)), labels))
         pulling_away = losses.pulling_away(z)
         self.log_part("pulling_away", pulling_away)
         return energy.mean() + self.hparams.pulling_away * pulling_away

@@ -57,6 +57,9 @@ class GAN(TwoPlayers):
         self.critic = networks.Critic(
             image_shape, **self.size, spectral_norm=spectral_norm, conditional=conditional, num_classes=num_classes
         )
+        self.undecided = losses.GAMES[self.game].undecided
+        if self.undecided is not None:
+            self.watch(torch.zeros(1), self.undecided)
         self.average_generator()
 
     @torch.no_grad()
@@ -68,10 +71,12 @@ class GAN(TwoPlayers):
 
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
-            fake = self._generate(labels)
+            x, fake = self.view(x, labels), self.view(self._generate(labels), labels)
         output_real, output_fake = self.critic(x, labels), self.critic(fake, labels)
         self.log_part("output_real", output_real.mean())
         self.log_part("output_fake", output_fake.mean())
+        if self.undecided is not None:
+            self.watch(output_real, self.undecided)
         loss = losses.critic(self.game, output_real, output_fake)
         if self.hparams.r1 > 0:
             r1 = losses.r1(lambda images: self.critic(images, labels), x)
@@ -84,7 +89,7 @@ class GAN(TwoPlayers):
         return loss
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
-        return losses.generator(self.game, self.critic(self._generate(labels), labels))
+        return losses.generator(self.game, self.critic(self.view(self._generate(labels), labels), labels))
 
     @torch.no_grad()
     def after_critic_step(self) -> None:

@@ -1,0 +1,41 @@
+"""The augmentation's fraction, moved by how far the critic overfits (Karras et al. 2020, arXiv 2006.06676)."""
+
+import torch
+from pytorch_lightning import Callback
+
+from lightning_genae.augmentation import Augmentation
+
+
+class Adapt(Callback):
+    """Collects the critic's overfitting signal and moves the augmentation's fraction by it, if it has a target.
+
+    Logged as train/overfitting and train/augment_fraction; the fractions are saved and resumed.
+
+    Args:
+        augment: whose fraction moves.
+    """
+
+    every = 4  # batches between two moves, as in the paper
+
+    def __init__(self, augment: Augmentation):
+        self.augment = augment
+        self.signals: list[float] = []
+
+    def on_train_batch_end(self, trainer, pl_module, *args) -> None:
+        if self.augment.target is None:
+            return
+        self.signals.append(pl_module.overfitting)
+        if len(self.signals) == self.every:
+            signal = trainer.strategy.reduce(torch.stack(self.signals).mean(), reduce_op="mean")
+            datamodule = trainer.datamodule
+            self.augment.adapt(float(signal), self.every * datamodule.batch_size * trainer.world_size)
+            self.signals = []
+            pl_module.log("train/overfitting", signal, batch_size=1)
+        pl_module.log("train/augment_fraction", max(self.augment.fractions.values()), batch_size=1)
+
+    def state_dict(self) -> dict:
+        return {"fractions": self.augment.fractions, "signals": [float(signal) for signal in self.signals]}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        self.augment.fractions = state_dict["fractions"]
+        self.signals = [torch.tensor(signal) for signal in state_dict["signals"]]

@@ -1,0 +1,57 @@
+"""What every augmentation is."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Place = Literal["data", "critic"]
+
+
+class Arm(nn.Module):
+    """An augmentation of images in [-1, 1].
+
+    Attributes:
+        place: where it stands unless the user says otherwise.
+        places: where it can stand; what is not differentiable stands on the data alone.
+        fraction: share of the images that it varies unless the user says otherwise.
+        target: of the overfitting signal, for an arm whose fraction adapts unless the user says otherwise.
+    """
+
+    place: Place = "data"
+    places: tuple[Place, ...] = ("data", "critic")
+    fraction = 1.0
+    target: float | None = None
+
+    def check(self, datamodule) -> None:
+        """Raises ValueError for what cannot work, before anything is trained."""
+
+    def fit(self, datamodule, **trainer_options) -> None:
+        """Learns what it needs.
+
+        Args:
+            datamodule: after its setup; `datamodule.train` is all that may be looked at.
+            trainer_options: for Lightning's Trainer, such as accelerator and callbacks.
+        """
+
+    def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """A variation (B, C, H, W) of every image (B, C, H, W) in [-1, 1] of the classes (B,), if they are known."""
+        raise NotImplementedError
+
+    def forward(self, images: Tensor, labels: Tensor | None, fraction: float) -> Tensor:
+        """The images (B, C, H, W), of which a share, drawn at random, is varied."""
+        chosen = draw_fraction(images, fraction)
+        if len(chosen) == 0:
+            return images
+        varied = self.vary(images[chosen], None if labels is None else labels[chosen])
+        return images.index_copy(0, chosen, varied.to(images.dtype))
+
+    def quality(self, datamodule, extractor, images: Tensor) -> dict[str, float]:
+        """What else than its variations tells what the arm is worth, by name; nothing for most."""
+        return {}
+
+
+def draw_fraction(images: Tensor, fraction: float) -> Tensor:
+    """Indices of a share of the images, rounded at random so that it is right on average for small batches too."""
+    num = int(fraction * len(images) + torch.rand(()).item())
+    return torch.randperm(len(images), device=images.device)[:num]

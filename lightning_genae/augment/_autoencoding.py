@@ -1,0 +1,74 @@
+"""What arms share that encode, perturb the code and decode."""
+
+from typing import Literal
+
+import torch
+from jsonargparse.typing import ClosedUnitInterval
+from sklearn.decomposition import PCA
+from torch import Tensor
+
+from lightning_genae import metrics
+from lightning_genae.augment._arm import Arm
+
+Detail = Literal["residual", "decode"]
+
+
+class AutoencodingArm(Arm):
+    """Variations by an autoencoder: an arm sets `autoencoder` (`encode`, `decode`) and says what `codes` become.
+
+    Args:
+        strength: of the perturbation, in [0, 1]. 0: none.
+        detail: residual adds the change that the perturbation makes in the decoded image to the original,
+            x + dec(z') - dec(z), and so keeps what the decoder blurs; decode is dec(z') itself.
+    """
+
+    fraction = 0.5
+
+    def __init__(self, strength: ClosedUnitInterval = 0.5, detail: Detail = "residual"):
+        super().__init__()
+        self.strength = strength
+        self.detail = detail
+
+    def check(self, datamodule) -> None:
+        if len(datamodule.train.images) < 2:
+            raise ValueError("--data.num_train: expected at least 2 images for an autoencoder to learn from; got 1")
+
+    def codes(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Codes (B, d) of images (B, C, H, W), and perturbed ones."""
+        raise NotImplementedError
+
+    def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """A variation (B, C, H, W) of every image; residual ones reach a little beyond [-1, 1]."""
+        z, varied = self.codes(images, labels)
+        decoded = self.autoencoder.decode(varied)
+        return decoded if self.detail == "decode" else images + (decoded - self.autoencoder.decode(z))
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """The images (B, C, H, W), encoded and decoded."""
+        return self.autoencoder.decode(self.autoencoder.encode(images))
+
+    @torch.no_grad()
+    def quality(self, datamodule, extractor, images: Tensor) -> dict:
+        """The autoencoder against PCA with as many components, and what decoding alone does.
+
+        `mse_*` is the squared error per pixel in [-1, 1] of held-out images; `fd_decoded` the Frechet distance of
+        the decoded training images to the held-out ones.
+
+        Args:
+            datamodule: of the images.
+            extractor: of the features.
+            images: training images (N, C, H, W) in [-1, 1].
+        """
+        real = datamodule.heldout.images[: metrics.MAX_IMAGES]
+        heldout = metrics.to_float(real)
+        num_components = min(self.autoencoder.encode(images[:2]).shape[1], len(images) - 1, images[0].numel())
+        pca = PCA(num_components, svd_solver="full").fit(images.flatten(1).numpy())
+        flat = heldout.flatten(1).numpy()
+        decoded = metrics.as_stored(self.reconstruct(images))
+        return {
+            "mse_heldout": float((self.reconstruct(heldout) - heldout).square().mean()),
+            "mse_pca": float(((pca.inverse_transform(pca.transform(flat)) - flat) ** 2).mean()),
+            "num_components": num_components,
+            "fd_decoded": metrics.frechet_distance(extractor(real), extractor(decoded)),
+            "autoencoder_images": self.trained_on,
+        }

@@ -1,0 +1,90 @@
+"""Transformations of whole batches, each image by its own draw, differentiable in the pixels.
+
+torchvision's v2 transforms draw once for a whole batch; an augmentation needs a draw for every image.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def uniform(images: Tensor, low: float, high: float) -> Tensor:
+    """A number for every image, (B, 1, 1, 1), even between two."""
+    return low + (high - low) * torch.rand(len(images), 1, 1, 1, device=images.device, dtype=images.dtype)
+
+
+def flip(images: Tensor, flipped: Tensor) -> Tensor:
+    """Images (B, C, H, W), those mirrored left to right of which `flipped`, bool (B,), is true."""
+    return torch.where(flipped[:, None, None, None], images.flip(3), images)
+
+
+def translate(images: Tensor, largest: float, fill: float | None = None) -> Tensor:
+    """Images (B, C, H, W) shifted by whole pixels, even up to a share of their sides.
+
+    Args:
+        largest: shift, as a share of the height and of the width.
+        fill: what is seen beyond the border. None: the border itself.
+    """
+    for dim in (2, 3):
+        side = images.shape[dim]
+        reach = int(side * largest + 0.5)
+        shift = torch.randint(-reach, reach + 1, (len(images), 1), device=images.device)
+        index = torch.arange(side, device=images.device) - shift
+        shape = [len(images), 1, 1, 1]
+        shape[dim] = side
+        moved = images.gather(dim, index.clamp(0, side - 1).reshape(shape).expand_as(images))
+        if fill is not None:
+            moved = torch.where(((index >= 0) & (index < side)).reshape(shape), moved, fill)
+        images = moved
+    return images
+
+
+def cut_out(images: Tensor, side: float, fill: float = 0.0) -> Tensor:
+    """Images (B, C, H, W) with a rectangle, of a share of their height and width, anywhere, in one colour."""
+    inside = torch.ones((), dtype=torch.bool, device=images.device)
+    for dim in (2, 3):
+        length = images.shape[dim]
+        extent = int(length * side + 0.5)
+        start = torch.randint(0, length + (1 - extent % 2), (len(images), 1), device=images.device) - extent // 2
+        place = torch.arange(length, device=images.device)
+        shape = [len(images), 1, 1, 1]
+        shape[dim] = length
+        inside = inside & ((place >= start) & (place < start + extent)).reshape(shape)
+    return torch.where(inside, fill, images)
+
+
+def warp(images: Tensor, matrix: Tensor, padding: str) -> Tensor:
+    """Images (B, C, H, W) seen through linear maps of the plane, interpolated bilinearly.
+
+    Args:
+        matrix: (B, 2, 3), from places in the result to places in the image, in pixels from its centre (x, y).
+        padding: what is seen beyond the border, as in torch's grid_sample: zeros, border or reflection.
+    """
+    half = torch.tensor([images.shape[3], images.shape[2]], device=images.device, dtype=torch.float32) / 2
+    # grid_sample counts from -1 to 1 along both sides
+    linear = matrix[:, :, :2] * half[None, None] / half[None, :, None]
+    normalised = torch.cat([linear, matrix[:, :, 2:] / half[None, :, None]], 2).to(images.dtype)
+    grid = F.affine_grid(normalised, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode=padding, align_corners=False)
+
+
+def rotation(angle: Tensor) -> Tensor:
+    """Matrices (B, 2, 2) that turn by angles (B,) in radians."""
+    return torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).reshape(-1, 2, 2)
+
+
+def brightness(images: Tensor, added: Tensor) -> Tensor:
+    """Images plus a number each, (B, 1, 1, 1)."""
+    return images + added
+
+
+def contrast(images: Tensor, factor: Tensor) -> Tensor:
+    """Images stretched about their mean by a factor each, (B, 1, 1, 1)."""
+    mean = images.mean((1, 2, 3), keepdim=True)
+    return (images - mean) * factor + mean
+
+
+def saturation(images: Tensor, factor: Tensor) -> Tensor:
+    """Images stretched about their grey values by a factor each, (B, 1, 1, 1)."""
+    mean = images.mean(1, keepdim=True)
+    return (images - mean) * factor + mean

@@ -1,0 +1,161 @@
+"""The autoencoders that augment: trained on the model's training images alone, cached, or loaded and checked."""
+
+import copy
+import logging
+import sys
+from pathlib import Path
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.plugins.environments import LightningEnvironment
+
+from lightning_genae import codes, losses, metrics, networks
+from lightning_genae.cache import cached, naming_damage, source
+from lightning_genae.run_folder import checkpoint_of
+
+log = logging.getLogger("lightning_genae")
+
+
+def trained(
+    model_class: type, options: dict, steps: int, datamodule, trainer_options: dict
+) -> tuple[LightningModule, str]:
+    """An autoencoder trained on the training images, or found in the cache, and the fingerprint of these images.
+
+    All runs of the same images share it.
+
+    A tenth of them is kept aside: the training stops when the error on it does not fall any more.
+
+    Args:
+        model_class: a LightningModule with `reconstruct`.
+        options: of it.
+        steps: batches of at most 64 images, at most.
+        datamodule: after its setup; `datamodule.train` is all that is looked at.
+        trainer_options: for Lightning's Trainer.
+    """
+    train, aside = _split(datamodule.train)
+    batch_size = min(64, len(train.images))
+    module = sys.modules[model_class.__module__]
+    key = {"data": datamodule.fingerprint, "steps": steps, "batch_size": batch_size, **options}
+    key |= {"model": model_class.__name__, "source": source(module, codes, networks, losses)}
+
+    def build(path: Path) -> None:
+        log.info(f"Training the autoencoder that augments, on the {len(datamodule.train.images):,} training images")
+        alone = copy.copy(datamodule)  # the same images, but neither the run's seed nor its augmentation
+        alone.train, alone.batch_size, alone.augment = train, batch_size, None
+        alone.seed, alone.batches, alone.trainer = 0, 0, None
+        stop = _Stop(steps, metrics.to_float(aside.images))
+        trainer = Trainer(
+            **{**trainer_options, "callbacks": [*trainer_options.get("callbacks", []), stop]},
+            devices=1,
+            plugins=LightningEnvironment(),  # one process, whatever launched this one
+            max_epochs=-1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            limit_val_batches=0,
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = model_class(datamodule.image_shape, datamodule.num_classes, **options)
+            trainer.fit(model, datamodule=alone)
+        stop.restore(model)
+        trainer.save_checkpoint(path, weights_only=True)
+
+    path = cached(datamodule.cache_dir, "autoencoder", key, build)
+    with naming_damage("--cache", path):
+        return _open(model_class, path), datamodule.fingerprint
+
+
+def loaded(
+    model_classes: dict[str, type], checkpoint: str, foreign: bool, datamodule
+) -> tuple[LightningModule, str]:
+    """The autoencoder of a checkpoint or a run folder, and the fingerprint of the images it was trained on.
+
+    Args:
+        model_classes: what it can be, by the names on the command line.
+        checkpoint: path.
+        foreign: whether it may have been trained on other images than `datamodule.train`.
+
+    Raises:
+        ValueError: it is of another model, of images of another shape, or was trained on other images.
+        FileNotFoundError: there is none.
+    """
+    path = checkpoint_of("--augment.checkpoint", checkpoint)
+    wanted = " or ".join(f"--model {name}" for name in model_classes)
+    autoencoder = None
+    for model_class in model_classes.values():
+        try:
+            autoencoder = autoencoder or _open(model_class, path)
+        except Exception as error:  # torch raises many kinds for a file that is no checkpoint
+            log.debug(f"{path} is no {model_class.__name__}: {error}")
+    if autoencoder is None:
+        raise ValueError(f"--augment.checkpoint: expected a checkpoint of {wanted}, got '{path}'")
+    shape = tuple(autoencoder.hparams.image_shape)
+    if shape != datamodule.image_shape:
+        raise ValueError(
+            f"--augment.checkpoint: expected an autoencoder of images {datamodule.image_shape}, got one of {shape}"
+        )
+    fingerprint = trained_on(path)
+    if fingerprint != datamodule.fingerprint and not foreign:
+        raise ValueError(
+            "--augment.checkpoint: expected an autoencoder that was trained on exactly this run's training images; "
+            f"got one of others ('{path}'), which may know held-out images; --augment.foreign true says that it is meant"
+        )
+    return autoencoder, fingerprint
+
+
+def trained_on(path: Path) -> str:
+    """The fingerprint of the images that a checkpoint was trained on; unknown if it does not say."""
+    states = torch.load(path, weights_only=True).values()
+    prints = [state["fingerprint"] for state in states if isinstance(state, dict) and "fingerprint" in state]
+    return prints[0] if prints else "unknown"
+
+
+class _Stop(Callback):
+    """Ends a training when the error on images kept aside stops falling, and keeps the best weights.
+
+    Args:
+        steps: batches at most.
+        images: kept aside, (N, C, H, W) in [-1, 1]; there may be none.
+    """
+
+    every, patience = 50, 4  # batches between two looks, and looks without a better one
+
+    def __init__(self, steps: int, images: torch.Tensor):
+        self.steps = steps
+        self.images = images
+        self.best, self.looks_since = float("inf"), 0
+        self.state: dict | None = None
+
+    def on_train_batch_end(self, trainer, pl_module, *args) -> None:
+        batches = trainer.datamodule.batches
+        if len(self.images) and batches % self.every == 0:
+            self._look(pl_module)
+        if batches >= self.steps or self.looks_since >= self.patience:
+            trainer.should_stop = True
+
+    def restore(self, model: LightningModule) -> None:
+        """Gives the model the best weights."""
+        if self.state is not None:
+            model.load_state_dict(self.state)
+
+    @torch.no_grad()
+    def _look(self, model: LightningModule) -> None:
+        x = self.images.to(model.device)
+        error = float((model.reconstruct(x) - x).square().mean())
+        self.looks_since += 1
+        if error < self.best:
+            self.best, self.looks_since = error, 0
+            self.state = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+
+
+def _split(train) -> tuple:
+    """The images to learn from, and a tenth of them, drawn at random, kept aside (none of fewer than ten)."""
+    order = torch.randperm(len(train.images), generator=torch.Generator().manual_seed(0))
+    aside, rest = order[: len(order) // 10], order[len(order) // 10 :]
+    return type(train)(train.images[rest], train.labels[rest]), type(train)(train.images[aside], train.labels[aside])
+
+
+def _open(model_class: type, path: Path) -> LightningModule:
+    autoencoder = model_class.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    return autoencoder.eval().requires_grad_(False)

@@ -1,0 +1,39 @@
+"""DiffAugment: colour, translation and cutout before the critic (Zhao et al. 2020, arXiv 2006.10738)."""
+
+from jsonargparse.typing import ClosedUnitInterval
+from torch import Tensor
+
+from lightning_genae.augment import _images
+from lightning_genae.augment._arm import Arm
+
+
+class DiffAugment(Arm):
+    """Differentiable augmentation of what the critic sees, with the paper's ranges.
+
+    What leaves the image is filled with grey (0), as in the paper.
+
+    Args:
+        colour: brightness by up to half of [0, 1], saturation up to twice, contrast by up to a half.
+        translation: at most this share of the sides, by whole pixels. 0: none.
+        cutout: a rectangle of this share of the sides becomes grey. 0: none.
+    """
+
+    place = "critic"
+
+    def __init__(
+        self, colour: bool = True, translation: ClosedUnitInterval = 0.125, cutout: ClosedUnitInterval = 0.5
+    ):
+        super().__init__()
+        self.colour = colour
+        self.translation = translation
+        self.cutout = cutout
+
+    def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """A variation (B, C, H, W) of every image; brighter ones reach beyond [-1, 1]."""
+        if self.colour:
+            images = _images.brightness(images, _images.uniform(images, -0.5, 0.5))
+            images = _images.saturation(images, _images.uniform(images, 0, 2))
+            images = _images.contrast(images, _images.uniform(images, 0.5, 1.5))
+        if self.translation:
+            images = _images.translate(images, self.translation, fill=0.0)
+        return _images.cut_out(images, self.cutout) if self.cutout else images

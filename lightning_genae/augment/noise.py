@@ -1,0 +1,58 @@
+"""Pixel noise; with as large an error as the ae arm makes it is the control for where that puts the error."""
+
+from typing import Literal
+
+import torch
+from jsonargparse.typing import NonNegativeFloat
+from torch import Tensor
+
+from lightning_genae import metrics
+from lightning_genae.augment._arm import Arm
+from lightning_genae.augment.ae import AutoencoderAugment
+
+
+class NoiseAugment(Arm):
+    """Gaussian noise on every pixel.
+
+    Args:
+        deviation: of the noise; images span [-1, 1].
+        match: ae finds the deviation at which the mean squared error, within [-1, 1], is that of the ae arm with the
+            same options.
+    """
+
+    fraction = 0.5
+
+    def __init__(self, deviation: NonNegativeFloat = 0.1, match: Literal["no", "ae"] = "no", **kwargs):
+        super().__init__()
+        self.deviation = deviation
+        # in a list, so that its weights are not this module's: it is asked once
+        arm = AutoencoderAugment(**kwargs)
+        self.matched = [arm] if match == "ae" else []
+
+    def check(self, datamodule) -> None:
+        for arm in self.matched:
+            arm.check(datamodule)
+
+    def fit(self, datamodule, **trainer_options) -> None:
+        """Finds the deviation, if it is to match."""
+        for arm in self.matched:
+            arm.fit(datamodule, **trainer_options)
+            self.deviation = self._find(arm, datamodule.train)
+
+    def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """A variation (B, C, H, W) of every image, which reaches beyond [-1, 1]."""
+        return images + self.deviation * torch.randn_like(images)
+
+    @torch.no_grad()
+    def _find(self, arm: AutoencoderAugment, train) -> float:
+        x, labels = metrics.to_float(train.images[: metrics.MAX_IMAGES]), train.labels[: metrics.MAX_IMAGES]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            wanted = (arm.vary(x, labels).clamp(-1, 1) - x).square().mean()
+            noise = torch.randn_like(x)
+        low, high = 0.0, 4.0
+        for _ in range(30):  # bisection: the error rises with the deviation
+            middle = (low + high) / 2
+            error = ((x + middle * noise).clamp(-1, 1) - x).square().mean()
+            low, high = (middle, high) if error < wanted else (low, middle)
+        return (low + high) / 2

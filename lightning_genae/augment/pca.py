@@ -1,0 +1,43 @@
+"""The `ae` arm with principal components in place of the autoencoder: a control for its non-linearity."""
+
+import torch
+from jsonargparse.typing import PositiveInt
+from torch import Tensor, nn
+
+from lightning_genae import metrics
+from lightning_genae.augment._perturbing import PerturbingArm
+
+
+class PCAAugment(PerturbingArm):
+    """Variations of images by the linear autoencoder with the least error.
+
+    Args:
+        latent_dim: principal components; as many as there are, if that is fewer.
+    """
+
+    def __init__(self, latent_dim: PositiveInt = 16, **kwargs):
+        super().__init__(**kwargs)
+        self.latent_dim = latent_dim
+
+    def fit(self, datamodule, **trainer_options) -> None:
+        """Finds the components of the training images and where their codes lie."""
+        self.autoencoder = _Linear(metrics.to_float(datamodule.train.images[:5000]), self.latent_dim)
+        self.trained_on = datamodule.fingerprint
+        self.learn_codes(datamodule.train)
+
+
+class _Linear(nn.Module):
+    def __init__(self, images: Tensor, num_components: int):
+        super().__init__()
+        self.shape = images.shape[1:]
+        flat = images.flatten(1).double()
+        components = torch.linalg.svd(flat - flat.mean(0), full_matrices=False).Vh
+        components = components[: min(num_components, len(images) - 1)]
+        self.register_buffer("mean", flat.mean(0).float())
+        self.register_buffer("components", components.float())
+
+    def encode(self, x: Tensor) -> Tensor:
+        return (x.flatten(1) - self.mean) @ self.components.T
+
+    def decode(self, z: Tensor) -> Tensor:
+        return (z @ self.components + self.mean).reshape(-1, *self.shape)

@@ -1,0 +1,32 @@
+"""The same originals again: a control that shows a batch as few of them as an arm with variations does."""
+
+import torch
+from torch import Tensor
+
+from lightning_genae.augment._arm import Arm, draw_fraction
+
+
+class Repeat(Arm):
+    """Replaces a fraction of each batch by other originals of the same batch, of the same class.
+
+    An arm on the data trains as often as `none`, on fewer originals a batch and their variations. This one
+    trains as often on as few of them, without variations: what `ae` gains over it, the variations gained.
+    """
+
+    places = ("data",)
+    fraction = 0.5
+
+    def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """The images (B, C, H, W) themselves: a repetition has nothing to show."""
+        return images
+
+    def forward(self, images: Tensor, labels: Tensor | None, fraction: float) -> Tensor:
+        """The images (B, C, H, W), of which a share is replaced by others of the same class, where there are any."""
+        replaced = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+        replaced[draw_fraction(images, fraction)] = True
+        # rows: the images; columns: those that may stand in for them
+        possible = ~replaced if labels is None else ~replaced & (labels[:, None] == labels)
+        draws = torch.rand(len(images), len(images), device=images.device).masked_fill(~possible, -1)
+        drawn = draws.max(1)
+        index = torch.where(replaced & (drawn.values >= 0), drawn.indices, torch.arange(len(images)).to(drawn.indices))
+        return images[index]

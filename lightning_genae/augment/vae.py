@@ -1,0 +1,69 @@
+"""A trained VAE's variations: codes of an image's posterior, or of the prior near it (arXiv 1312.6114)."""
+
+from typing import Literal
+
+import torch
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor
+
+from lightning_genae.augment import _training
+from lightning_genae.augment._autoencoding import AutoencodingArm, Detail
+from lightning_genae.models import vae
+
+
+class VariationalAugment(AutoencodingArm):
+    """Variations of images by a VAE of this project, trained on exactly the images of the model, or a checkpoint.
+
+    Args:
+        perturb: posterior draws a code from what the encoder says of the image, mean + s sigma e; prior takes a
+            step from the mean, sqrt(1 - s^2) z + s e, which keeps codes of the prior N(0, I).
+        strength: s, in [0, 1]: 1 is a sample of the posterior, or one of the prior, far from the image. 0: none.
+        latent_dim: dimensions of its code, at least 1.
+        width: its channels at full resolution. A narrow one costs less in every batch.
+        beta: weight of the KL divergence to the prior in its training.
+        steps: batches of 64 images that it learns from at most; it stops when the error on a tenth of the training
+            images, kept aside for that, does not fall any more.
+        lr: learning rate of Adam, above 0.
+        checkpoint: of a trained one (`--model vae`), a run folder or its checkpoints/last.ckpt. null: trains one.
+        foreign: the checkpoint may have been trained on other images than this run.
+    """
+
+    def __init__(
+        self,
+        perturb: Literal["posterior", "prior"] = "posterior",
+        strength: ClosedUnitInterval = 0.5,
+        detail: Detail = "residual",
+        latent_dim: PositiveInt = 16,
+        width: PositiveInt = 8,
+        beta: NonNegativeFloat = 1.0,
+        steps: PositiveInt = 1000,
+        lr: PositiveFloat = 2e-3,
+        checkpoint: str | None = None,
+        foreign: bool = False,
+    ):
+        super().__init__(strength, detail)
+        self.perturb = perturb
+        self.options = {"latent_dim": latent_dim, "width": width, "beta": beta, "lr": lr}
+        self.steps = steps
+        self.checkpoint = checkpoint
+        self.foreign = foreign
+
+    def check(self, datamodule) -> None:
+        """Loads a given checkpoint; raises ValueError or FileNotFoundError if it cannot be used."""
+        super().check(datamodule)
+        if self.checkpoint:
+            arguments = {"vae": vae.VAE}, self.checkpoint, self.foreign, datamodule
+            self.autoencoder, self.trained_on = _training.loaded(*arguments)
+
+    def fit(self, datamodule, **trainer_options) -> None:
+        """Trains the VAE, unless it was loaded."""
+        if not self.checkpoint:
+            arguments = vae.VAE, self.options, self.steps, datamodule, trainer_options
+            self.autoencoder, self.trained_on = _training.trained(*arguments)
+
+    def codes(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        z, log_variance = self.autoencoder.posterior(images)
+        noise = self.strength * torch.randn_like(z)
+        if self.perturb == "posterior":
+            return z, z + (log_variance / 2).exp() * noise
+        return z, (1 - self.strength**2) ** 0.5 * z + noise

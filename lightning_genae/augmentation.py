@@ -1,0 +1,131 @@
+"""Where augmentations stand, how often they act, and how that adapts; they compose (`--augment ae+classic`)."""
+
+from jsonargparse.typing import ClosedUnitInterval, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from lightning_genae import gate
+from lightning_genae.augment._arm import Arm, Place
+
+
+class Augmentation(nn.Module):
+    """The arms of a run, one after the other.
+
+    On the data, training images are varied before the model sees them, and a generator learns to make the
+    variations too. On the critic, real and generated images pass the same differentiable variations before they
+    are judged, and the generator learns the originals (Karras et al. 2020, arXiv 2006.06676; Zhao et al. 2020,
+    arXiv 2006.10738).
+
+    Args:
+        arms: augmentations by name.
+        on: data or critic, for all arms. null: each arm's own place.
+        fraction: share of the images that is varied, in [0, 1]; on the data 0.5 equals, in distribution, training on
+            the originals and as many variations. null: each arm's own.
+        target: adapts the fraction, from 0 on if none is given: it rises while the critic's overfitting signal
+            r_t = E[sign of its outputs on real images] lies above this value, and falls below it
+            (arXiv 2006.06676). null: 0.6 for ada, otherwise no adaptation.
+        adapt_images: images shown in which an adapting fraction can go from 0 to 1.
+        model_labels: vary an image within its own class, so that a conditional model's labels stay right. null: on
+            the data, and on the critic if the model is conditional.
+    """
+
+    def __init__(
+        self,
+        arms: dict[str, Arm],
+        on: Place | None = None,
+        fraction: ClosedUnitInterval | None = None,
+        target: PositiveFloat | None = None,
+        adapt_images: PositiveInt = 50_000,
+        model_labels: bool | None = None,
+    ):
+        super().__init__()
+        for name, arm in arms.items():
+            if on and on not in arm.places:
+                raise ValueError(f"--augment.on: expected {' or '.join(arm.places)} for {name}; got {on}")
+        self.arms = nn.ModuleDict(arms)
+        self.places = {name: on or arm.place for name, arm in arms.items()}
+        self.target = target or next((arm.target for arm in arms.values() if arm.target), None)
+        self.adapt_images = adapt_images
+        start = 0.0 if self.target and fraction is None else fraction
+        self.fractions = {name: arm.fraction if start is None else start for name, arm in arms.items()}
+        self.model_labels = model_labels
+        self.conditional = False
+
+    def check(self, datamodule, model) -> None:
+        """Raises ValueError for what cannot work with this data or this model, before anything is trained."""
+        for arm in self.arms.values():
+            arm.check(datamodule)
+        self.conditional = getattr(model, "num_conditions", 0) > 0
+        on_critic = self.stand_on("critic")
+        if on_critic and getattr(model, "view", None) is None:
+            raise ValueError(
+                "--augment.on: expected data for a model without a critic of images; "
+                f"got critic ({', '.join(on_critic)})"
+            )
+        if self.target and not hasattr(model, "overfitting"):
+            raise ValueError(
+                "--augment.target: expected a model whose critic's outputs have a sign (gan, aegan, bigan, cogan)"
+                f", not --model.loss wgan or wgan-gp; got {type(model).__name__}"
+            )
+        if on_critic and self.model_labels and not self.conditional:
+            raise ValueError(
+                "--augment.model_labels: expected a conditional model on the critic's side, because generated images "
+                "of others have no class; got true"
+            )
+
+    def fit(self, datamodule, **trainer_options) -> None:
+        """Lets every arm learn what it needs from `datamodule.train` alone."""
+        for arm in self.arms.values():
+            arm.fit(datamodule, **trainer_options)
+
+    def quality(self, datamodule, extractor) -> dict[str, dict]:
+        """The quality gate of every arm that changes images, by its name; see `lightning_genae.gate`."""
+        has_labels = datamodule.num_classes > 0 and self.model_labels is not False
+        measured = {name: gate.measure(arm, datamodule, extractor, has_labels) for name, arm in self.arms.items()}
+        return {name: {"on": self.places[name], **values} for name, values in measured.items() if values}
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        """A training batch (B, C, H, W) in [-1, 1] as the model shall see it."""
+        labels = None if self.model_labels is False else labels
+        names = self.stand_on("data")
+        for name in names:
+            images = self.arms[name](images, labels, self.fractions[name])
+        return images.clamp(-1, 1) if names else images
+
+    def view(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Images (B, C, H, W), real or generated, as the critic shall see them; gradients pass."""
+        heeds_labels = self.conditional if self.model_labels is None else self.model_labels
+        for name in self.stand_on("critic"):
+            images = self.arms[name](images, labels if heeds_labels else None, self.fractions[name])
+        return images
+
+    def vary(self, images: Tensor, labels: Tensor) -> Tensor:
+        """A variation (B, C, H, W) in [-1, 1] of every image, by all arms."""
+        for arm in self.arms.values():
+            images = arm.vary(images, labels)
+        return images.clamp(-1, 1)
+
+    def stand_on(self, place: Place) -> list[str]:
+        """Names of the arms that stand on the data or on the critic."""
+        return [name for name, own in self.places.items() if own == place and name != "none"]
+
+    @property
+    def reconstruct(self):
+        """The reconstruction (B, C, H, W) of images by the first arm with an autoencoder.
+
+        Raises:
+            AttributeError: there is none.
+        """
+        for arm in self.arms.values():
+            if hasattr(arm, "reconstruct"):
+                return arm.reconstruct
+        raise AttributeError("reconstruct")
+
+    def adapt(self, overfitting: float, num_images: int) -> None:
+        """Moves the fraction towards the target.
+
+        Args:
+            overfitting: r_t, in [-1, 1].
+            num_images: shown since the last time.
+        """
+        step = num_images / self.adapt_images * (1 if overfitting > self.target else -1)
+        self.fractions = {name: min(1.0, max(0.0, fraction + step)) for name, fraction in self.fractions.items()}

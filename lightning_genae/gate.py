@@ -1,0 +1,92 @@
+"""The quality gate of an augmentation: what its variations are worth, measured before a model trains on them.
+
+Held-out images are what variations are compared with; nothing is chosen by them.
+"""
+
+import copy
+
+import torch
+from torch import Tensor
+
+from lightning_genae import metrics
+from lightning_genae.augment._arm import Arm
+
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+@torch.no_grad()
+def measure(arm: Arm, datamodule, extractor: metrics.Extractor, has_labels: bool) -> dict:
+    """Variations of training images against held-out ones, at the arm's strength and over a grid.
+
+    `originals` and every row of `strengths` hold the Frechet distance `fd`, `precision` and `recall`. A row also has
+    `fd_mixed`, of originals and as many variations; `distance_to_original`, `distance_to_nearest_other`: the root
+    mean squared difference per pixel, of images in [-1, 1], of a variation to its original and to the nearest
+    other training image. The row of the arm's own strength, or the only one, is `variations`.
+
+    Returns:
+        plain values; nothing for an arm that changes no image.
+    """
+    images, labels = (part[: metrics.MAX_IMAGES] for part in datamodule.train)
+    x = metrics.to_float(images)
+    labels = labels if has_labels else None
+    if torch.equal(_vary(arm, x, labels), x) and not hasattr(arm, "strength"):
+        return {}
+    real = extractor(datamodule.heldout.images[: metrics.MAX_IMAGES])
+    originals = extractor(images)
+
+    def row(varied: Tensor) -> dict[str, float]:
+        features = extractor(metrics.as_stored(varied))
+        return {
+            **_distribution(real, features),
+            "fd_mixed": metrics.frechet_distance(real, torch.cat([originals, features])),
+            "distance_to_original": float((varied - x).square().flatten(1).mean(1).sqrt().mean()),
+            "distance_to_nearest_other": _to_nearest_other(varied, x),
+        }
+
+    rows = [{"strength": s, **row(_vary(_with_strength(arm, s), x, labels))} for s in _grid(arm)]
+    return {
+        "images_trained_on": datamodule.fingerprint,
+        "originals": _distribution(real, originals),
+        "variations": row(_vary(arm, x, labels)),
+        "strengths": rows,
+        **arm.quality(datamodule, extractor, x),
+    }
+
+
+def examples(arm: Arm, images: Tensor, labels: Tensor) -> Tensor:
+    """The images (B, C, H, W) in [-1, 1] and beside each its variations, from left to right by growing strength.
+
+    Returns:
+        (B * (1 + number of strengths), C, H, W), an image's after the other's; for an arm without a strength two
+        of each.
+    """
+    arms = [_with_strength(arm, strength) for strength in _grid(arm)] or [arm]
+    return torch.stack([images, *(_vary(one, images, labels) for one in arms)], 1).flatten(0, 1)
+
+
+def _grid(arm: Arm) -> tuple[float, ...]:
+    return STRENGTHS if hasattr(arm, "strength") else ()
+
+
+def _with_strength(arm: Arm, strength: float) -> Arm:
+    arm = copy.copy(arm)
+    arm.strength = strength
+    return arm
+
+
+def _vary(arm: Arm, x: Tensor, labels: Tensor | None) -> Tensor:
+    # a draw of its own, the same for every strength, so that nothing that follows depends on the gate
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        return arm.vary(x, labels).clamp(-1, 1)
+
+
+def _distribution(real: Tensor, features: Tensor) -> dict[str, float]:
+    precision, recall, _, _ = metrics.prdc(real, features)
+    return {"fd": metrics.frechet_distance(real, features), "precision": precision, "recall": recall}
+
+
+def _to_nearest_other(varied: Tensor, x: Tensor) -> float:
+    distances = torch.cdist(varied.flatten(1), x.flatten(1)).fill_diagonal_(torch.inf)
+    nearest = distances.min(1).values
+    return float(nearest.mean() / x[0].numel() ** 0.5) if len(x) > 1 else 0.0

@@ -1,0 +1,101 @@
+"""Perturbations of codes, one function each; 0 is the identity for all of them.
+
+Where they take labels (B,) and the codes' own (N,), only codes of the same class count; without labels all do.
+"""
+
+import torch
+from sklearn.mixture import GaussianMixture
+from torch import Tensor
+
+
+def gaussian(z: Tensor, mean: Tensor, cholesky: Tensor, strength: float) -> Tensor:
+    """Codes with gaussian noise, such that codes of covariance L L' keep it at every strength.
+
+    z' = mean + sqrt(1 - s^2) (z - mean) + s L e with e ~ N(0, I), written so that s = 0 is the identity.
+
+    Args:
+        z: codes, (B, d).
+        mean: the training codes' mean, (d,).
+        cholesky: L, the Cholesky factor of their covariance, (d, d).
+        strength: s in [0, 1]; 1 forgets the code altogether.
+    """
+    noise = torch.randn_like(z) @ cholesky.T
+    return z + ((1 - strength**2) ** 0.5 - 1) * (z - mean) + strength * noise
+
+
+def interpolate(
+    z: Tensor, labels: Tensor | None, bank: Tensor, bank_labels: Tensor, num_neighbours: int, strength: float
+) -> Tensor:
+    """Codes moved towards one of their nearest neighbours, drawn at random (DeVries & Taylor 2017, arXiv 1702.05538).
+
+    Args:
+        z: codes, (B, d).
+        labels: their classes, (B,), or None.
+        bank: training codes, (N, d).
+        bank_labels: their classes, (N,).
+        num_neighbours: how many of the nearest can be drawn.
+        strength: share of the way; 0 stays, 1 arrives; below 0 it is an extrapolation, away from the neighbour.
+
+    Returns:
+        codes (B, d); one whose class has no other code stays where it is.
+    """
+    distances = torch.cdist(z.detach(), bank, compute_mode="donot_use_mm_for_euclid_dist")
+    # the code itself, which the bank may hold, is no neighbour
+    refused = distances <= 1e-5 * z.detach().norm(dim=1, keepdim=True)
+    if labels is not None:
+        refused = refused | (labels[:, None] != bank_labels)
+    nearest, index = distances.masked_fill(refused, torch.inf).topk(min(num_neighbours, len(bank)), largest=False)
+    drawn = torch.rand_like(nearest).masked_fill(nearest.isinf(), -1).argmax(1, keepdim=True)
+    exists = ~nearest.gather(1, drawn).isinf()
+    neighbour = bank[index.gather(1, drawn).squeeze(1)]
+    return z + strength * torch.where(exists, neighbour - z, 0.0)
+
+
+def resample(
+    z: Tensor,
+    labels: Tensor | None,
+    components: tuple[Tensor, Tensor, Tensor],
+    component_labels: Tensor,
+    strength: float,
+) -> Tensor:
+    """Codes moved within a gaussian of a mixture that they may come from, such that the mixture is kept.
+
+    The gaussian k is drawn by its probability given the code, then z' = m_k + sqrt(1 - s^2) (z - m_k) + s d_k e:
+    one step of a Markov chain whose stationary distribution is the mixture of the code's class.
+
+    Args:
+        z: codes, (B, d).
+        labels: their classes, (B,), or None.
+        components: weights (K,), means (K, d) and deviations (K, d), of the mixtures of all classes.
+        component_labels: the classes (K,) of the components.
+        strength: s in [0, 1]; 1 draws a new code from the gaussian.
+    """
+    weights, means, deviations = components
+    far = (z.detach()[:, None] - means).div(deviations).square().sum(2) / 2
+    log_probability = weights.log() - far - deviations.log().sum(1)
+    if labels is not None:
+        others = labels[:, None] != component_labels
+        log_probability = log_probability.masked_fill(others & ~others.all(1, keepdim=True), -torch.inf)
+    k = torch.multinomial(log_probability.softmax(1), 1).squeeze(1)
+    return z + ((1 - strength**2) ** 0.5 - 1) * (z - means[k]) + strength * deviations[k] * torch.randn_like(z)
+
+
+def fit_mixtures(
+    codes: Tensor, labels: Tensor, max_components: int = 3
+) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+    """A mixture of axis-parallel gaussians for each class: weights, means and deviations, and their classes.
+
+    A gaussian more for every twenty codes; the weights sum to 1 over all classes.
+    """
+    parts = []
+    for label in labels.unique():
+        own = codes[labels == label].double()
+        if len(own) < 2:
+            continue
+        num_components = max(1, min(max_components, len(own) // 20))
+        mixture = GaussianMixture(num_components, covariance_type="diag", reg_covar=1e-6, random_state=0).fit(own)
+        fitted = mixture.weights_ * len(own), mixture.means_, mixture.covariances_**0.5
+        parts.append([*(torch.from_numpy(part) for part in fitted), label.repeat(num_components)])
+    weights, means, deviations, component_labels = (torch.cat(part) for part in zip(*parts))
+    components = (weights / weights.sum()).to(codes), means.to(codes), deviations.to(codes)
+    return components, component_labels
