@@ -25,7 +25,7 @@ from scipy.stats import t as student
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 MEASURES = ("fd", "kid", "precision", "recall", "density", "coverage", "distance_to_train")
-FIELDS = ("data", "num_train", "arm", "seed", "images", *MEASURES, "overfitting", "seconds", "versions", "machine")
+FIELDS = ("data", "num_train", "arm", "seed", "images", *MEASURES, "output_real", "seconds", "versions", "machine")
 NUM_SHOWN, NUM_EVALUATIONS = 12, 10
 
 AE = "--augment ae --augment.perturb gaussian --augment.strength 0.5 --augment.detail residual"
@@ -159,7 +159,7 @@ def row(folder: Path) -> dict:
     return {
         "images": " ".join(entry["images"] for entry in rows),
         **{name: " ".join(f"{float(entry[f'val/{name}']):.5g}" for entry in rows) for name in MEASURES},
-        "overfitting": " ".join(f"{float(entry['train/output_real'] or 'nan'):.3g}" for entry in rows),
+        "output_real": " ".join(f"{float(entry['train/output_real'] or 'nan'):.3g}" for entry in rows),
         "seconds": f"{results['timing']['seconds']:.0f}",
         "versions": f"torch {torch.__version__}",
         "machine": device,
