@@ -19,10 +19,15 @@ def show(trainer: Trainer, folder: Path, images: Tensor, num_columns: int) -> Pa
     """
     path = folder / f"{trainer.datamodule.batches:08d}.png"
     save_grid(path, images, num_columns, trainer.datamodule.heldout.images)
+    publish(trainer, folder.name, path)
+    return path
+
+
+def publish(trainer: Trainer, name: str, path: Path) -> None:
+    """Gives a picture to every logger that takes pictures."""
     for logger in trainer.loggers:
         if hasattr(logger, "log_image"):
-            logger.log_image(folder.name, [str(path)])
-    return path
+            logger.log_image(name, [str(path)])
 
 
 def save_grid(path: Path, images: Tensor, num_columns: int, real: Tensor | None = None) -> Path:

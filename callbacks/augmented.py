@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Callback
 
-from callbacks._pictures import are_points, pairs, save_curves, save_grid, show
+from callbacks._pictures import are_points, pairs, publish, save_curves, save_grid, show
 from lightning_genae import gate
 
 
@@ -39,12 +39,17 @@ class Augmented(Callback):
             show(trainer, self.folder, pairs(x, varied, 8), num_columns=8)
         for name, quality in self.quality.items():
             if quality["strengths"]:
-                self._show_strengths(name, quality, datamodule.augment.arms[name], x, labels)
+                x, labels = x[: self.num_rows], labels[: self.num_rows]
+                pictures = {f"gate-{name}": self._draw_gate(name, quality)}
+                if not are_points(x):
+                    varied = gate.examples(datamodule.augment.arms[name], x, labels)
+                    path = self.folder / f"strengths-{name}.png"
+                    pictures[f"strengths-{name}"] = save_grid(path, varied, len(quality["strengths"]) + 1)
+                for title, path in pictures.items():
+                    publish(trainer, title, path)
 
-    def _show_strengths(self, name: str, quality: dict, arm, x: torch.Tensor, labels: torch.Tensor) -> None:
-        x, labels, rows = x[: self.num_rows], labels[: self.num_rows], quality["strengths"]
-        if not are_points(x):
-            save_grid(self.folder / f"strengths-{name}.png", gate.examples(arm, x, labels), len(rows) + 1)
+    def _draw_gate(self, name: str, quality: dict) -> Path:
+        rows = quality["strengths"]
         strengths = [row["strength"] for row in rows]
         originals = quality["originals"]
         panels = {
@@ -62,4 +67,4 @@ class Augmented(Callback):
                 "to the nearest other": [row["distance_to_nearest_other"] for row in rows],
             },
         }
-        save_curves(self.folder / f"gate-{name}.png", f"strength of {name}", strengths, panels)
+        return save_curves(self.folder / f"gate-{name}.png", f"strength of {name}", strengths, panels)

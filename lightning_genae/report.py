@@ -111,7 +111,9 @@ def report(folder: RunFolder) -> str:
         "Pictures:",
     ]
     for name in PICTURES:
-        lines += [f"  {path}" for path in sorted((folder.path / name).glob("*.png"))[-1:]]
+        # the last one of those that are made again and again, and those that are made once
+        lines += [f"  {path}" for path in sorted((folder.path / name).glob("[0-9]*.png"))[-1:]]
+        lines += [f"  {path}" for path in sorted((folder.path / name).glob("[a-z]*.png"))]
     other = "none" if augment != "none" else "ae"
     path = shlex.quote(str(folder.path))
     elsewhere = f" --folder {shlex.quote(f'{folder.path}-{other}')}" if config["folder"] else ""

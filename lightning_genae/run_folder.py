@@ -101,6 +101,7 @@ class RunFolder:
     def _clear(self) -> None:
         """Removes what a run made, and nothing that somebody else put there."""
         pictures = ["codes.png", *(f"{name}/{'[0-9]' * 8}.png" for name in PICTURES)]
+        pictures += ["augmented/gate-*.png", "augmented/strengths-*.png"]
         for pattern in ("config.yaml", "metrics.csv", "results.json", "checkpoints/last.ckpt", *pictures):
             for path in self.path.glob(pattern):
                 path.unlink()

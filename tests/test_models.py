@@ -21,7 +21,7 @@ PACKAGE = "lightning_genae.models"
 MODELS = {name: registry.load(PACKAGE, name) for name in registry.names(PACKAGE)}
 
 
-def train(model, datamodule, steps, accelerator="cpu", **options):
+def train(model, datamodule, steps, accelerator="cpu", callbacks=(), **options):
     """Trains for a number of batches."""
     from callbacks.budget import Budget
     from callbacks.ema import Ema
@@ -30,7 +30,7 @@ def train(model, datamodule, steps, accelerator="cpu", **options):
         accelerator=accelerator,
         devices=1,
         max_epochs=-1,
-        callbacks=[Ema(), Budget(steps)],
+        callbacks=[Ema(), *callbacks, Budget(steps)],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

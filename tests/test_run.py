@@ -35,10 +35,12 @@ def test_main_job(finished, run_folder):
     content = results(run_folder)
     assert content["status"] == "finished"
     assert content["error"] is None
-    assert set(content["metrics"]) == {"fd", "kid", "fd_train", "kid_train"}
+    shares = {"precision", "recall", "density", "coverage"}
+    assert set(content["metrics"]) == {"fd", "kid", "fd_train", "kid_train", "distance_to_train", *shares}
     assert content["protocol"]["extractor"] == "classifier"
     assert content["protocol"]["generator"] == "averaged"
-    assert content["augment"]["mse_heldout"] > 0
+    assert content["augment"]["ae"]["mse_heldout"] > 0
+    assert content["augment"]["ae"]["autoencoder_images"] == content["augment"]["ae"]["images_trained_on"]
     assert content["timing"]["images"] == 60 * 64
     assert content["timing"]["images_per_second"] > 0
     assert run_folder.parts[-4:-2] == ("digits", "gan-ae")
@@ -79,9 +81,10 @@ def test_metrics_csv(run_folder):
 def test_pictures(run_folder):
     folders = ("samples", "reconstructions", "augmented")
     names = {f"{folder}/{path.name}" for folder in folders for path in (run_folder / folder).iterdir()}
+    samples = {f"samples/000000{i}.png" for i in (12, 24, 36, 48)}
     final = {"samples/00000060.png", "reconstructions/00000000.png", "augmented/00000000.png"}
-    assert final <= names
-    for name in names:
+    assert final | {"augmented/strengths-ae.png", "augmented/gate-ae.png"} == names - samples
+    for name in final | samples:
         picture = np.asarray(Image.open(run_folder / name))
         assert picture.shape[0] == picture.shape[1] == 8 * 50 + 2
         assert picture.std() > (30 if name in final else 3), name  # the first samples are grey still
@@ -91,7 +94,7 @@ def test_wandb_is_offline_with_pictures_and_config(run_folder):
     (offline,) = (run_folder / "wandb").glob("offline-run-*")
     assert offline.name.endswith("-seed0")
     pictures = {path.name.split("_")[0] for path in offline.rglob("*.png")}
-    assert pictures == {"samples", "reconstructions", "augmented"}
+    assert pictures == {"samples", "reconstructions", "augmented", "strengths-ae", "gate-ae"}
     assert len(list(offline.rglob("samples_*.png"))) == 5  # the last one once
     content = next(offline.glob("*.wandb")).read_bytes()
     for text in (b"model.latent_dim", b"augment.fraction", b"val/fd", b"digits/gan-ae/"):
@@ -214,10 +217,13 @@ def test_another_autoencoder_of_this_project_augments(cli, tmp_path):
     status, out, _ = cli("--augment", "ae", "--augment.checkpoint", "ae", *SHORT, "--folder", "gan")
     assert status == 0
     assert "Training the autoencoder" not in out
-    assert "The autoencoder of 'ae' augments, of 16 latent dimensions; --augment.network, latent_dim" in out
+    assert "The autoencoder of 'ae' augments, of 16 latent dimensions; --augment.autoencoder, latent_dim" in out
     assert "was not trained on exactly" not in out
     words = ("--augment", "ae", "--augment.checkpoint", "ae", "--data.num_train", "300", *SHORT)
-    assert "was not trained on exactly this run's training images" in cli(*words, "--folder", "other")[1]
+    assert "trained on exactly this run's training images" in cli(*words, "--folder", "other")[2]
+    status, out, _ = cli(*words, "--augment.foreign", "true", "--folder", "other")
+    assert status == 0
+    assert "the autoencoder knows other images than this run's" in out
 
 
 def test_a_loss_that_is_not_finite_fails_the_run_and_names_it(cli):
@@ -446,7 +452,7 @@ def test_every_model_goes_with_augmentation_and_odd_colour_images(cli, picture_f
 
 
 def test_points_go_the_whole_way(cli):
-    words = ("--model", "gan", "--augment", "ae", "--augment.steps", "5", "--augment.network", "mlp")
+    words = ("--model", "gan", "--augment", "ae", "--augment.steps", "5", "--augment.autoencoder", "mlp")
     status, out, error = cli(*words, "--model.network", "mlp", "--data", "ring", "--steps", "20", "--folder", "ring")
     assert status == 0, error
     assert "modes found" in out

@@ -1,0 +1,287 @@
+"""Where arms stand, how they compose and adapt, and that they do not leak from the critic's side."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from callbacks.adapt import Adapt
+from datamodules._base import ImageDataModule, Images
+from lightning_genae import registry
+from lightning_genae.augment._arm import Arm
+from lightning_genae.augment.ada import AdaptiveAugment
+from lightning_genae.augment.classic import ClassicAugment
+from lightning_genae.augment.diffaug import DiffAugment
+from lightning_genae.augment.none import NoAugment
+from lightning_genae.augment.noise import NoiseAugment
+from lightning_genae.augment.repeat import Repeat
+from lightning_genae.augmentation import Augmentation
+from lightning_genae.models.gan import GAN
+from tests.test_models import MODELS, TwoPlayers, train
+from tests.test_run import SHORT, results, weights_equal
+
+TWO_PLAYERS = [name for name, model in MODELS.items() if issubclass(model, TwoPlayers)]
+
+
+class Add(Arm):
+    """Adds a number, and keeps the labels that it is given."""
+
+    fraction = 1.0
+
+    def __init__(self, number: float):
+        super().__init__()
+        self.number, self.labels = number, []
+
+    def vary(self, images, labels):
+        self.labels.append(labels)
+        return images + self.number
+
+
+def batch():
+    return torch.rand(8, 1, 4, 4) * 0.2, torch.arange(8) % 2
+
+
+def test_arms_follow_each_other_each_in_its_own_place():
+    x, labels = batch()
+    augment = Augmentation({"add": Add(0.25), "diffaug": DiffAugment(), "more": Add(0.5)})
+    assert torch.allclose(augment(x, labels), x + 0.75)
+    assert augment.stand_on("critic") == ["diffaug"]
+    assert not torch.equal(augment.view(x, labels), x)
+    assert torch.equal(Augmentation({"none": NoAugment()})(x, labels), x)
+    on_critic = Augmentation({"add": Add(0.25), "more": Add(0.5)}, on="critic")
+    assert torch.equal(on_critic(x, labels), x)
+    assert torch.allclose(on_critic.view(x, labels), x + 0.75)
+
+
+def test_training_images_stay_in_range_and_the_critics_need_not():
+    x, labels = batch()
+    assert Augmentation({"add": Add(5.0)})(x, labels).max() == 1
+    assert Augmentation({"add": Add(5.0)}, on="critic").view(x, labels).min() > 4
+
+
+def test_the_fraction_is_each_arms_own_or_everybodys():
+    arms = {"noise": NoiseAugment(), "classic": ClassicAugment()}
+    assert Augmentation(arms).fractions == {"noise": 0.5, "classic": 1.0}
+    assert Augmentation(arms, fraction=0.2).fractions == {"noise": 0.2, "classic": 0.2}
+    assert Augmentation(arms, target=0.6).fractions == {"noise": 0.0, "classic": 0.0}
+    ada = Augmentation({"ada": AdaptiveAugment()})
+    assert (ada.target, ada.fractions) == (0.6, {"ada": 0.0})
+
+
+@pytest.mark.parametrize(
+    "model_labels, conditional, on_data, on_critic",
+    [(None, False, True, False), (None, True, True, True), (False, True, False, False), (True, True, True, True)],
+)
+def test_labels_reach_an_arm_where_generated_images_have_them(
+    digits, model_labels, conditional, on_data, on_critic
+):
+    x, labels = batch()
+    model = GAN((1, 8, 8), 10, conditional="projection" if conditional else "no")
+    for place, heeded in (("data", on_data), ("critic", on_critic)):
+        arm = Add(0.0)
+        augment = Augmentation({"add": arm}, on=place, model_labels=model_labels)
+        augment.check(digits, model)
+        (augment if place == "data" else augment.view)(x, labels)
+        assert (arm.labels[0] is not None) == heeded
+
+
+@pytest.mark.parametrize(
+    "options, model, message",
+    [
+        ({"on": "critic"}, "ae", "--augment.on: expected data for a model without a critic of images; got critic"),
+        ({"on": "critic"}, "aae", "--augment.on: expected data"),
+        ({"target": 0.6}, "vae", "--augment.target: expected a model whose critic's outputs have a sign"),
+        ({"target": 0.6}, "began", "--augment.target: expected"),
+        ({"on": "critic", "model_labels": True}, "gan", "--augment.model_labels: expected a conditional model"),
+    ],
+)
+def test_what_cannot_work_is_refused(digits, options, model, message):
+    with pytest.raises(ValueError, match=message):
+        Augmentation({"noise": NoiseAugment()}, **options).check(digits, MODELS[model]((1, 8, 8), 10))
+
+
+def test_wgan_gives_no_signal(digits):
+    with pytest.raises(ValueError, match="not --model.loss wgan"):
+        Augmentation({"ada": AdaptiveAugment()}).check(digits, GAN((1, 8, 8), 10, loss="wgan-gp"))
+
+
+def test_repeat_stands_on_the_data_alone():
+    with pytest.raises(ValueError, match="--augment.on: expected data for repeat; got critic"):
+        Augmentation({"repeat": Repeat()}, on="critic")
+
+
+@pytest.mark.parametrize("name", [name for name in TWO_PLAYERS if name != "aae"])
+def test_all_that_a_critic_judges_passed_the_view(name, digits):
+    """Real and generated images alike: what is not viewed would leak."""
+    model = MODELS[name](digits.image_shape, 10)
+    viewed, judged = [], []
+
+    def view(images, labels):
+        assert len(images) == len(labels)
+        viewed.append(images + 0)
+        return viewed[-1]
+
+    def watch(module, inputs):
+        judged.extend(part for part in inputs if part.dim() == 4)
+
+    model.view = view
+    first = model.critic[0] if name in ("began", "ebgan") else model.critic
+    first.register_forward_pre_hook(watch)
+    train(model, digits, 2)
+    assert len(judged) >= 6  # real, generated, generated again; twice
+    assert {id(images) for images in judged} == {id(images) for images in viewed}
+
+
+@pytest.mark.parametrize("loss", ["ns", "minimax", "hinge", "lsgan", "kl", "reverse-kl", "pearson", "js"])
+def test_the_signal_is_0_where_the_optimal_critic_cannot_tell(loss):
+    """At p = q the output that minimises the critic's loss is the one at which r_t changes its sign."""
+    from lightning_genae import losses
+
+    outputs = torch.linspace(-2, 2, 4001, dtype=torch.float64)
+    game = losses.GAMES[loss]
+    best = outputs[(game.real(outputs) + game.fake(outputs)).argmin()]
+    # hinge is flat between its margins
+    assert best == pytest.approx(game.undecided, abs=1.001 if loss == "hinge" else 1e-3)
+    model = GAN((1, 8, 8), 10, loss=loss)
+    model.watch(game.undecided + torch.tensor([1.0, 2.0, 3.0, -1.0]), game.undecided)
+    assert model.overfitting == 0.5
+
+
+def test_the_fraction_follows_the_signal():
+    augment = Augmentation({"noise": NoiseAugment()}, target=0.6, adapt_images=1000)
+    for signal, expected in ((0.9, 0.1), (0.7, 0.2), (0.1, 0.1), (0.5, 0.0), (0.5, 0.0)):
+        augment.adapt(signal, 100)
+        assert augment.fractions["noise"] == pytest.approx(expected)
+    augment.adapt(1.0, 5000)
+    assert augment.fractions["noise"] == 1.0
+
+
+def test_the_fraction_rises_when_the_critic_overfits(digits):
+    class Certain(GAN):
+        def watch(self, output_real, undecided=0.0):
+            self.overfitting = torch.tensor(self.certainty)
+
+    for certainty, expected in ((1.0, 3 * 4 * 64 / 2000), (-1.0, 0.0)):
+        Certain.certainty = certainty
+        augment = Augmentation({"noise": NoiseAugment()}, on="critic", target=0.6, adapt_images=2000)
+        model, data = Certain((1, 8, 8), 10), type(digits)(num_train=200)
+        data.cache_dir = digits.cache_dir
+        data.augment, model.view = augment, augment.view
+        train(model, data, 14, callbacks=[Adapt(augment)])
+        assert augment.fractions["noise"] == pytest.approx(expected)
+
+
+def test_adaptive_from_the_command_line_is_logged_and_resumes_to_the_same(cli, monkeypatch):
+    from callbacks.budget import Budget
+
+    words = ("--model", "gan", "--augment", "ae+diffaug", "--augment.steps", "20", "--data.num_train", "200", *SHORT)
+    words += ("--augment.on", "critic", "--augment.target", "0.2", "--augment.adapt_images", "3000")
+    words += ("--model.lr", "0.01", "--trainer.log_every_n_steps", "1", "--checkpoint_seconds", "0")
+    assert cli(*words, "--folder", "whole")[0] == 0
+    with open("whole/metrics.csv", newline="") as file:
+        fractions = [float(row["train/augment_fraction"]) for row in csv.DictReader(file)]
+    assert fractions[0] == 0
+    assert len(set(fractions)) > 2
+
+    original = Budget.on_train_batch_end
+
+    def interrupted(self, trainer, *args):
+        original(self, trainer, *args)
+        if trainer.datamodule.batches == 11:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Budget, "on_train_batch_end", interrupted)
+        assert cli(*words, "--folder", "halves")[0] == 130
+    assert cli(*words, "--folder", "halves")[0] == 0
+    assert weights_equal("whole", "halves")
+    assert Path("whole/metrics.csv").read_text() == Path("halves/metrics.csv").read_text()
+
+
+def test_adaptive_on_the_data(cli):
+    words = ("--augment", "noise", "--augment.target", "0.01", "--augment.adapt_images", "2000", *SHORT)
+    status, _, error = cli(*words, "--trainer.log_every_n_steps", "1", "--model.lr", "0.01", "--folder", "run")
+    assert status == 0, error
+    with open("run/metrics.csv", newline="") as file:
+        assert max(float(row["train/augment_fraction"]) for row in csv.DictReader(file)) > 0
+
+
+def test_options_of_composed_arms(cli):
+    words = ("--augment", "noise+classic", "--augment.deviation", "0.3", "--augment.shift", "0.2", *SHORT)
+    assert cli(*words, "--folder", "run")[0] == 0
+    config = yaml.safe_load(Path("run/config.yaml").read_text())["augment"]
+    assert (config["name"], config["deviation"], config["shift"]) == ("noise+classic", 0.3, 0.2)
+    assert set(results("run")["augment"]) == {"noise", "classic"}
+    assert cli("--config", "run/config.yaml", "--folder", "again")[0] == 0
+    assert weights_equal("run", "again")
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--augment", "ae+clasic"], "--augment: expected one of ada, ae, classic"),
+        (["--augment", "ae+ae"], "--augment: expected different choices; got 'ae+ae'"),
+        (["--augment", "ae+"], "--augment: expected one of"),
+        (["--augment", "noise", "--augment.on", "critics"], "--augment.on: expected data or critic or null"),
+        (["--augment", "repeat", "--augment.on", "critic"], "--augment.on: expected data for repeat; got critic"),
+        (["--model", "ae", "--augment", "diffaug"], "--augment.on: expected data for a model without a critic"),
+        (["--augment", "noise", "--augment.strength", "2"], "--augment.strength: expected a number at least 0"),
+        (["--augment", "classic", "--augment.crop", "1"], "--augment.crop: expected a share below 1"),
+    ],
+)
+def test_wrong_words(cli, words, message):
+    status, _, error = cli(*words)
+    assert status == 2
+    assert message in error
+
+
+@pytest.mark.parametrize("model", [name for name in TWO_PLAYERS if name != "aae"])
+def test_every_critic_goes_with_arms_before_it(cli, picture_folder, model):
+    words = ("--model", model, "--augment", "ae+ada", "--augment.on", "critic", "--augment.steps", "5")
+    words += ("--augment.fraction", "0.7", "--data", "folder", "--data.batch_size", "8")
+    given = () if model not in ("began", "ebgan") else ("--augment", "ae+diffaug")
+    status, _, error = cli(*words, *given, "--data.root", str(picture_folder), *SHORT, "--folder", "run")
+    assert status == 0, error
+    assert results("run")["augment"]["ae"]["on"] == "critic"
+
+
+class _TwoPoints(ImageDataModule):
+    """Points near (0.3, 0) and (-0.3, 0)."""
+
+    def load(self):
+        labels = torch.arange(2000) % 2
+        x = torch.stack([0.6 * labels - 0.3, torch.zeros(2000)], 1) + 0.05 * torch.randn(2000, 2)
+        return Images(x[:, :, None, None], labels), Images(x[:50, :, None, None], labels[:50]), 2
+
+
+class _Up(Arm):
+    """Moves points up."""
+
+    def vary(self, images, labels):
+        return images + torch.tensor([0.0, 0.6]).reshape(2, 1, 1)
+
+
+@pytest.mark.parametrize("place, moved", [("data", 0.5), ("critic", 0.0)])
+def test_one_sided_augmentation_leaks_and_two_sided_does_not(place, moved):
+    """If half of the real points alone are moved up, so are half of the generator's; if half of both are, none."""
+    torch.manual_seed(0)
+    data = _TwoPoints(batch_size=256)
+    augment = Augmentation({"up": _Up()}, on=place, fraction=0.5)
+    model = GAN((2, 1, 1), network="mlp", hidden=[64, 64], latent_dim=2, lr=1e-3, r1=0.05, ema=0.99)
+    data.augment, model.view = augment, augment.view
+    train(model, data, 1000)
+    y = model.sample(4000).flatten(1)[:, 1]
+    assert (y > 0.3).double().mean() == pytest.approx(moved, abs=0.12)
+
+
+def test_the_view_is_no_part_of_the_model(digits):
+    model = GAN((1, 8, 8), 10)
+    names = set(model.state_dict())
+    arm = registry.load("lightning_genae.augment", "ae")(steps=5)
+    arm.fit(digits, accelerator="cpu", enable_progress_bar=False)
+    model.view = Augmentation({"ae": arm}, on="critic").view
+    assert set(model.state_dict()) == names
+    assert isinstance(arm, nn.Module)
