@@ -39,7 +39,7 @@ def interpolate(
     Returns:
         codes (B, d); one whose class has no other code stays where it is.
     """
-    distances = torch.cdist(z.detach(), bank, compute_mode="donot_use_mm_for_euclid_dist")
+    distances = torch.cdist(z.detach().to(bank.dtype), bank, compute_mode="donot_use_mm_for_euclid_dist")
     # the code itself, which the bank may hold, is no neighbour
     refused = distances <= 1e-5 * z.detach().norm(dim=1, keepdim=True)
     if labels is not None:

@@ -16,7 +16,10 @@ from lightning_genae.augment.noise import NoiseAugment
 from lightning_genae.augment.pca import PCAAugment
 from lightning_genae.augment.repeat import Repeat
 from lightning_genae.augment.vae import VariationalAugment
+from lightning_genae.augmentation import Augmentation
 from lightning_genae.command_line import signature
+from lightning_genae.models.gan import GAN
+from tests.test_models import train
 
 PACKAGE = "lightning_genae.augment"
 NAMES = registry.names(PACKAGE)
@@ -91,6 +94,18 @@ def test_what_can_stand_before_a_critic_is_differentiable_in_every_pixel(arm, di
     (arm.vary(x, labels) * torch.randn_like(x)).sum().backward()
     # cutout and what a shift moves out of sight are not seen
     assert (x.grad != 0).double().mean() > 0.4
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+def test_other_precisions_before_a_critic(arm, digits, precision):
+    if "critic" not in arm.places:
+        pytest.skip("stands on the data alone")
+    augment = Augmentation({"arm": arm}, on="critic", fraction=0.5)
+    model = GAN(digits.image_shape, 10, conditional="projection")
+    augment.check(digits, model)
+    model.view = augment.view
+    trainer = train(model, digits, 3, precision=precision)
+    assert all(value.isfinite() for value in trainer.callback_metrics.values())
 
 
 @pytest.mark.parametrize("shape", [(3, 12, 10), (1, 9, 8)])

@@ -65,3 +65,60 @@ def test_cifar10_from_npm(tmp_path):
     assert data.heldout.labels.tolist() == [7, 8, 9]
     images = torch.from_numpy(rows[:5].reshape(15, 32, 32, 3)).permute(0, 3, 1, 2)
     assert torch.equal(data.train_split.images, images)
+
+
+@pytest.mark.slow
+def test_augment(tmp_path):
+    words = ("--rounds", "1", "--steps", "6", "--fit_steps", "4", "--cases", "ae on the data", "ae on the critic")
+    done = benchmark("augment", *words, "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "out" / "README.md").read_text()
+    kept = {}
+    for line in text.splitlines():
+        if line.startswith("| ae on") or line.startswith("| none"):
+            name, ratio, _, megabytes, _ = (cell.strip() for cell in line.strip("| ").split("|"))
+            kept.setdefault(name, []).append(float(megabytes))
+            assert 0.3 < float(ratio) < 5
+    assert len(kept) == 4
+    # what is kept: no more than the autoencoder and a batch, however many the training images are
+    limits = [
+        float(line.split()[3]) + float(line.split()[7])
+        for line in text.splitlines()
+        if line.startswith("The autoencoder has")
+    ]
+    assert all(size <= limit for name in kept for size, limit in zip(kept[name], limits))
+    assert "Fitting the autoencoder" in text
+
+
+@pytest.mark.slow
+def test_low_data(tmp_path):
+    arms = ("--arms", "none", "ae, critic", "ae gaussian")
+    words = ("--data", "digits", "--num_train", "100", "--steps", "20", "--out", "out")
+    done = benchmark("low_data", *words, *arms[:3], "--seeds", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2 runs are missing" in done.stdout
+    done = benchmark("low_data", *words, *arms, "--seeds", "2", cwd=tmp_path)
+    assert "4 of 6 runs are missing" in done.stdout, done.stderr
+    lines = (tmp_path / "out" / "cpu.csv").read_text().splitlines()
+    assert len(lines) == 1 + 6
+    text = (tmp_path / "out" / "cpu.md").read_text()
+    assert "| `ae, critic` | 2 |" in text
+    for name in ("curves-cpu.png", "sheet-cpu-digits-100.png"):
+        assert np.asarray(Image.open(tmp_path / "out" / name).convert("L")).std() > 10
+    # nothing is missing now: the report is made anew from the state alone
+    (tmp_path / "out" / "cpu.md").unlink()
+    assert "0 of 6 runs are missing" in benchmark("low_data", *words, *arms, "--seeds", "2", cwd=tmp_path).stdout
+    assert (tmp_path / "out" / "cpu.md").read_text() == text
+
+
+def test_low_data_statistics():
+    """Paired differences against SciPy's paired t-test."""
+    from scipy.stats import ttest_rel
+
+    from benchmarks.low_data import paired
+
+    a, b = np.random.default_rng(0).normal(size=(2, 7))
+    interval = ttest_rel(a, b).confidence_interval(0.95)
+    mean, half = paired(list(a - b))
+    assert (mean - half, mean + half) == pytest.approx(tuple(interval))
+    assert paired([1.0])[1] == float("inf")

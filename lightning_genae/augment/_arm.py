@@ -43,7 +43,8 @@ class Arm(nn.Module):
         chosen = draw_fraction(images, fraction)
         if len(chosen) == 0:
             return images
-        varied = self.vary(images[chosen], None if labels is None else labels[chosen])
+        # in float32, whatever the model's precision: it is what an autoencoder was trained in
+        varied = self.vary(images[chosen].float(), None if labels is None else labels[chosen])
         return images.index_copy(0, chosen, varied.to(images.dtype))
 
     def quality(self, datamodule, extractor, images: Tensor) -> dict[str, float]:

@@ -54,7 +54,7 @@ def cut_out(images: Tensor, side: float, fill: float = 0.0) -> Tensor:
 
 
 def warp(images: Tensor, matrix: Tensor, padding: str) -> Tensor:
-    """Images (B, C, H, W) seen through linear maps of the plane, interpolated bilinearly.
+    """Images (B, C, H, W) in float32 seen through linear maps of the plane, interpolated bilinearly.
 
     Args:
         matrix: (B, 2, 3), from places in the result to places in the image, in pixels from its centre (x, y).
@@ -64,8 +64,10 @@ def warp(images: Tensor, matrix: Tensor, padding: str) -> Tensor:
     # grid_sample counts from -1 to 1 along both sides
     linear = matrix[:, :, :2] * half[None, None] / half[None, :, None]
     normalised = torch.cat([linear, matrix[:, :, 2:] / half[None, :, None]], 2).to(images.dtype)
-    grid = F.affine_grid(normalised, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, padding_mode=padding, align_corners=False)
+    # not in half precision, which has fewer steps than an image may have pixels
+    with torch.autocast(images.device.type, enabled=False):
+        grid = F.affine_grid(normalised, list(images.shape), align_corners=False)
+        return F.grid_sample(images, grid, padding_mode=padding, align_corners=False)
 
 
 def rotation(angle: Tensor) -> Tensor:

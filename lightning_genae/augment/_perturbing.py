@@ -25,7 +25,7 @@ class PerturbingArm(AutoencodingArm):
         neighbours: how many of the nearest one is drawn from; for the steps alone.
     """
 
-    max_bank = 4096  # codes kept for neighbours, so that the cost of a batch does not grow with the data
+    max_bank = 2048  # codes kept for neighbours, so that the cost of a batch does not grow with the data
 
     def __init__(
         self,

@@ -42,10 +42,12 @@ class AdaptiveAugment(Arm):
         """The images (B, C, H, W), to which each transformation is done with a probability."""
         if fraction == 0:
             return images
-        draw = _Draws(images, fraction)
+        varied, draw = images.float(), _Draws(images, fraction)
         if self.blits or self.geometry:
-            images = _images.warp(images, self._place(draw, images.shape[3], images.shape[2]), "reflection")
-        return _recolour(images, _colours(draw, images.shape[1])) if self.colour else images
+            varied = _images.warp(varied, self._place(draw, images.shape[3], images.shape[2]), "reflection")
+        if self.colour:
+            varied = _recolour(varied, _colours(draw, images.shape[1]))
+        return varied.to(images.dtype)
 
     def _place(self, draw: "_Draws", width: int, height: int) -> Tensor:
         """Where in the image the pixels of the result come from, (B, 2, 3)."""
