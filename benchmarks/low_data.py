@@ -46,7 +46,7 @@ ARMS = {
     "ae+diffaug, critic": f"{AE.replace(' ae ', ' ae+diffaug ')} {CRITIC}",
 }
 # data, training images, seeds, options: chosen so that `none` has passed its best point
-DIGITS = "--data digits --data.batch_size 64 --model.lr 4e-4 --steps 5000"
+DIGITS = "--data digits --data.batch_size 64 --model.lr 1e-3 --steps 3000"
 FASHION = "--data fashion_mnist --data.batch_size 32 --model.lr 1e-3 --metrics.num_samples 2000 --precision bf16-mixed"
 CIFAR = "--data cifar10 --data.batch_size 64 --model.width 64 --model.lr 2e-4 --steps 40000"
 TIERS = {

@@ -27,7 +27,8 @@ def shortened(words: list[str]) -> list[str]:
     """The command with few steps, if it trains."""
     if words[0] in ("sample", "evaluate") or "--help" in words:
         return words
-    augments = ["--augment.steps", "10"] if "--augment ae" in " ".join(words) else []
+    trains = re.search(r"--augment (ae|vae)|--augment.match ae", " ".join(words))
+    augments = ["--augment.steps", "10"] if trains else []
     return [*words, "--steps", "10", *augments]
 
 
