@@ -88,7 +88,11 @@ def main() -> None:
     quieten(debug=False)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     machine = torch.cuda.get_device_name() if device.type == "cuda" else f"{os.cpu_count()} cores, {platform.machine()}"
-    lines = ["# What augmentation costs", "", f"{machine}, torch {torch.__version__}, float32; batches of 64. {__doc__}"]
+    lines = [
+        "# What augmentation costs",
+        "",
+        f"{machine}, torch {torch.__version__}, float32; batches of 64. {__doc__}",
+    ]
     for name, shape in SHAPES.items():
         lines += ["", f"## {name}", "", *compare(shape, given, device)]
     lines += ["", *fitting(given, device), ""]
@@ -180,8 +184,8 @@ def fitting(given: argparse.Namespace, device: torch.device) -> list[str]:
     seconds = time.perf_counter() - start
     share = seconds / (DEFAULT_STEPS * step)
     return [
-        f"Fitting the autoencoder, 28x28, at most {given.fit_steps:,} batches: {seconds:.1f} s, {share:.2f} of the GAN's "
-        f"{DEFAULT_STEPS:,} batches ({DEFAULT_STEPS * step:.0f} s by the median step); asked for: at most 0.20."
+        f"Fitting the autoencoder, 28x28, at most {given.fit_steps:,} batches: {seconds:.1f} s, {share:.2f} of the "
+        f"GAN's {DEFAULT_STEPS:,} batches ({DEFAULT_STEPS * step:.0f} s by the median step); asked for: at most 0.20."
     ]
 
 

@@ -266,7 +266,8 @@ def table(cell: tuple[str, int], arms: dict) -> list[str]:
 
 def difference(runs: dict, controls: dict, summary) -> str:
     """Mean difference of a summary of the Frechet distance to the control of the same seed, and its interval."""
-    mean, half = paired([summary(runs[seed]["fd"]) - summary(controls[seed]["fd"]) for seed in runs if seed in controls])
+    both = sorted(set(runs) & set(controls))
+    mean, half = paired([summary(runs[seed]["fd"]) - summary(controls[seed]["fd"]) for seed in both])
     text = f"{mean:+.2f} ± {half:.2f}" if half < np.inf else f"{mean:+.2f}"
     if half == np.inf or abs(mean) <= half:
         return text

@@ -17,8 +17,8 @@ class Evaluate(Callback):
     """Frechet distance and KID of samples, and how well the model knows held-out images.
 
     Samples are compared with the held-out images (precision, recall, density and coverage with these alone) and with
-    the whole training split, and their distance to the nearest image that was trained on is taken; reconstruction error and
-    log-likelihood are of held-out images, where the model has them. The references never depend on the
+    the whole training split, and their distance to the nearest image that was trained on is taken. Reconstruction
+    error and log-likelihood are of held-out images, where the model has them. The references never depend on the
     training subset, so arms of any size can be compared. What a number depends on is in `protocol`, the last
     values are in `values`.
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lightning_genae import metrics, registry
-from lightning_genae.augment import _training, ae, vae
+from lightning_genae.augment import _training
 from lightning_genae.augment._arm import Arm
 from lightning_genae.augment.ae import AutoencoderAugment
 from lightning_genae.augment.noise import NoiseAugment
@@ -18,7 +18,9 @@ from lightning_genae.augment.repeat import Repeat
 from lightning_genae.augment.vae import VariationalAugment
 from lightning_genae.augmentation import Augmentation
 from lightning_genae.command_line import signature
+from lightning_genae.models.ae import Autoencoder
 from lightning_genae.models.gan import GAN
+from lightning_genae.models.vae import VAE
 from tests.test_models import train
 
 PACKAGE = "lightning_genae.augment"
@@ -168,7 +170,7 @@ def test_noise_matches_the_error_of_the_ae_arm(digits):
     assert errors[0] > 0.01
 
 
-@pytest.mark.parametrize("arm_class, model", [(AutoencoderAugment, ae.ae.Autoencoder), (VariationalAugment, vae.vae.VAE)])
+@pytest.mark.parametrize("arm_class, model", [(AutoencoderAugment, Autoencoder), (VariationalAugment, VAE)])
 def test_the_autoencoder_sees_the_training_subset_alone(digits, monkeypatch, arm_class, model):
     other = type(digits)(num_train=200, split_seed=1)
     other.cache_dir = digits.cache_dir

@@ -15,8 +15,8 @@ from lightning_genae.augment._arm import Arm
 from lightning_genae.augment.ada import AdaptiveAugment
 from lightning_genae.augment.classic import ClassicAugment
 from lightning_genae.augment.diffaug import DiffAugment
-from lightning_genae.augment.none import NoAugment
 from lightning_genae.augment.noise import NoiseAugment
+from lightning_genae.augment.none import NoAugment
 from lightning_genae.augment.repeat import Repeat
 from lightning_genae.augmentation import Augmentation
 from lightning_genae.models.gan import GAN
@@ -75,9 +75,7 @@ def test_the_fraction_is_each_arms_own_or_everybodys():
     "model_labels, conditional, on_data, on_critic",
     [(None, False, True, False), (None, True, True, True), (False, True, False, False), (True, True, True, True)],
 )
-def test_labels_reach_an_arm_where_generated_images_have_them(
-    digits, model_labels, conditional, on_data, on_critic
-):
+def test_labels_reach_an_arm_where_generated_images_have_them(digits, model_labels, conditional, on_data, on_critic):
     x, labels = batch()
     model = GAN((1, 8, 8), 10, conditional="projection" if conditional else "no")
     for place, heeded in (("data", on_data), ("critic", on_critic)):
@@ -104,12 +102,12 @@ def test_what_cannot_work_is_refused(digits, options, model, message):
 
 
 def test_wgan_gives_no_signal(digits):
-    with pytest.raises(ValueError, match="not --model.loss wgan"):
+    with pytest.raises(ValueError, match=r"not --model.loss wgan"):
         Augmentation({"ada": AdaptiveAugment()}).check(digits, GAN((1, 8, 8), 10, loss="wgan-gp"))
 
 
 def test_repeat_stands_on_the_data_alone():
-    with pytest.raises(ValueError, match="--augment.on: expected data for repeat; got critic"):
+    with pytest.raises(ValueError, match=r"--augment.on: expected data for repeat; got critic"):
         Augmentation({"repeat": Repeat()}, on="critic")
 
 

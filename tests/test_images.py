@@ -17,9 +17,7 @@ def shifts(image, reach_y, reach_x, mode):
     """All that a shift by whole pixels can make of an image."""
     padded = pad(image[None], (reach_x, reach_x, reach_y, reach_y), mode=mode)[0]
     height, width = image.shape[1:]
-    return [
-        padded[:, y : y + height, x : x + width] for y in range(2 * reach_y + 1) for x in range(2 * reach_x + 1)
-    ]
+    return [padded[:, y : y + height, x : x + width] for y in range(2 * reach_y + 1) for x in range(2 * reach_x + 1)]
 
 
 @pytest.mark.parametrize("fill, mode", [(None, "replicate"), (0.0, "constant")])

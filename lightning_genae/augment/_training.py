@@ -66,9 +66,7 @@ def trained(
         return _open(model_class, path), datamodule.fingerprint
 
 
-def loaded(
-    model_classes: dict[str, type], checkpoint: str, foreign: bool, datamodule
-) -> tuple[LightningModule, str]:
+def loaded(model_classes: dict[str, type], checkpoint: str, foreign: bool, datamodule) -> tuple[LightningModule, str]:
     """The autoencoder of a checkpoint or a run folder, and the fingerprint of the images it was trained on.
 
     Args:
@@ -99,7 +97,7 @@ def loaded(
     if fingerprint != datamodule.fingerprint and not foreign:
         raise ValueError(
             "--augment.checkpoint: expected an autoencoder that was trained on exactly this run's training images; "
-            f"got one of others ('{path}'), which may know held-out images; --augment.foreign true says that it is meant"
+            f"got one of others ('{path}'), which may know held-out ones; --augment.foreign true says that it is meant"
         )
     return autoencoder, fingerprint
 

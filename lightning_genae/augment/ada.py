@@ -1,4 +1,4 @@
-"""StyleGAN2-ADA's augmentations before the critic, with an adaptive probability (Karras et al. 2020, arXiv 2006.06676)."""
+"""StyleGAN2-ADA's augmentations before the critic, adaptive (Karras et al. 2020, arXiv 2006.06676)."""
 
 import math
 

@@ -20,9 +20,7 @@ class DiffAugment(Arm):
 
     place = "critic"
 
-    def __init__(
-        self, colour: bool = True, translation: ClosedUnitInterval = 0.125, cutout: ClosedUnitInterval = 0.5
-    ):
+    def __init__(self, colour: bool = True, translation: ClosedUnitInterval = 0.125, cutout: ClosedUnitInterval = 0.5):
         super().__init__()
         self.colour = colour
         self.translation = translation

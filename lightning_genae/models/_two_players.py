@@ -115,7 +115,7 @@ class TwoPlayers(LightningModule, ABC):
         return torch.randn(num, self.hparams.latent_dim, device=self.device, dtype=self.dtype)
 
     def watch(self, output_real: Tensor, undecided: float = 0.0) -> None:
-        """Notes r_t = E[sign of the critic's outputs on real images (B,)], its overfitting signal (arXiv 2006.06676)."""
+        """Notes the overfitting signal r_t = E[sign of the critic's outputs on real images (B,)] (arXiv 2006.06676)."""
         self.overfitting = (output_real.detach() - undecided).sign().mean()
 
     def log_part(self, name: str, value: Tensor, prog_bar: bool = False) -> None:
