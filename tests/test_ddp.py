@@ -45,12 +45,13 @@ def test_noise_differs_between_ranks_and_is_the_seeds(two_processes):
 
 
 def test_the_command_with_two_devices(tmp_path, cache):
-    words = ["--augment", "ae", "--augment.steps", "20", "--steps", "12", "--metrics.features", "pixels"]
+    words = ["--augment", "ae+noise", "--augment.steps", "20", "--steps", "12", "--metrics.features", "pixels"]
+    words += ["--augment.on", "critic", "--augment.target", "0.1", "--augment.adapt_images", "2000"]
     words += ["--devices", "2", "--accelerator", "cpu", "--logger", "none", "--cache", str(cache), "--folder", "run"]
     done = shell(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     content = results(tmp_path / "run")
     assert content["status"] == "finished"
     assert content["timing"]["images"] == 12 * 64 * 2
-    assert done.stdout.count("Quality gate") == 2  # before and after, by the first process alone
+    assert done.stdout.count("Quality gate") == 2 * 2  # of both arms, before and after, by the first process alone
     assert Path(tmp_path / "run" / "samples" / "00000012.png").exists()

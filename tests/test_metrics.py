@@ -181,3 +181,33 @@ def test_a_failed_build_leaves_nothing_in_the_cache(tmp_path):
     path = cached(tmp_path, "kind", {"a": 1}, lambda path: path.write_text("whole"))
     assert path.read_text() == "whole"
     assert cached(tmp_path, "kind", {"a": 1}, fail) == path
+
+
+def test_precision_recall_density_coverage_of_equal_distributions():
+    """Density 1 and coverage 1 - prod over j of (N - j)/(N + M - j) (Naeem et al. 2020, arXiv 2002.09797)."""
+    n, m, k = 1500, 1200, 5
+    precision, recall, density, coverage = metrics.prdc(torch.randn(n, 3), torch.randn(m, 3), k)
+    expected = 1 - np.prod([(n - j) / (n + m - j) for j in range(1, k + 1)])
+    assert density == pytest.approx(1, abs=0.05)
+    assert coverage == pytest.approx(expected, abs=0.02)
+    assert precision == pytest.approx(recall, abs=0.03)
+    assert precision > 0.9
+
+
+def test_precision_and_recall_tell_quality_from_variety():
+    real = torch.cat([torch.randn(500, 2), torch.randn(500, 2) + 20])
+    one_mode, far = torch.randn(800, 2), torch.randn(800, 2) + 100
+    precision, recall, _, coverage = metrics.prdc(real, one_mode)
+    assert precision > 0.9
+    assert recall == pytest.approx(0.5, abs=0.05)
+    assert coverage == pytest.approx(0.5, abs=0.05)
+    assert metrics.prdc(real, far) == (0, 0, 0, 0)
+    assert metrics.prdc(real, torch.cat([real, far]))[0] == pytest.approx(1000 / 1800, abs=0.01)
+
+
+def test_the_distance_to_the_nearest_shows_copies():
+    images = torch.randint(0, 256, (700, 1, 4, 4), dtype=torch.uint8)
+    assert metrics.distance_to_nearest(images[:600], images) == pytest.approx(0, abs=1e-2)
+    flat = images.double().flatten(1) / 127.5 - 1
+    expected = torch.cdist(flat[:600], flat[600:]).min(1).values.mean() / 4
+    assert metrics.distance_to_nearest(images[:600], images[600:]) == pytest.approx(float(expected), rel=1e-4)
