@@ -79,34 +79,40 @@ class Augmentation(nn.Module):
 
     def quality(self, datamodule, extractor) -> dict[str, dict]:
         """The quality gate of every arm that changes images, by its name; see `lightning_genae.gate`."""
-        has_labels = datamodule.num_classes > 0 and self.model_labels is not False
-        measured = {name: gate.measure(arm, datamodule, extractor, has_labels) for name, arm in self.arms.items()}
+        measured = {
+            name: gate.measure(arm, datamodule, extractor, self.heeds_labels(self.places[name]))
+            for name, arm in self.arms.items()
+        }
         return {name: {"on": self.places[name], **values} for name, values in measured.items() if values}
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """A training batch (B, C, H, W) in [-1, 1] as the model shall see it."""
-        labels = None if self.model_labels is False else labels
         names = self.stand_on("data")
         for name in names:
-            images = self.arms[name](images, labels, self.fractions[name])
+            images = self.arms[name](images, labels if self.heeds_labels("data") else None, self.fractions[name])
         return images.clamp(-1, 1) if names else images
 
     def view(self, images: Tensor, labels: Tensor) -> Tensor:
         """Images (B, C, H, W), real or generated, as the critic shall see them; gradients pass."""
-        heeds_labels = self.conditional if self.model_labels is None else self.model_labels
         for name in self.stand_on("critic"):
-            images = self.arms[name](images, labels if heeds_labels else None, self.fractions[name])
+            images = self.arms[name](images, labels if self.heeds_labels("critic") else None, self.fractions[name])
         return images
 
     def vary(self, images: Tensor, labels: Tensor) -> Tensor:
         """A variation (B, C, H, W) in [-1, 1] of every image, by all arms."""
-        for arm in self.arms.values():
-            images = arm.vary(images, labels)
+        for name, arm in self.arms.items():
+            images = arm.vary(images, labels if self.heeds_labels(self.places[name]) else None)
         return images.clamp(-1, 1)
 
     def stand_on(self, place: Place) -> list[str]:
         """Names of the arms that stand on the data or on the critic."""
         return [name for name, own in self.places.items() if own == place and name != "none"]
+
+    def heeds_labels(self, place: Place) -> bool:
+        """Whether images are varied within their class there."""
+        if self.model_labels is not None:
+            return self.model_labels
+        return place == "data" or self.conditional
 
     @property
     def reconstruct(self):

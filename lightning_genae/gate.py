@@ -15,7 +15,7 @@ STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @torch.no_grad()
-def measure(arm: Arm, datamodule, extractor: metrics.Extractor, has_labels: bool) -> dict:
+def measure(arm: Arm, datamodule, extractor: metrics.Extractor, heeds_labels: bool) -> dict:
     """Variations of training images against held-out ones, at the arm's strength and over a grid.
 
     `originals` and every row of `strengths` hold the Frechet distance `fd`, `precision` and `recall`. A row also has
@@ -28,7 +28,7 @@ def measure(arm: Arm, datamodule, extractor: metrics.Extractor, has_labels: bool
     """
     images, labels = (part[: metrics.MAX_IMAGES] for part in datamodule.train)
     x = metrics.to_float(images)
-    labels = labels if has_labels else None
+    labels = labels if heeds_labels else None
     if torch.equal(_vary(arm, x, labels), x) and not hasattr(arm, "strength"):
         return {}
     real = extractor(datamodule.heldout.images[: metrics.MAX_IMAGES])
