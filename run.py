@@ -159,7 +159,9 @@ def build_augment(config: dict, datamodule, model):
 
     def build(one: type, **given):
         names = signature(one)
-        return one(**given, **{key: value for key, value in config["augment"].items() if key in names - set(given)})
+        return one(
+            **given, **{key: value for key, value in config["augment"].items() if key in set(names) - set(given)}
+        )
 
     arms = {name: build(registry.load(PACKAGES["augment"], name)) for name in config["augment"]["name"].split("+")}
     augment = build(Augmentation, arms=arms)
@@ -473,7 +475,7 @@ def main(argv: list[str]) -> int:
             raise ValueError(f"expected one of the verbs {', '.join(VERBS)}, or none; got '{verb}'{suggestion}")
         return 0
     except (KeyboardInterrupt, SystemExit):  # Lightning makes the second of the first
-        message, status = "interrupted; the same command goes on from the last checkpoint", 130
+        message, status = "interrupted; the same command goes on from the last checkpoint, if there is one", 130
     except (ValueError, OSError) as error:
         message, status = complain(error, "", debug), 2
     except Exception as error:

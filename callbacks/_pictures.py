@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from PIL import Image, ImageDraw
 from pytorch_lightning import Trainer
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -45,6 +46,17 @@ def save_grid(path: Path, images: Tensor, num_columns: int, real: Tensor | None 
     images = interpolate(images, scale_factor=enlargement, mode="nearest")
     save_image(make_grid(images, nrow=num_columns, padding=2, pad_value=0.5), path)
     return path
+
+
+def add_header(path: Path, titles: list[str]) -> None:
+    """Writes titles over the columns of a picture."""
+    picture = Image.open(path).convert("RGB")
+    with_header = Image.new("RGB", (picture.width, picture.height + 14), "white")
+    with_header.paste(picture, (0, 14))
+    for i, title in enumerate(titles):
+        centre = (i + 0.5) * picture.width / len(titles)
+        ImageDraw.Draw(with_header).text((centre, 7), title, fill="black", anchor="mm")
+    with_header.save(path)
 
 
 def save_scatter(
@@ -98,7 +110,9 @@ def pairs(above: Tensor, below: Tensor, num_columns: int) -> Tensor:
     return torch.cat([images for row in rows for images in row])
 
 
-def save_curves(path: Path, label: str, x: list[float], panels: dict[str, dict[str, list[float]]]) -> Path:
+def save_curves(
+    path: Path, label: str, x: list[float], panels: dict[str, dict[str, list[float]]], marked: float | None = None
+) -> Path:
     """Writes curves over common values as one PNG, a panel beside the other.
 
     Args:
@@ -106,6 +120,7 @@ def save_curves(path: Path, label: str, x: list[float], panels: dict[str, dict[s
         label: of the values.
         x: the values.
         panels: the curves of a panel by their names, by the label of the panel's other axis.
+        marked: a value to be marked by a line.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -116,7 +131,9 @@ def save_curves(path: Path, label: str, x: list[float], panels: dict[str, dict[s
     for axes, (title, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
         for name, y in curves.items():
             axes.plot(x, y, "--" if len(set(y)) == 1 else "o-", label=name)
-        axes.set(xlabel=label, ylabel=title, ylim=(0, None))
+        if marked is not None:
+            axes.axvline(marked, color="grey", linewidth=0.8)
+        axes.set(xlabel=label, ylabel=title)
         axes.legend(fontsize="small")
     figure.savefig(path, dpi=100)
     return path

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Callback
 
-from callbacks._pictures import are_points, pairs, publish, save_curves, save_grid, show
+from callbacks._pictures import add_header, are_points, pairs, publish, save_curves, save_grid, show
 from lightning_genae import gate
 
 
@@ -45,6 +45,7 @@ class Augmented(Callback):
                     varied = gate.examples(datamodule.augment.arms[name], x, labels)
                     path = self.folder / f"strengths-{name}.png"
                     pictures[f"strengths-{name}"] = save_grid(path, varied, len(quality["strengths"]) + 1)
+                    add_header(path, ["original", *(f"{row['strength']:g}" for row in quality["strengths"])])
                 for title, path in pictures.items():
                     publish(trainer, title, path)
 
@@ -67,4 +68,6 @@ class Augmented(Callback):
                 "to the nearest other": [row["distance_to_nearest_other"] for row in rows],
             },
         }
-        return save_curves(self.folder / f"gate-{name}.png", f"strength of {name}", strengths, panels)
+        return save_curves(
+            self.folder / f"gate-{name}.png", f"strength of {name}", strengths, panels, quality["strength"]
+        )

@@ -1,6 +1,6 @@
 """Where augmentations stand, how often they act, and how that adapts; they compose (`--augment ae+classic`)."""
 
-from jsonargparse.typing import ClosedUnitInterval, PositiveFloat, PositiveInt
+from jsonargparse.typing import ClosedUnitInterval, OpenUnitInterval, PositiveInt
 from torch import Tensor, nn
 
 from lightning_genae import gate
@@ -22,7 +22,7 @@ class Augmentation(nn.Module):
             the originals and as many variations. null: each arm's own.
         target: adapts the fraction, from 0 on if none is given: it rises while the critic's overfitting signal
             r_t = E[sign of its outputs on real images] lies above this value, and falls below it
-            (arXiv 2006.06676). null: 0.6 for ada, otherwise no adaptation.
+            (arXiv 2006.06676). null: 0.6 for ada if no fraction is given, otherwise no adaptation.
         adapt_images: images shown in which an adapting fraction can go from 0 to 1.
         model_labels: vary an image within its own class, so that a conditional model's labels stay right. null: on
             the data, and on the critic if the model is conditional.
@@ -33,7 +33,7 @@ class Augmentation(nn.Module):
         arms: dict[str, Arm],
         on: Place | None = None,
         fraction: ClosedUnitInterval | None = None,
-        target: PositiveFloat | None = None,
+        target: OpenUnitInterval | None = None,
         adapt_images: PositiveInt = 50_000,
         model_labels: bool | None = None,
     ):
@@ -43,7 +43,10 @@ class Augmentation(nn.Module):
                 raise ValueError(f"--augment.on: expected {' or '.join(arm.places)} for {name}; got {on}")
         self.arms = nn.ModuleDict(arms)
         self.places = {name: on or arm.place for name, arm in arms.items()}
-        self.target = target or next((arm.target for arm in arms.values() if arm.target), None)
+        if len(arms) > 1 and "none" in arms:
+            raise ValueError(f"--augment: expected none by itself; got {'+'.join(arms)}")
+        own = next((arm.target for arm in arms.values() if arm.target), None)
+        self.target = own if target is None and fraction is None else target
         self.adapt_images = adapt_images
         start = 0.0 if self.target and fraction is None else fraction
         self.fractions = {name: arm.fraction if start is None else start for name, arm in arms.items()}
@@ -63,8 +66,9 @@ class Augmentation(nn.Module):
             )
         if self.target and not hasattr(model, "overfitting"):
             raise ValueError(
-                "--augment.target: expected a model whose critic's outputs have a sign (gan, aegan, bigan, cogan)"
-                f", not --model.loss wgan or wgan-gp; got {type(model).__name__}"
+                "--augment.target: expected a model whose critic shows how far it overfits: gan, but not with "
+                f"--model.loss wgan or wgan-gp, aegan, bigan or cogan; got {self._describe(model)}; --augment.fraction "
+                "without a target does not adapt"
             )
         if on_critic and self.model_labels and not self.conditional:
             raise ValueError(
@@ -83,7 +87,11 @@ class Augmentation(nn.Module):
             name: gate.measure(arm, datamodule, extractor, self.heeds_labels(self.places[name]))
             for name, arm in self.arms.items()
         }
-        return {name: {"on": self.places[name], **values} for name, values in measured.items() if values}
+        return {
+            name: {"on": self.places[name], "fraction": self.fractions[name], "target": self.target, **values}
+            for name, values in measured.items()
+            if values
+        }
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """A training batch (B, C, H, W) in [-1, 1] as the model shall see it."""
@@ -135,3 +143,8 @@ class Augmentation(nn.Module):
         """
         step = num_images / self.adapt_images * (1 if overfitting > self.target else -1)
         self.fractions = {name: min(1.0, max(0.0, fraction + step)) for name, fraction in self.fractions.items()}
+
+    @staticmethod
+    def _describe(model) -> str:
+        loss = model.hparams.get("loss")
+        return f"{type(model).__name__}{f' with --model.loss {loss}' if loss else ''}"

@@ -117,7 +117,7 @@ class CommandLine:
             return [choice]
         parts = choice.split("+")
         if len(set(parts)) < len(parts):
-            raise ValueError(f"--{selector}: expected different choices; got '{choice}'")
+            raise ValueError(f"--{selector}: expected every choice once; got '{choice}'")
         return parts
 
     def _around(self, selector: str) -> list[type]:
@@ -159,17 +159,33 @@ class _RaisingParser(argparse.ArgumentParser):
 
 
 def add_classes(parser: ArgumentParser, section: str, classes: list[type], skip: set[str]) -> None:
-    """Makes one section of the signatures of several classes; an option that two of them have is one option."""
+    """Makes one section of the signatures of several classes; an option that two of them have is one option.
+
+    Raises:
+        ValueError: it is not the same option: its values or its default differ.
+    """
+    seen: dict[str, tuple] = {}
     for i, one in enumerate(classes):
-        parser.add_class_arguments(one, section, skip=skip, as_group=i == 0)
-        skip = skip | signature(one)
+        options = signature(one)
+        differing = [f"--{section}.{name}" for name in options if seen.get(name, options[name]) != options[name]]
+        if differing:
+            raise ValueError(
+                f"--{section}: expected choices that go together; got some that mean different things by "
+                f"{', '.join(sorted(differing))}"
+            )
+        parser.add_class_arguments(one, section, skip=skip | set(seen), as_group=i == 0)
+        seen |= options
 
 
-def signature(one: type) -> set[str]:
-    """Names of a class's options, those of the classes it inherits from or hands them on to included."""
+def signature(one: type) -> dict[str, tuple]:
+    """Type and default of a class's options by their names, those that it inherits or hands on included."""
     parser = new_parser("")
     parser.add_class_arguments(one, "section")
-    return set(parser.get_defaults().as_dict().get("section", {}))
+    return {
+        action.dest.removeprefix("section."): (getattr(action, "_typehint", None), action.default)
+        for action in parser._actions
+        if action.dest.startswith("section.")
+    }
 
 
 def new_parser(usage: str) -> ArgumentParser:

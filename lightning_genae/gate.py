@@ -26,11 +26,11 @@ def measure(arm: Arm, datamodule, extractor: metrics.Extractor, heeds_labels: bo
     Returns:
         plain values; nothing for an arm that changes no image.
     """
+    if not arm.shows:
+        return {}
     images, labels = (part[: metrics.MAX_IMAGES] for part in datamodule.train)
     x = metrics.to_float(images)
     labels = labels if heeds_labels else None
-    if torch.equal(_vary(arm, x, labels), x) and not hasattr(arm, "strength"):
-        return {}
     real = extractor(datamodule.heldout.images[: metrics.MAX_IMAGES])
     originals = extractor(images)
 
@@ -48,6 +48,7 @@ def measure(arm: Arm, datamodule, extractor: metrics.Extractor, heeds_labels: bo
         "images_trained_on": datamodule.fingerprint,
         "originals": _distribution(real, originals),
         "variations": row(_vary(arm, x, labels)),
+        "strength": getattr(arm, "strength", None),
         "strengths": rows,
         **arm.quality(datamodule, extractor, x),
     }

@@ -218,7 +218,7 @@ def _dense(sizes: list[int]) -> list[nn.Module]:
 def _pyramid(image_shape: tuple[int, int, int], width: int | None) -> tuple[list[tuple[int, int]], list[int]]:
     """Image sizes from full resolution to at most 4 a side, and the number of channels at each."""
     if max(image_shape[1:]) == 1:
-        raise ValueError("network: expected mlp for points and images of 1x1 (--model.network, --augment.network)")
+        raise ValueError("network: expected mlp for points and images of 1x1 (--model.network, --augment.autoencoder)")
     sizes = [tuple(image_shape[1:])]
     while max(sizes[-1]) > 4:
         sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))

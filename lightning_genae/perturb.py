@@ -69,15 +69,21 @@ def resample(
         components: weights (K,), means (K, d) and deviations (K, d), of the mixtures of all classes.
         component_labels: the classes (K,) of the components.
         strength: s in [0, 1]; 1 draws a new code from the gaussian.
+
+    Returns:
+        codes (B, d); one whose class has no gaussian stays where it is.
     """
     weights, means, deviations = components
     far = (z.detach()[:, None] - means).div(deviations).square().sum(2) / 2
     log_probability = weights.log() - far - deviations.log().sum(1)
+    exists = torch.ones_like(z[:, :1], dtype=torch.bool)
     if labels is not None:
-        others = labels[:, None] != component_labels
-        log_probability = log_probability.masked_fill(others & ~others.all(1, keepdim=True), -torch.inf)
+        own = labels[:, None] == component_labels
+        exists = own.any(1, keepdim=True)
+        log_probability = log_probability.masked_fill(~own & exists, -torch.inf)
     k = torch.multinomial(log_probability.softmax(1), 1).squeeze(1)
-    return z + ((1 - strength**2) ** 0.5 - 1) * (z - means[k]) + strength * deviations[k] * torch.randn_like(z)
+    moved = ((1 - strength**2) ** 0.5 - 1) * (z - means[k]) + strength * deviations[k] * torch.randn_like(z)
+    return z + torch.where(exists, moved, 0.0)
 
 
 def fit_mixtures(
@@ -85,9 +91,10 @@ def fit_mixtures(
 ) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
     """A mixture of axis-parallel gaussians for each class: weights, means and deviations, and their classes.
 
-    A gaussian more for every twenty codes; the weights sum to 1 over all classes.
+    A gaussian more for every twenty codes, none for a class of one; the weights sum to 1 over all classes.
     """
-    parts = []
+    nothing = torch.zeros(0, codes.shape[1])
+    parts = [[torch.zeros(0), nothing, nothing, labels[:0]]]
     for label in labels.unique():
         own = codes[labels == label].double()
         if len(own) < 2:

@@ -10,10 +10,18 @@ def gate(quality: dict) -> list[str]:
     return [line for name, values in quality.items() for line in _gate_of_arm(name, values)]
 
 
+TOLERANCE = 1.05  # another draw of the variations changes the distance by some percent
+
+
+def _share(q: dict) -> str:
+    share = f"{q['fraction']:.0%} of the images are varied"
+    return f"{share} at first, adapted to a target of {q['target']}" if q["target"] else share
+
+
 def _gate_of_arm(name: str, q: dict) -> list[str]:
     varied, originals = q["variations"], q["originals"]
     lines = [
-        f"Quality gate of {name}, on the {q['on']}:",
+        f"Quality gate of {name}, on the {q['on']}; {_share(q)}. If all images are varied:",
         f"  Frechet distance to held-out images: originals {originals['fd']:.3g}, variations {varied['fd']:.3g}, both "
         f"together {varied['fd_mixed']:.3g}; precision {originals['precision']:.2f}, {varied['precision']:.2f}; recall "
         f"{originals['recall']:.2f}, {varied['recall']:.2f}",
@@ -28,14 +36,17 @@ def _gate_of_arm(name: str, q: dict) -> list[str]:
             f"{q['fd_decoded']:.3g}",
         )
         if name != "pca" and q["mse_heldout"] > q["mse_pca"]:
-            lines.append("  WARNING: the autoencoder is worse than PCA; try more --augment.steps or latent_dim")
+            lines.append("  WARNING: the autoencoder is worse than PCA; it may want more --augment.steps or images")
         if q["autoencoder_images"] != q["images_trained_on"]:
             lines.append("  WARNING: the autoencoder knows other images than this run's; it may flatter the results")
-    if q["on"] == "data" and varied["fd_mixed"] > originals["fd"]:
+    if q["on"] == "data" and varied["fd_mixed"] > TOLERANCE * originals["fd"]:
+        less = "less --augment.strength" if q["strengths"] else "less of it"
         lines.append(
-            "  WARNING: with the variations the training images lie further from held-out ones than by themselves; "
-            "try less --augment.strength, or --augment.on critic"
+            "  WARNING: with the variations the training images lie further from held-out ones than by themselves "
+            f"(both together, by more than a twentieth); try {less}, or --augment.on critic"
         )
+    if q["fraction"] == 0 and not q["target"]:
+        lines.append("  WARNING: --augment.fraction 0 varies no image; this arm is the same as --augment none")
     if varied["distance_to_original"] < 1e-3:
         lines.append("  WARNING: the variations are the originals; this arm is the same as --augment none")
     return lines

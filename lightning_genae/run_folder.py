@@ -131,7 +131,7 @@ def checkpoint_of(option: str, path: str | Path) -> Path:
     path = RunFolder(path).checkpoint if path.is_dir() else path
     if not path.is_file():
         raise FileNotFoundError(
-            f"{option}: expected a checkpoint or a run folder of --model ae, got '{path}', which is none"
+            f"{option}: expected a checkpoint or a run folder of an autoencoder, got '{path}', where there is none"
         )
     return path
 

@@ -42,7 +42,7 @@ ELSEWHERE = {"checkpoint", "foreign"}
 
 
 def options_of(name: str) -> set[str]:
-    return signature(registry.load(PACKAGE, name)) - ELSEWHERE
+    return set(signature(registry.load(PACKAGE, name))) - ELSEWHERE
 
 
 def make(name: str, **options) -> Arm:

@@ -69,6 +69,7 @@ def test_the_fraction_is_each_arms_own_or_everybodys():
     assert Augmentation(arms, target=0.6).fractions == {"noise": 0.0, "classic": 0.0}
     ada = Augmentation({"ada": AdaptiveAugment()})
     assert (ada.target, ada.fractions) == (0.6, {"ada": 0.0})
+    assert Augmentation({"ada": AdaptiveAugment()}, fraction=0.3).target is None
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_labels_reach_an_arm_where_generated_images_have_them(digits, model_labe
     [
         ({"on": "critic"}, "ae", "--augment.on: expected data for a model without a critic of images; got critic"),
         ({"on": "critic"}, "aae", "--augment.on: expected data"),
-        ({"target": 0.6}, "vae", "--augment.target: expected a model whose critic's outputs have a sign"),
+        ({"target": 0.6}, "vae", "--augment.target: expected a model whose critic shows how far it overfits"),
         ({"target": 0.6}, "began", "--augment.target: expected"),
         ({"on": "critic", "model_labels": True}, "gan", "--augment.model_labels: expected a conditional model"),
     ],
@@ -102,7 +103,7 @@ def test_what_cannot_work_is_refused(digits, options, model, message):
 
 
 def test_wgan_gives_no_signal(digits):
-    with pytest.raises(ValueError, match=r"not --model.loss wgan"):
+    with pytest.raises(ValueError, match=r"not with --model.loss wgan or wgan-gp.*; got GAN with --model.loss wgan-gp"):
         Augmentation({"ada": AdaptiveAugment()}).check(digits, GAN((1, 8, 8), 10, loss="wgan-gp"))
 
 
@@ -221,7 +222,18 @@ def test_options_of_composed_arms(cli):
     "words, message",
     [
         (["--augment", "ae+clasic"], "--augment: expected one of ada, ae, classic"),
-        (["--augment", "ae+ae"], "--augment: expected different choices; got 'ae+ae'"),
+        (["--augment", "ae+ae"], "--augment: expected every choice once; got 'ae+ae'"),
+        (
+            ["--augment", "vae+ae"],
+            "expected choices that go together; got some that mean different things by --augment",
+        ),
+        (["--augment", "ae+none"], "--augment: expected none by itself; got ae+none"),
+        (["--augment", "ae", "--augment.target", "2"], "--augment.target: expected a number above 0 and below 1"),
+        (
+            ["--augment", "diffaug", "--data", "ring", "--model.network", "mlp"],
+            "--augment: diffaug expected grey or RGB images",
+        ),
+        (["--augment", "ae", "--augment.lr", "1000", "--augment.steps", "40"], "--augment.lr: expected one at which"),
         (["--augment", "ae+"], "--augment: expected one of"),
         (["--augment", "noise", "--augment.on", "critics"], "--augment.on: expected data or critic or null"),
         (["--augment", "repeat", "--augment.on", "critic"], "--augment.on: expected data for repeat; got critic"),

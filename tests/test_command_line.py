@@ -49,7 +49,7 @@ def test_trainer_options():
         (["--model.network=cov"], "--model.network: expected mlp, conv or resnet; got 'cov'"),
         (
             ["--augment=ae", "--augment.fraction=1.5"],
-            "--augment.fraction: expected a number at least 0 and at most 1; got '1.5'",
+            "--augment.fraction: expected a number at least 0 and at most 1 or null; got '1.5'",
         ),
         (["--model.ema=1"], "--model.ema: expected a number at least 0 and below 1; got '1'"),
         (["--data.num_train=x"], "--data.num_train: expected a whole number above 0 or null; got 'x'"),

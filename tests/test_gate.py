@@ -71,6 +71,8 @@ def test_warnings(digits, extractor):
     assert not any("WARNING" in line for line in report.gate(both_sides))
     nothing = measured({"noise": NoiseAugment(deviation=1e-5)}, digits, extractor)
     assert any("the variations are the originals" in line for line in report.gate(nothing))
+    unused = measured({"noise": NoiseAugment()}, digits, extractor, fraction=0.0)
+    assert any("varies no image" in line for line in report.gate(unused))
     untrained = measured({"ae": AutoencoderAugment(steps=2, strength=0.1)}, digits, extractor)
     assert any("worse than PCA" in line for line in report.gate(untrained))
 

@@ -15,12 +15,14 @@ class Arm(nn.Module):
         place: where it stands unless the user says otherwise.
         places: where it can stand; what is not differentiable stands on the data alone.
         fraction: share of the images that it varies unless the user says otherwise.
+        shows: whether its variations differ from the images, so that the quality gate has something to measure.
         target: of the overfitting signal, for an arm whose fraction adapts unless the user says otherwise.
     """
 
     place: Place = "data"
     places: tuple[Place, ...] = ("data", "critic")
     fraction = 1.0
+    shows = True
     target: float | None = None
 
     def check(self, datamodule) -> None:

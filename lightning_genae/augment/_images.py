@@ -8,6 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def check(name: str, datamodule) -> None:
+    """Raises ValueError if the data are points or have as many channels as neither grey nor RGB images."""
+    channels, *sides = datamodule.image_shape
+    if channels not in (1, 3) or sides == [1, 1]:
+        raise ValueError(f"--augment: {name} expected grey or RGB images; got data of shape {datamodule.image_shape}")
+
+
 def uniform(images: Tensor, low: float, high: float) -> Tensor:
     """A number for every image, (B, 1, 1, 1), even between two."""
     return low + (high - low) * torch.rand(len(images), 1, 1, 1, device=images.device, dtype=images.dtype)

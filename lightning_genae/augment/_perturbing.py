@@ -55,6 +55,8 @@ class PerturbingArm(AutoencodingArm):
         self.register_buffer("bank_labels", labels[chosen])
         if self.perturb == "resample":
             components, component_labels = fit_mixtures(codes, labels)
+            if not len(component_labels):
+                raise ValueError("--augment.perturb: expected a class with at least 2 images for resample; got none")
             for name, part in zip(("weights", "means", "deviations"), components):
                 self.register_buffer(name, part)
             self.register_buffer("component_labels", component_labels)
@@ -66,5 +68,5 @@ class PerturbingArm(AutoencodingArm):
         if self.perturb == "resample":
             components = self.weights, self.means, self.deviations
             return z, resample(z, labels, components, self.component_labels, self.strength)
-        step = self.strength if self.perturb == "interpolate" else -self.strength
+        step = {"interpolate": self.strength, "extrapolate": -self.strength}[self.perturb]
         return z, interpolate(z, labels, self.bank, self.bank_labels, self.neighbours, step)

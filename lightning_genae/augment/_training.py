@@ -59,6 +59,10 @@ def trained(
             model = model_class(datamodule.image_shape, datamodule.num_classes, **options)
             trainer.fit(model, datamodule=alone)
         stop.restore(model)
+        if not all(weight.isfinite().all() for weight in model.parameters()):
+            raise ValueError(
+                "--augment.lr: expected one at which the autoencoder learns; it diverged; try a smaller one"
+            )
         trainer.save_checkpoint(path, weights_only=True)
 
     path = cached(datamodule.cache_dir, "autoencoder", key, build)

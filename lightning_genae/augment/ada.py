@@ -31,8 +31,7 @@ class AdaptiveAugment(Arm):
         self.colour = colour
 
     def check(self, datamodule) -> None:
-        if datamodule.image_shape[0] not in (1, 3):
-            raise ValueError(f"--augment: ada expected grey or RGB images; got {datamodule.image_shape[0]} channels")
+        _images.check("ada", datamodule)
 
     def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
         """A variation (B, C, H, W) of every image, by everything at once; colours reach beyond [-1, 1]."""

@@ -40,6 +40,9 @@ class ClassicAugment(Arm):
         self.rotate = rotate
         self.contrast = contrast
 
+    def check(self, datamodule) -> None:
+        _images.check("classic", datamodule)
+
     def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
         """A variation (B, C, H, W) of every image."""
         num = len(images)

@@ -26,6 +26,9 @@ class DiffAugment(Arm):
         self.translation = translation
         self.cutout = cutout
 
+    def check(self, datamodule) -> None:
+        _images.check("diffaug", datamodule)
+
     def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
         """A variation (B, C, H, W) of every image; brighter ones reach beyond [-1, 1]."""
         if self.colour:

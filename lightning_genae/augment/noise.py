@@ -9,22 +9,24 @@ from torch import Tensor
 from lightning_genae import metrics
 from lightning_genae.augment._arm import Arm
 from lightning_genae.augment.ae import AutoencoderAugment
+from lightning_genae.models._options import warn_unused
 
 
 class NoiseAugment(Arm):
     """Gaussian noise on every pixel.
 
     Args:
-        deviation: of the noise; images span [-1, 1].
+        deviation: of the noise; images span [-1, 1]. null: 0.1.
         match: ae finds the deviation at which the mean squared error, within [-1, 1], is that of the ae arm with the
             same options.
     """
 
     fraction = 0.5
 
-    def __init__(self, deviation: NonNegativeFloat = 0.1, match: Literal["no", "ae"] = "no", **kwargs):
+    def __init__(self, deviation: NonNegativeFloat | None = None, match: Literal["no", "ae"] = "no", **kwargs):
         super().__init__()
-        self.deviation = deviation
+        warn_unused("deviation", deviation, match == "no", "--augment.match no", "augment")
+        self.deviation = 0.1 if deviation is None else deviation
         # in a list, so that its weights are not this module's: it is asked once
         arm = AutoencoderAugment(**kwargs)
         self.matched = [arm] if match == "ae" else []

@@ -9,6 +9,7 @@ class NoAugment(Arm):
     """The identity."""
 
     fraction = 0.0
+    shows = False
 
     def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
         """The images (B, C, H, W) themselves."""

@@ -11,10 +11,12 @@ class Repeat(Arm):
 
     An arm on the data trains as often as `none`, on fewer originals a batch and their variations. This one
     trains as often on as few of them, without variations: what `ae` gains over it, the variations gained.
+    With a fraction of 1 there is nothing left to repeat, and the batch stays as it is.
     """
 
     places = ("data",)
     fraction = 0.5
+    shows = False
 
     def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
         """The images (B, C, H, W) themselves: a repetition has nothing to show."""

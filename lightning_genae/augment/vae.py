@@ -6,6 +6,7 @@ import torch
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
+from lightning_genae import networks
 from lightning_genae.augment import _training
 from lightning_genae.augment._autoencoding import AutoencodingArm, Detail
 from lightning_genae.models import vae
@@ -18,8 +19,9 @@ class VariationalAugment(AutoencodingArm):
         perturb: posterior draws a code from what the encoder says of the image, mean + s sigma e; prior takes a
             step from the mean, sqrt(1 - s^2) z + s e, which keeps codes of the prior N(0, I).
         strength: s, in [0, 1]: 1 is a sample of the posterior, or one of the prior, far from the image. 0: none.
+        autoencoder: convolutional, dense or residual.
         latent_dim: dimensions of its code, at least 1.
-        width: its channels at full resolution. A narrow one costs less in every batch.
+        width: its channels at full resolution; but for mlp. A narrow one costs less in every batch.
         beta: weight of the KL divergence to the prior in its training.
         steps: batches of 64 images that it learns from at most; it stops when the error on a tenth of the training
             images, kept aside for that, does not fall any more.
@@ -33,6 +35,7 @@ class VariationalAugment(AutoencodingArm):
         perturb: Literal["posterior", "prior"] = "posterior",
         strength: ClosedUnitInterval = 0.5,
         detail: Detail = "residual",
+        autoencoder: networks.Network = "conv",
         latent_dim: PositiveInt = 16,
         width: PositiveInt = 8,
         beta: NonNegativeFloat = 1.0,
@@ -43,7 +46,8 @@ class VariationalAugment(AutoencodingArm):
     ):
         super().__init__(strength, detail)
         self.perturb = perturb
-        self.options = {"latent_dim": latent_dim, "width": width, "beta": beta, "lr": lr}
+        self.options = {"network": autoencoder, "latent_dim": latent_dim, "beta": beta, "lr": lr}
+        self.options |= {} if autoencoder == "mlp" else {"width": width}
         self.steps = steps
         self.checkpoint = checkpoint
         self.foreign = foreign

@@ -9,10 +9,10 @@ log = logging.getLogger("lightning_genae")
 Decay = restricted_number_type("Decay", float, [(">=", 0), ("<", 1)])
 
 
-def warn_unused(option: str, value, used: bool, needs: str) -> None:
+def warn_unused(option: str, value, used: bool, needs: str, section: str = "model") -> None:
     """Warns that a given setting has no effect in this combination; None means that it was not given."""
     if value is not None and not used:
-        log.warning(f"--model.{option} has no effect without {needs}")
+        log.warning(f"--{section}.{option} has no effect without {needs}")
 
 
 def warn_unused_size(network: str, hidden: list[int] | None, width: int | None) -> None:
