@@ -248,6 +248,7 @@ def test_wrong_words(cli, words, message):
     assert message in error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [name for name in TWO_PLAYERS if name != "aae"])
 def test_every_critic_goes_with_arms_before_it(cli, picture_folder, model):
     words = ("--model", model, "--augment", "ae+ada", "--augment.on", "critic", "--augment.steps", "5")
@@ -274,6 +275,7 @@ class _Up(Arm):
         return images + torch.tensor([0.0, 0.6]).reshape(2, 1, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place, moved", [("data", 0.5), ("critic", 0.0)])
 def test_one_sided_augmentation_leaks_and_two_sided_does_not(place, moved):
     """If half of the real points alone are moved up, so are half of the generator's; if half of both are, none."""

@@ -95,7 +95,8 @@ def test_evaluate_measures_the_reconstruction_and_repeats_itself(digits):
     assert evaluate.evaluate(model) == values
     x = digits.heldout.images.float() / 127.5 - 1
     assert values["mse"] == pytest.approx(float((model.reconstruct(x) - x).square().mean()), rel=1e-5)
-    assert set(values) == {"fd", "kid", "fd_train", "kid_train", "mse"}
+    shares = {"precision", "recall", "density", "coverage"}
+    assert set(values) == {"fd", "kid", "fd_train", "kid_train", "distance_to_train", "mse", *shares}
     protocol = evaluate.protocol
     assert (protocol["n_fake"], protocol["n_heldout"], protocol["n_train"]) == (300, 597, 1200)
     assert 0 < protocol["fd_of_real_training_images"] < values["fd"]

@@ -169,7 +169,7 @@ def test_a_bigans_encoder_inverts_its_generator():
     class Linear(BiGAN):
         """Without the tanh that images need."""
 
-        def _pairs(self, x):
+        def _pairs(self, x, labels):
             z = self.noise(len(x))
             return (x, self.encoder(x)), (self.generator(z), z)
 
