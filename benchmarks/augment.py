@@ -186,10 +186,10 @@ def fitting(given: argparse.Namespace, device: torch.device) -> list[str]:
     arm.fit(datamodule, accelerator=device.type, enable_progress_bar=False)
     seconds = time.perf_counter() - start
     share = seconds / (DEFAULT_STEPS * step)
+    training = f"the GAN's {DEFAULT_STEPS:,} batches ({DEFAULT_STEPS * step:.0f} s by the median step)"
     return [
-        f"Fitting the autoencoder 28x28, {given.fit_steps:,} batches no early end: {seconds:.1f} s, {share:.2f}"
-        f" of the GAN's {DEFAULT_STEPS:,} batches ({DEFAULT_STEPS * step:.0f} s by the median step); asked for: "
-        "at most 0.20."
+        f"Fitting the autoencoder, 28x28, {given.fit_steps:,} batches without an early end: {seconds:.1f} s, "
+        f"{share:.2f} of {training}; asked for: at most 0.20."
     ]
 
 
