@@ -14,6 +14,7 @@ import csv
 import json
 import os
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -97,8 +98,6 @@ def cells(given: argparse.Namespace) -> list[tuple[str, int, int, str]]:
 
 def train_missing(given: argparse.Namespace) -> None:
     """Trains what the CSV has no row of, seed by seed, so that every arm has as many at any time."""
-    import time
-
     start = time.monotonic()
     given.out.mkdir(parents=True, exist_ok=True)
     done = {(row["data"], int(row["num_train"]), row["arm"], int(row["seed"])) for row in read(given)}

@@ -19,7 +19,7 @@ class Adapt(Callback):
 
     def __init__(self, augment: Augmentation):
         self.augment = augment
-        self.signals: list[float] = []
+        self.signals: list[torch.Tensor] = []
 
     def on_train_batch_end(self, trainer, pl_module, *args) -> None:
         if self.augment.target is None:

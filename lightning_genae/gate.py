@@ -43,26 +43,29 @@ def measure(arm: Arm, datamodule, extractor: metrics.Extractor, heeds_labels: bo
             "distance_to_nearest_other": _to_nearest_other(varied, x),
         }
 
-    rows = [{"strength": s, **row(_vary(_with_strength(arm, s), x, labels))} for s in _grid(arm)]
+    grid = {strength: row(_vary(_with_strength(arm, strength), x, labels)) for strength in _grid(arm)}
+    own = getattr(arm, "strength", None)
     return {
         "images_trained_on": datamodule.fingerprint,
         "originals": _distribution(real, originals),
-        "variations": row(_vary(arm, x, labels)),
-        "strength": getattr(arm, "strength", None),
-        "strengths": rows,
-        **arm.quality(datamodule, extractor, x),
+        "variations": grid[own] if own in grid else row(_vary(arm, x, labels)),
+        "strength": own,
+        "strengths": [{"strength": strength, **values} for strength, values in grid.items()],
+        **arm.quality(datamodule, extractor, x, real),
     }
 
 
 def examples(arm: Arm, images: Tensor, labels: Tensor) -> Tensor:
     """The images (B, C, H, W) in [-1, 1] and beside each its variations, from left to right by growing strength.
 
+    Args:
+        arm: one with a strength.
+
     Returns:
-        (B * (1 + number of strengths), C, H, W), an image's after the other's; for an arm without a strength two
-        of each.
+        (B * (1 + number of strengths), C, H, W), an image's after the other's.
     """
-    arms = [_with_strength(arm, strength) for strength in _grid(arm)] or [arm]
-    return torch.stack([images, *(_vary(one, images, labels) for one in arms)], 1).flatten(0, 1)
+    varied = [_vary(_with_strength(arm, strength), images, labels) for strength in STRENGTHS]
+    return torch.stack([images, *varied], 1).flatten(0, 1)
 
 
 def _grid(arm: Arm) -> tuple[float, ...]:

@@ -296,7 +296,9 @@ def test_a_checkpoint_of_other_images_is_refused_unless_that_is_meant(cli, digit
     foreign = fitted(arm_class(checkpoint="other", foreign=True), digits)
     assert foreign.trained_on not in (digits.fingerprint, "unknown")
     x, _ = batch(digits)
-    assert foreign.quality(digits, metrics.pixels(digits.train.images), x)["autoencoder_images"] == foreign.trained_on
+    extractor = metrics.pixels(digits.train.images)
+    quality = foreign.quality(digits, extractor, x, extractor(digits.heldout.images))
+    assert quality["autoencoder_images"] == foreign.trained_on
 
 
 def test_an_arm_is_a_file():

@@ -49,7 +49,7 @@ class Arm(nn.Module):
         varied = self.vary(images[chosen].float(), None if labels is None else labels[chosen])
         return images.index_copy(0, chosen, varied.to(images.dtype))
 
-    def quality(self, datamodule, extractor, images: Tensor) -> dict[str, float]:
+    def quality(self, datamodule, extractor, images: Tensor, real: Tensor) -> dict[str, float]:
         """What else than its variations tells what the arm is worth, by name; nothing for most."""
         return {}
 

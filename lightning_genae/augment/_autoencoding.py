@@ -50,7 +50,7 @@ class AutoencodingArm(Arm):
         return self.autoencoder.decode(self.autoencoder.encode(images))
 
     @torch.no_grad()
-    def quality(self, datamodule, extractor, images: Tensor) -> dict:
+    def quality(self, datamodule, extractor, images: Tensor, real: Tensor) -> dict:
         """The autoencoder against PCA with as many components, and what decoding alone does.
 
         `mse_*` is the squared error per pixel in [-1, 1] of held-out images; `fd_decoded` the Frechet distance of
@@ -60,9 +60,9 @@ class AutoencodingArm(Arm):
             datamodule: of the images.
             extractor: of the features.
             images: training images (N, C, H, W) in [-1, 1].
+            real: features (N, d) of held-out images.
         """
-        real = datamodule.heldout.images[: metrics.MAX_IMAGES]
-        heldout = metrics.to_float(real)
+        heldout = metrics.to_float(datamodule.heldout.images[: metrics.MAX_IMAGES])
         num_components = min(self.autoencoder.encode(images[:2]).shape[1], len(images) - 1, images[0].numel())
         pca = PCA(num_components, svd_solver="full").fit(images.flatten(1).numpy())
         flat = heldout.flatten(1).numpy()
@@ -71,6 +71,6 @@ class AutoencodingArm(Arm):
             "mse_heldout": float((self.reconstruct(heldout) - heldout).square().mean()),
             "mse_pca": float(((pca.inverse_transform(pca.transform(flat)) - flat) ** 2).mean()),
             "num_components": num_components,
-            "fd_decoded": metrics.frechet_distance(extractor(real), extractor(decoded)),
+            "fd_decoded": metrics.frechet_distance(real, extractor(decoded)),
             "autoencoder_images": self.trained_on,
         }

@@ -37,11 +37,9 @@ def translate(images: Tensor, largest: float, fill: float | None = None) -> Tens
         reach = int(side * largest + 0.5)
         shift = torch.randint(-reach, reach + 1, (len(images), 1), device=images.device)
         index = torch.arange(side, device=images.device) - shift
-        shape = [len(images), 1, 1, 1]
-        shape[dim] = side
-        moved = images.gather(dim, index.clamp(0, side - 1).reshape(shape).expand_as(images))
+        moved = images.gather(dim, _along(dim, index.clamp(0, side - 1)).expand_as(images))
         if fill is not None:
-            moved = torch.where(((index >= 0) & (index < side)).reshape(shape), moved, fill)
+            moved = torch.where(_along(dim, (index >= 0) & (index < side)), moved, fill)
         images = moved
     return images
 
@@ -54,10 +52,13 @@ def cut_out(images: Tensor, side: float, fill: float = 0.0) -> Tensor:
         extent = int(length * side + 0.5)
         start = torch.randint(0, length + (1 - extent % 2), (len(images), 1), device=images.device) - extent // 2
         place = torch.arange(length, device=images.device)
-        shape = [len(images), 1, 1, 1]
-        shape[dim] = length
-        inside = inside & ((place >= start) & (place < start + extent)).reshape(shape)
+        inside = inside & _along(dim, (place >= start) & (place < start + extent))
     return torch.where(inside, fill, images)
+
+
+def _along(dim: int, rows: Tensor) -> Tensor:
+    """Rows (B, L) as (B, 1, L, 1) or (B, 1, 1, L): along dimension 2 or 3 of images."""
+    return rows[:, None, :, None] if dim == 2 else rows[:, None, None, :]
 
 
 def warp(images: Tensor, matrix: Tensor, padding: str) -> Tensor:
