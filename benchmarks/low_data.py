@@ -45,9 +45,13 @@ ARMS = {
     "pca, critic": f"{PCA} {CRITIC}",
     "diffaug": "--augment diffaug --augment.fraction 0.7",
     "ae+diffaug, critic": f"{AE.replace(' ae ', ' ae+diffaug ')} {CRITIC}",
-    # beyond what was asked for: stronger, and each arm in its own place
+    # beyond what was asked for: stronger, weaker, adaptive, and one arm on each side
     "ae strong, critic": f"{AE} --augment.on critic --augment.fraction 0.9".replace("0.5", "0.8"),
-    "ae decode+diffaug": f"{AE.replace(' ae ', ' ae+diffaug ')} --augment.fraction 0.7".replace("residual", "decode"),
+    "ae gentle, critic": f"{AE} {CRITIC}".replace("0.5", "0.25"),
+    "ae adaptive, critic": f"{AE} --augment.on critic --augment.target 0.6",
+    "ae decode+diffaug": f"{AE} --augment.on data+critic --augment.fraction 0.7".replace("residual", "decode").replace(
+        " ae ", " ae+diffaug "
+    ),
 }
 # data, training images, seeds, options: chosen so that `none` has passed its best point
 DIGITS = "--data digits --data.batch_size 64 --model.lr 1e-3 --steps 3000"

@@ -17,9 +17,10 @@ class Augmentation(nn.Module):
 
     Args:
         arms: augmentations by name.
-        on: data or critic, for all arms. null: each arm's own place.
+        on: data or critic, for all arms, or a place for each, such as data+critic. null: each arm's own; that of ae,
+            vae and pca is the critic, and the data for models without one.
         fraction: share of the images that is varied, in [0, 1]; on the data 0.5 equals, in distribution, training on
-            the originals and as many variations. null: each arm's own.
+            the originals and as many variations. null: each arm's own there.
         target: adapts the fraction, from 0 on if none is given: it rises while the critic's overfitting signal
             r_t = E[sign of its outputs on real images] lies above this value, and falls below it
             (arXiv 2006.06676). null: 0.6 for ada if no fraction is given, otherwise no adaptation.
@@ -31,25 +32,22 @@ class Augmentation(nn.Module):
     def __init__(
         self,
         arms: dict[str, Arm],
-        on: Place | None = None,
+        on: str | None = None,
         fraction: ClosedUnitInterval | None = None,
         target: OpenUnitInterval | None = None,
         adapt_images: PositiveInt = 50_000,
         model_labels: bool | None = None,
     ):
         super().__init__()
-        for name, arm in arms.items():
-            if on and on not in arm.places:
-                raise ValueError(f"--augment.on: expected {' or '.join(arm.places)} for {name}; got {on}")
         self.arms = nn.ModuleDict(arms)
-        self.places = {name: on or arm.place for name, arm in arms.items()}
+        self.on = self._given_places(on) if on else {}
         if len(arms) > 1 and "none" in arms:
             raise ValueError(f"--augment: expected none by itself; got {'+'.join(arms)}")
         own = next((arm.target for arm in arms.values() if arm.target), None)
         self.target = own if target is None and fraction is None else target
         self.adapt_images = adapt_images
-        start = 0.0 if self.target and fraction is None else fraction
-        self.fractions = {name: arm.fraction if start is None else start for name, arm in arms.items()}
+        self.fraction = 0.0 if self.target and fraction is None else fraction
+        self._stand({name: self.on.get(name, arm.place) for name, arm in arms.items()})
         self.model_labels = model_labels
         self.conditional = False
 
@@ -58,8 +56,12 @@ class Augmentation(nn.Module):
         for arm in self.arms.values():
             arm.check(datamodule)
         self.conditional = getattr(model, "num_conditions", 0) > 0
+        has_critic = getattr(model, "view", None) is not None
+        if not has_critic:
+            own = {name: arm.place_without_critic or arm.place for name, arm in self.arms.items()}
+            self._stand(own | self.on)
         on_critic = self.stand_on("critic")
-        if on_critic and getattr(model, "view", None) is None:
+        if on_critic and not has_critic:
             raise ValueError(
                 "--augment.on: expected data for a model without a critic of images; "
                 f"got critic ({', '.join(on_critic)})"
@@ -143,6 +145,24 @@ class Augmentation(nn.Module):
         """
         step = num_images / self.adapt_images * (1 if overfitting > self.target else -1)
         self.fractions = {name: min(1.0, max(0.0, fraction + step)) for name, fraction in self.fractions.items()}
+
+    def _given_places(self, on: str) -> dict[str, Place]:
+        """The arms' places as the user gave them."""
+        places = on.split("+") * (len(self.arms) if "+" not in on else 1)
+        if len(places) != len(self.arms):
+            raise ValueError(f"--augment.on: expected one place, or {len(self.arms)}, one for each arm; got {on}")
+        for (name, arm), place in zip(self.arms.items(), places):
+            if place not in arm.fractions:
+                raise ValueError(f"--augment.on: expected {' or '.join(arm.fractions)} for {name}; got {place}")
+        return dict(zip(self.arms, places))
+
+    def _stand(self, places: dict[str, Place]) -> None:
+        """Puts the arms where they shall stand, with the fractions that they have there."""
+        self.places = places
+        self.fractions = {
+            name: arm.fractions[places[name]] if self.fraction is None else self.fraction
+            for name, arm in self.arms.items()
+        }
 
     @staticmethod
     def _describe(model) -> str:

@@ -88,7 +88,7 @@ def test_contract(arm, digits):
 
 
 def test_what_can_stand_before_a_critic_is_differentiable_in_every_pixel(arm, digits):
-    if "critic" not in arm.places:
+    if "critic" not in arm.fractions:
         pytest.skip("stands on the data alone")
     x, labels = batch(digits, 16)
     x.requires_grad_()
@@ -100,7 +100,7 @@ def test_what_can_stand_before_a_critic_is_differentiable_in_every_pixel(arm, di
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
 def test_other_precisions_before_a_critic(arm, digits, precision):
-    if "critic" not in arm.places:
+    if "critic" not in arm.fractions:
         pytest.skip("stands on the data alone")
     augment = Augmentation({"arm": arm}, on="critic", fraction=0.5)
     model = GAN(digits.image_shape, 10, conditional="projection")

@@ -17,6 +17,7 @@ from lightning_genae.augment.classic import ClassicAugment
 from lightning_genae.augment.diffaug import DiffAugment
 from lightning_genae.augment.noise import NoiseAugment
 from lightning_genae.augment.none import NoAugment
+from lightning_genae.augment.pca import PCAAugment
 from lightning_genae.augment.repeat import Repeat
 from lightning_genae.augmentation import Augmentation
 from lightning_genae.models.gan import GAN
@@ -28,8 +29,6 @@ TWO_PLAYERS = [name for name, model in MODELS.items() if issubclass(model, TwoPl
 
 class Add(Arm):
     """Adds a number, and keeps the labels that it is given."""
-
-    fraction = 1.0
 
     def __init__(self, number: float):
         super().__init__()
@@ -56,6 +55,17 @@ def test_arms_follow_each_other_each_in_its_own_place():
     assert torch.allclose(on_critic.view(x, labels), x + 0.75)
 
 
+def test_arms_are_put_where_they_shall_stand():
+    arms = {"add": Add(0.25), "more": Add(0.5)}
+    assert Augmentation(arms, on="data+critic").places == {"add": "data", "more": "critic"}
+    for on, message in {
+        "data+critic+data": "expected one place, or 2",
+        "data+here": "expected data or critic for more",
+    }.items():
+        with pytest.raises(ValueError, match=f"--augment.on: {message}"):
+            Augmentation(arms, on=on)
+
+
 def test_training_images_stay_in_range_and_the_critics_need_not():
     x, labels = batch()
     assert Augmentation({"add": Add(5.0)})(x, labels).max() == 1
@@ -70,6 +80,19 @@ def test_the_fraction_is_each_arms_own_or_everybodys():
     ada = Augmentation({"ada": AdaptiveAugment()})
     assert (ada.target, ada.fractions) == (0.6, {"ada": 0.0})
     assert Augmentation({"ada": AdaptiveAugment()}, fraction=0.3).target is None
+
+
+@pytest.mark.parametrize("model, place, fraction", [("gan", "critic", 0.7), ("aae", "data", 0.5), ("vae", "data", 0.5)])
+def test_an_autoencoder_stands_before_the_critic_if_there_is_one(digits, model, place, fraction):
+    arms = {"pca": PCAAugment(), "noise": NoiseAugment()}
+    augment = Augmentation(arms)
+    augment.check(digits, MODELS[model]((1, 8, 8), 10))
+    assert augment.places == {"pca": place, "noise": "data"}
+    assert augment.fractions == {"pca": fraction, "noise": 0.5}
+    chosen = Augmentation(arms, on="data", fraction=0.1)
+    chosen.check(digits, MODELS[model]((1, 8, 8), 10))
+    assert chosen.places == {"pca": "data", "noise": "data"}
+    assert chosen.fractions == {"pca": 0.1, "noise": 0.1}
 
 
 @pytest.mark.parametrize(
@@ -235,7 +258,10 @@ def test_options_of_composed_arms(cli):
         ),
         (["--augment", "ae", "--augment.lr", "1000", "--augment.steps", "40"], "--augment.lr: expected one at which"),
         (["--augment", "ae+"], "--augment: expected one of"),
-        (["--augment", "noise", "--augment.on", "critics"], "--augment.on: expected data or critic or null"),
+        (
+            ["--augment", "noise", "--augment.on", "critics"],
+            "--augment.on: expected data or critic for noise; got critics",
+        ),
         (["--augment", "repeat", "--augment.on", "critic"], "--augment.on: expected data for repeat; got critic"),
         (["--model", "ae", "--augment", "diffaug"], "--augment.on: expected data for a model without a critic"),
         (["--augment", "noise", "--augment.strength", "2"], "--augment.strength: expected a number at least 0"),

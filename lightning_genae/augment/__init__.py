@@ -7,7 +7,7 @@ A file has one public class, an `Arm` (in _arm.py), which says
 - by `vary(images, labels)`: a variation of every image; differentiable, if it can stand before a critic;
 - where it needs to: `check(datamodule)`, which raises ValueError for what is wrong before anything is trained,
   and `fit(datamodule, **trainer_options)`, which learns what it needs from `datamodule.train` alone;
-- by class attributes: where it stands (`place`, `places`) and how many images it varies (`fraction`) if the
+- by class attributes: where it stands (`place`) and how many images it varies there (`fractions`) if the
   user does not say; `strength`, if it has one, is what the quality gate is drawn over;
 - where it has an autoencoder: `reconstruct(images)`.
 

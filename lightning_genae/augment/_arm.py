@@ -1,5 +1,7 @@
 """What every augmentation is."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -13,15 +15,16 @@ class Arm(nn.Module):
 
     Attributes:
         place: where it stands unless the user says otherwise.
-        places: where it can stand; what is not differentiable stands on the data alone.
-        fraction: share of the images that it varies unless the user says otherwise.
+        place_without_critic: the same for a model without a critic of images. None: as `place`.
+        fractions: where it can stand, and the share of the images that it varies there unless the user says otherwise;
+            what is not differentiable stands on the data alone.
         shows: whether its variations differ from the images, so that the quality gate has something to measure.
         target: of the overfitting signal, for an arm whose fraction adapts unless the user says otherwise.
     """
 
     place: Place = "data"
-    places: tuple[Place, ...] = ("data", "critic")
-    fraction = 1.0
+    place_without_critic: Place | None = None
+    fractions: Mapping[Place, float] = MappingProxyType({"data": 1.0, "critic": 1.0})
     shows = True
     target: float | None = None
 

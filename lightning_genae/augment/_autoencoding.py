@@ -1,5 +1,6 @@
 """What arms share that encode, perturb the code and decode."""
 
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -22,7 +23,10 @@ class AutoencodingArm(Arm):
             x + dec(z') - dec(z), and so keeps what the decoder blurs; decode is dec(z') itself.
     """
 
-    fraction = 0.5
+    # by benchmarks/low_data.py; see README.md
+    place = "critic"
+    place_without_critic = "data"
+    fractions = MappingProxyType({"data": 0.5, "critic": 0.7})
 
     def __init__(self, strength: ClosedUnitInterval = 0.5, detail: Detail = "residual"):
         super().__init__()

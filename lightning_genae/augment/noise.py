@@ -1,5 +1,6 @@
 """Pixel noise; with as large an error as the ae arm makes it is the control for where that puts the error."""
 
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -21,7 +22,7 @@ class NoiseAugment(Arm):
             same options.
     """
 
-    fraction = 0.5
+    fractions = MappingProxyType({"data": 0.5, "critic": 0.7})  # as those of the ae arm
 
     def __init__(self, deviation: NonNegativeFloat | None = None, match: Literal["no", "ae"] = "no", **kwargs):
         super().__init__()

@@ -1,5 +1,7 @@
 """No augmentation: the control that every other arm is compared with."""
 
+from types import MappingProxyType
+
 from torch import Tensor
 
 from lightning_genae.augment._arm import Arm
@@ -8,7 +10,7 @@ from lightning_genae.augment._arm import Arm
 class NoAugment(Arm):
     """The identity."""
 
-    fraction = 0.0
+    fractions = MappingProxyType({"data": 0.0, "critic": 0.0})
     shows = False
 
     def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:

@@ -1,5 +1,7 @@
 """The same originals again: a control that shows a batch as few of them as an arm with variations does."""
 
+from types import MappingProxyType
+
 import torch
 from torch import Tensor
 
@@ -14,8 +16,7 @@ class Repeat(Arm):
     With a fraction of 1 there is nothing left to repeat, and the batch stays as it is.
     """
 
-    places = ("data",)
-    fraction = 0.5
+    fractions = MappingProxyType({"data": 0.5})
     shows = False
 
     def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
