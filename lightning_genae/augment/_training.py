@@ -160,4 +160,5 @@ def _split(train) -> tuple:
 
 def _open(model_class: type, path: Path) -> LightningModule:
     autoencoder = model_class.load_from_checkpoint(path, map_location="cpu", weights_only=True)
-    return autoencoder.eval().requires_grad_(False)
+    # a third quicker on a CPU, backwards
+    return autoencoder.to(memory_format=torch.channels_last).eval().requires_grad_(False)
