@@ -312,6 +312,7 @@ def plot(path: Path, curves: dict) -> None:
             highest = max(run["fd"][-1] for run in arms["none"].values()) if arms["none"] else 10 * lowest
             axes.set(title=f"{data}, {num:,}, {side}", xlabel="images shown", ylabel="FD", yscale="log")
             axes.set_ylim(0.8 * lowest, 2.5 * highest)
+            axes.locator_params(axis="x", nbins=4)
             axes.legend(fontsize="x-small")
     figure.savefig(path, dpi=80)
 
