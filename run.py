@@ -158,10 +158,8 @@ def build_augment(config: dict, datamodule, model):
     from lightning_genae.augmentation import Augmentation
 
     def build(one: type, **given):
-        names = signature(one)
-        return one(
-            **given, **{key: value for key, value in config["augment"].items() if key in set(names) - set(given)}
-        )
+        wanted = signature(one).keys() - given
+        return one(**given, **{key: value for key, value in config["augment"].items() if key in wanted})
 
     arms = {name: build(registry.load(PACKAGES["augment"], name)) for name in config["augment"]["name"].split("+")}
     augment = build(Augmentation, arms=arms)

@@ -3,7 +3,7 @@
     python benchmarks/augment.py            some ten minutes on two cores; run nothing beside it
 
 The GAN is `--model gan` with its defaults, batches of 64 images, 28x28 grey and 32x32 in colour. Each arm takes its
-turns right after one without augmentation; the ratio is the median of five, by the lower quartile of a turn's steps.
+turns right after one without augmentation; the ratio is the median of all, by the lower quartile of a turn's steps.
 The images are noise: what they show costs nothing.
 """
 

@@ -30,7 +30,7 @@ FIELDS = ("data", "num_train", "arm", "seed", "images", *MEASURES, "output_real"
 NUM_SHOWN, NUM_EVALUATIONS = 12, 10
 
 AE = "--augment ae --augment.perturb gaussian --augment.strength 0.5 --augment.detail residual"
-PCA = AE.replace(" ae ", " pca ")
+PCA, BOTH = AE.replace(" ae ", " pca "), AE.replace(" ae ", " ae+diffaug ")
 DATA, CRITIC = "--augment.on data --augment.fraction 0.5", "--augment.on critic --augment.fraction 0.7"
 ARMS = {
     "none": "--augment none",
@@ -44,14 +44,12 @@ ARMS = {
     "ae, critic": f"{AE} {CRITIC}",
     "pca, critic": f"{PCA} {CRITIC}",
     "diffaug": "--augment diffaug --augment.fraction 0.7",
-    "ae+diffaug, critic": f"{AE.replace(' ae ', ' ae+diffaug ')} {CRITIC}",
+    "ae+diffaug, critic": f"{BOTH} {CRITIC}",
     # beyond what was asked for: stronger, weaker, adaptive, and one arm on each side
     "ae strong, critic": f"{AE} --augment.on critic --augment.fraction 0.9".replace("0.5", "0.8"),
     "ae gentle, critic": f"{AE} {CRITIC}".replace("0.5", "0.25"),
     "ae adaptive, critic": f"{AE} --augment.on critic --augment.target 0.6",
-    "ae decode+diffaug": f"{AE} --augment.on data+critic --augment.fraction 0.7".replace("residual", "decode").replace(
-        " ae ", " ae+diffaug "
-    ),
+    "ae decode+diffaug": f"{BOTH} --augment.on data+critic --augment.fraction 0.7".replace("residual", "decode"),
 }
 # data, training images, seeds, options: chosen so that `none` has passed its best point
 DIGITS = "--data digits --data.batch_size 64 --model.lr 1e-3 --steps 3000"

@@ -97,16 +97,11 @@ class Augmentation(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """A training batch (B, C, H, W) in [-1, 1] as the model shall see it."""
-        names = self.stand_on("data")
-        for name in names:
-            images = self.arms[name](images, labels if self.heeds_labels("data") else None, self.fractions[name])
-        return images.clamp(-1, 1) if names else images
+        return self._pass("data", images, labels).clamp(-1, 1) if self.stand_on("data") else images
 
     def view(self, images: Tensor, labels: Tensor) -> Tensor:
         """Images (B, C, H, W), real or generated, as the critic shall see them; gradients pass."""
-        for name in self.stand_on("critic"):
-            images = self.arms[name](images, labels if self.heeds_labels("critic") else None, self.fractions[name])
-        return images
+        return self._pass("critic", images, labels)
 
     def vary(self, images: Tensor, labels: Tensor) -> Tensor:
         """A variation (B, C, H, W) in [-1, 1] of every image, by all arms."""
@@ -145,6 +140,11 @@ class Augmentation(nn.Module):
         """
         step = num_images / self.adapt_images * (1 if overfitting > self.target else -1)
         self.fractions = {name: min(1.0, max(0.0, fraction + step)) for name, fraction in self.fractions.items()}
+
+    def _pass(self, place: Place, images: Tensor, labels: Tensor) -> Tensor:
+        for name in self.stand_on(place):
+            images = self.arms[name](images, labels if self.heeds_labels(place) else None, self.fractions[name])
+        return images
 
     def _given_places(self, on: str) -> dict[str, Place]:
         """The arms' places as the user gave them."""
