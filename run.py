@@ -3,6 +3,7 @@
     python run.py --model gan --augment ae                  trains, evaluates, leaves a run folder
     python run.py sample RUN --num 64                       images of a run
     python run.py evaluate RUN --metrics.features pixels    its metrics again, in other features
+    python run.py compare RUN RUN ...                       runs side by side
 
 `python run.py --help` lists the choices, `python run.py --model gan --help` the options of the chosen parts.
 """
@@ -91,7 +92,8 @@ def train(arguments: list[str]) -> None:
     check_trainer_options(config, model)
     if resume:
         load_model(folder, config)
-    callbacks["evaluate"].prepare(datamodule)
+    images_per_batch = datamodule.batch_size * trainer.world_size
+    callbacks["evaluate"].prepare(datamodule, model, max(1, steps // 5) * images_per_batch)
     quality = fit_augment(augment, config, datamodule, model, callbacks)
     with folder.start(config, quality) if trainer.is_global_zero else nullcontext():
         log.info(f"Training {config['model']['name']} for {steps:,} batches in {folder.path}")
@@ -174,7 +176,7 @@ def fit_augment(augment, config: dict, datamodule, model, callbacks: dict) -> di
 
     progress = Progress("autoencoder", config["augment"].get("steps"))
     augment.fit(datamodule, accelerator=config["accelerator"], callbacks=[progress])
-    quality = augment.quality(datamodule, callbacks["evaluate"].extractor)
+    quality = augment.quality(datamodule, callbacks["evaluate"].evaluation.extractor)
     callbacks["augmented"].quality = quality
     datamodule.augment = augment
     if augment.stand_on("critic"):
@@ -203,6 +205,7 @@ def build_callbacks(config: dict, folder, steps: int, augment) -> dict:
     from callbacks.ema import Ema
     from callbacks.evaluate import Evaluate
     from callbacks.interpolations import Interpolations
+    from callbacks.measured import Measured
     from callbacks.progress import Progress
     from callbacks.reconstructions import Reconstructions
     from callbacks.record import Record
@@ -210,7 +213,7 @@ def build_callbacks(config: dict, folder, steps: int, augment) -> dict:
     from callbacks.traversals import Traversals
 
     every = max(1, steps // 5)
-    metrics = {**config["metrics"], "every": config["metrics"]["every"] or every * config["data"]["batch_size"]}
+    evaluate = Evaluate(**config["metrics"])
     return {
         "ema": Ema(),
         "adapt": Adapt(augment),
@@ -221,7 +224,8 @@ def build_callbacks(config: dict, folder, steps: int, augment) -> dict:
         "samples": Samples(folder.path, every),
         "interpolations": Interpolations(folder.path),
         "traversals": Traversals(folder.path),
-        "evaluate": Evaluate(**metrics),
+        "evaluate": evaluate,
+        "measured": Measured(folder.path, evaluate),
         "record": Record(folder, config["checkpoint_seconds"]),
     }
 
@@ -308,7 +312,9 @@ def fit(trainer, model, datamodule, folder, callbacks: dict, resume: bool) -> No
             "images_per_second": datamodule.progress["images"] / (record.seconds_at_end - evaluate.seconds),
             **datamodule.progress,
         }
-        folder.update(status="finished", metrics=evaluate.values, protocol=evaluate.protocol, timing=timing)
+        folder.update(
+            status="finished", metrics=evaluate.values, best=evaluate.best, protocol=evaluate.protocol, timing=timing
+        )
 
 
 def sample(arguments: list[str]) -> None:
@@ -339,7 +345,7 @@ def sample(arguments: list[str]) -> None:
     import numpy as np
 
     from callbacks._pictures import save_grid
-    from lightning_genae.metrics import draw, to_float
+    from lightning_genae.images import draw, to_float
     from lightning_genae.run_folder import check_writable
 
     folder, config = open_run(given["run"])
@@ -379,14 +385,27 @@ def evaluate(arguments: list[str]) -> None:
     # what is not asked for is as in the run
     asked = {key: value for key, value in given["metrics"].items() if value is not None}
     callback = Evaluate(**(config["metrics"] | asked))
-    callback.prepare(datamodule)
-    result = {"metrics": callback.evaluate(model), "protocol": callback.protocol}
+    callback.prepare(datamodule, model)
+    result = {"metrics": callback.evaluation.measure(model), "protocol": callback.protocol}
     lines = table(**result)
     if hasattr(model, "encode"):
         result["representation"], picture = represent(model, datamodule, folder)
         lines += [*representation_table(result["representation"]), f"Codes of held-out images: {picture}"]
     folder.update(evaluations=[*folder.results.get("evaluations", []), result])
     log.info("\n".join(lines))
+
+
+def compare(arguments: list[str]) -> None:
+    """Finished runs side by side."""
+    from lightning_genae.compare import compare
+    from lightning_genae.run_folder import RunFolder
+
+    parser = new_parser("python run.py compare RUN RUN ... [--best]")
+    parser.add_argument("runs", nargs="+", help="run folders")
+    parser.add_argument("--best", action="store_true", help="the least Frechet distance of each, not the last")
+    given = parse_verb(parser, arguments)
+    if given is not None:
+        log.info("\n".join(compare([RunFolder(path) for path in given["runs"]], given["best"])))
 
 
 def represent(model, datamodule, folder) -> tuple[dict, Path]:
@@ -456,7 +475,7 @@ def quieten(debug: bool) -> None:
             logging.getLogger(name).setLevel(logging.ERROR)
 
 
-VERBS = {"sample": sample, "evaluate": evaluate}
+VERBS = {"sample": sample, "evaluate": evaluate, "compare": compare}
 
 
 def main(argv: list[str]) -> int:

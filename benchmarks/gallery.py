@@ -99,7 +99,7 @@ def table(cells: list[tuple[str, str]], given: argparse.Namespace) -> str:
         lines.append(f"| {data} | `{model}` | {metrics['fd']:.2f} | {metrics['kid']:.3f} | {mse} | {seconds:.0f} |")
     for data in dict.fromkeys(data for data, _ in cells):
         protocol = json.loads((given.runs / data / given.models[0] / "results.json").read_text())["protocol"]
-        floor = protocol["fd_of_real_training_images"]
+        floor = protocol["floor"]["fd"]
         lines.append(f"| {data} | {given.samples:,} real training images | {floor:.2f} | | | |")
     for data in dict.fromkeys(data for data, _ in cells):
         lines += ["", f"## {data}", "", f"![samples of every family]({data}.png)"]
@@ -124,7 +124,7 @@ def last_samples(folder: Path) -> Image.Image:
     """Two rows of samples of a finished run."""
     import run
     from callbacks._pictures import save_grid
-    from lightning_genae.metrics import draw, to_float
+    from lightning_genae.images import draw, to_float
 
     model = run.load_model(*run.open_run(str(folder)))
     path = folder / "samples" / "gallery.png"

@@ -173,7 +173,7 @@ def row(folder: Path) -> dict:
 def save_samples(folder: Path, path: Path) -> None:
     """The first samples of a finished run, in a row."""
     import run
-    from lightning_genae.metrics import draw
+    from lightning_genae.images import draw
 
     images = draw(run.load_model(*run.open_run(str(folder))), NUM_SHOWN, seed=0)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from scipy.stats import t as student
 
 import run
 from callbacks._pictures import save_scatter
-from lightning_genae.metrics import draw
+from lightning_genae.images import draw
 
 SIZE = ["--model.network", "mlp", "--model.hidden", "[128, 128]", "--model.latent_dim", "2", "--model.lr", "1e-3"]
 ARMS = {

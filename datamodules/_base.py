@@ -86,7 +86,7 @@ class ImageDataModule(LightningDataModule):
             option = "num_train" if self.num_train else "batch_size"
             raise ValueError(
                 f"--data.{option}: expected at least one batch to train on; got {len(self.train.images)} images and "
-                f"batches of {self.batch_size}"
+                f"batches of {self.batch_size}; give a smaller --data.batch_size, or more images"
             )
 
     @property

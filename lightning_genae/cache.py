@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from filelock import FileLock, Timeout
-from torch import nn
+from torch import Tensor, nn
 
 log = logging.getLogger("lightning_genae")
 
@@ -60,6 +60,13 @@ def digest(key: dict) -> str:
 def source(*modules: ModuleType) -> str:
     """A hash of modules' source, so that a cache does not outlive a change of the code that filled it."""
     return hashlib.sha256(b"".join(Path(module.__file__).read_bytes() for module in modules)).hexdigest()[:16]
+
+
+def hash_tensor(tensor: Tensor) -> str:
+    """A hash of a tensor's shape and values."""
+    content = hashlib.sha256(str((tuple(tensor.shape), tensor.dtype)).encode())
+    content.update(tensor.detach().cpu().contiguous().numpy().data)
+    return content.hexdigest()[:16]
 
 
 def hash_weights(network: nn.Module) -> str:

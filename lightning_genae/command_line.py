@@ -136,6 +136,7 @@ class CommandLine:
             "usage: python run.py [--OPTION VALUE ...]                          train and evaluate",
             "       python run.py sample RUN [--OPTION VALUE ...]               images of a run",
             "       python run.py evaluate RUN [--metrics.OPTION VALUE ...]     its metrics again",
+            "       python run.py compare RUN RUN ... [--best]                  runs side by side",
             "       python run.py --model gan --augment ae --help               options of the chosen parts",
             "       --config FILE takes options from a file, --print_config shows what would be run",
             "",

@@ -8,19 +8,23 @@ import copy
 import torch
 from torch import Tensor
 
-from lightning_genae import metrics
 from lightning_genae.augment._arm import Arm
+from lightning_genae.extractors._extractor import Extractor
+from lightning_genae.images import as_stored, to_float
+from lightning_genae.metrics._metric import MAX_IMAGES
+from lightning_genae.metrics.frechet import frechet_distance
+from lightning_genae.metrics.neighbours import prdc
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @torch.no_grad()
-def measure(arm: Arm, datamodule, extractor: metrics.Extractor, heeds_labels: bool) -> dict:
+def measure(arm: Arm, datamodule, extractor: Extractor, heeds_labels: bool) -> dict:
     """Variations of training images against held-out ones, at the arm's strength and over a grid.
 
-    `originals` and every row of `strengths` hold the Frechet distance `fd`, `precision` and `recall`. A row also has
-    `fd_mixed`, of originals and as many variations; `distance_to_original`, `distance_to_nearest_other`: the root
-    mean squared difference per pixel, of images in [-1, 1], of a variation to its original and to the nearest
+    `originals` and every row of `strengths` hold the Frechet distance `fd`, precision, recall, density and coverage. A
+    row also has `fd_mixed`, of originals and as many variations; `distance_to_original`, `distance_to_nearest_other`:
+    the root mean squared difference per pixel, of images in [-1, 1], of a variation to its original and to the nearest
     other training image. The row of the arm's own strength, or the only one, is `variations`.
 
     Returns:
@@ -28,17 +32,17 @@ def measure(arm: Arm, datamodule, extractor: metrics.Extractor, heeds_labels: bo
     """
     if not arm.shows:
         return {}
-    images, labels = (part[: metrics.MAX_IMAGES] for part in datamodule.train)
-    x = metrics.to_float(images)
+    images, labels = (part[:MAX_IMAGES] for part in datamodule.train)
+    x = to_float(images)
     labels = labels if heeds_labels else None
-    real = extractor(datamodule.heldout.images[: metrics.MAX_IMAGES])
+    real = extractor(datamodule.heldout.images[:MAX_IMAGES])
     originals = extractor(images)
 
     def row(varied: Tensor) -> dict[str, float]:
-        features = extractor(metrics.as_stored(varied))
+        features = extractor(as_stored(varied))
         return {
             **_distribution(real, features),
-            "fd_mixed": metrics.frechet_distance(real, torch.cat([originals, features])),
+            "fd_mixed": frechet_distance(real, torch.cat([originals, features])),
             "distance_to_original": float((varied - x).square().flatten(1).mean(1).sqrt().mean()),
             "distance_to_nearest_other": _to_nearest_other(varied, x),
         }
@@ -86,8 +90,7 @@ def _vary(arm: Arm, x: Tensor, labels: Tensor | None) -> Tensor:
 
 
 def _distribution(real: Tensor, features: Tensor) -> dict[str, float]:
-    precision, recall, _, _ = metrics.prdc(real, features)
-    return {"fd": metrics.frechet_distance(real, features), "precision": precision, "recall": recall}
+    return {"fd": frechet_distance(real, features), **prdc(real, features)}
 
 
 def _to_nearest_other(varied: Tensor, x: Tensor) -> float:

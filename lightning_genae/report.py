@@ -23,8 +23,10 @@ def _gate_of_arm(name: str, q: dict) -> list[str]:
     lines = [
         f"Quality gate of {name}, on the {q['on']}; {_share(q)}. If all images are varied:",
         f"  Frechet distance to held-out images: originals {originals['fd']:.3g}, variations {varied['fd']:.3g}, both "
-        f"together {varied['fd_mixed']:.3g}; precision {originals['precision']:.2f}, {varied['precision']:.2f}; recall "
-        f"{originals['recall']:.2f}, {varied['recall']:.2f}",
+        f"together {varied['fd_mixed']:.3g}; "
+        + "; ".join(
+            f"{key} {originals[key]:.2f}, {varied[key]:.2f}" for key in ("precision", "recall", "density", "coverage")
+        ),
         f"  a variation is {varied['distance_to_original']:.3f} from its original and "
         f"{varied['distance_to_nearest_other']:.3f} from the nearest other image (root mean square, per pixel)",
     ]
@@ -52,26 +54,34 @@ def _gate_of_arm(name: str, q: dict) -> list[str]:
     return lines
 
 
+METRICS = {  # words and format of what the table shows
+    "fd": ("Frechet distance", ".3f"),
+    "fd_infinity": ("  of infinitely many samples", ".3f"),
+    "kid": ("KID", ".5f"),
+    "precision": ("precision", ".3f"),
+    "recall": ("recall", ".3f"),
+    "density": ("density", ".3f"),
+    "coverage": ("coverage", ".3f"),
+    "classifier_score": ("classifier score", ".3f"),
+    "class_coverage": ("class coverage", ".3f"),
+    "distance_to_train": ("distance to the nearest training image", ".3f"),
+    "copying": ("copying (1/2: none)", ".3f"),
+    "mse": ("squared error of reconstructions", ".4f"),
+    "psnr": ("PSNR, dB", ".2f"),
+    "ssim": ("SSIM", ".3f"),
+    "lpips": ("LPIPS", ".3f"),
+}
+
+
 def table(metrics: dict, protocol: dict) -> list[str]:
     """Metrics as text."""
-    heldout, train = (
-        f"{protocol['n_heldout']:,} held-out images",
-        f"{protocol['n_train']:,} images of the training split",
-    )
-    rows = [
-        ("", "Frechet distance", "KID"),
-        (f"to {heldout}", f"{metrics['fd']:.3f}", f"{metrics['kid']:.5f}"),
-        (f"to {train}", f"{metrics['fd_train']:.3f}", f"{metrics['kid_train']:.5f}"),
-        ("(as many real ones to the held-out)", f"{protocol['fd_of_real_training_images']:.3f}", ""),
-    ]
-    lines = [f"  {name:42}{distance:>18}{kernel:>12}" for name, distance, kernel in rows]
-    shares = ", ".join(f"{name} {metrics[name]:.2f}" for name in ("precision", "recall", "density", "coverage"))
-    lines += [
-        f"  {shares}; to the nearest training image {metrics['distance_to_train']:.3f} (held-out images "
-        f"{protocol['distance_of_heldout_to_train']:.3f})"
-    ]
-    if "mse" in metrics:
-        lines.append(f"  reconstruction error of held-out images {metrics['mse']:.4f} (squared, per pixel)")
+    lines = [f"  {'':40}{'samples':>12}{'95 % interval':>23}{'real images':>14}"]
+    for name, (words, form) in METRICS.items():
+        if name in metrics:
+            floor = format(protocol["floor"][name], form) if name in protocol["floor"] else ""
+            low, high = (metrics.get(f"{name}_{side}") for side in ("low", "high"))
+            interval = "" if low is None else f"{low:{form}} to {high:{form}}"
+            lines.append(f"  {words:40}{format(metrics[name], form):>12}{interval:>23}{floor:>14}")
     if "log_likelihood" in metrics:
         lines.append(
             f"  log-likelihood of {protocol['n_log_likelihood']} held-out images, at least "
@@ -80,7 +90,11 @@ def table(metrics: dict, protocol: dict) -> list[str]:
     if "modes" in metrics:
         lines.append(f"  modes found {metrics['modes']:.0f}; {metrics['good']:.1%} of the samples are good ones")
     features = f"the {protocol['extractor']}'s features" if protocol["extractor"] != "pixels" else "pixel features"
-    return [f"{protocol['n_fake']:,} samples ({protocol['generator']} weights), in {features}:", *lines]
+    return [
+        f"{protocol['n_fake']:,} samples ({protocol['generator']} weights) against {protocol['n_real']:,} held-out "
+        f"images, in {features}:",
+        *lines,
+    ]
 
 
 def representation_table(values: dict) -> list[str]:
@@ -94,7 +108,7 @@ def representation_table(values: dict) -> list[str]:
         "knn": ("accuracy of 5 nearest neighbours", ".3f"),
     }
     pca = f"PCA, {values['num_components']} dims"
-    lines = ["Representation of held-out images:", f"  {'':34}{'codes':>10}{pca:>16}{'pixels':>10}"]
+    lines = ["Representation of held-out images:", f"  {'':40}{'codes':>10}{pca:>16}{'pixels':>10}"]
     for name, (words, form) in rows.items():
         given = (values.get(f"{name}{suffix}") for suffix in ("", "_pca", "_pixels"))
         cells = ["" if value is None else format(value, form) for value in given]

@@ -7,9 +7,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from lightning_genae.metrics import as_input, to_float
+from lightning_genae.fidelity import fidelity
+from lightning_genae.images import as_input, to_float
 
 Images = tuple[Tensor, Tensor]  # images as they are stored (N, C, H, W) and their labels (N,)
 
@@ -62,19 +62,16 @@ def plane(codes: Tensor) -> dict[str, Tensor]:
         from umap import UMAP
     except ImportError:
         return places
-    return places | {"UMAP of the codes": torch.from_numpy(UMAP(random_state=0, n_jobs=1).fit_transform(flat))}
+    num_threads = torch.get_num_threads()
+    places["UMAP of the codes"] = torch.from_numpy(UMAP(random_state=0, n_jobs=1).fit_transform(flat))
+    torch.set_num_threads(num_threads)  # numba, below UMAP, takes all cores for the whole process
+    return places
 
 
 def _fidelity(x: Tensor, x_hat: Tensor, suffix: str) -> dict[str, float]:
-    mse = (x_hat - x).square().mean()
-    values = {
-        "mse": mse,
-        "psnr": peak_signal_noise_ratio(x_hat, x, data_range=(-1.0, 1.0)),
-        "bits_per_dimension": (x - x.mean(0)).square().mean().div(mse).log2() / 2,
-    }
-    if min(x.shape[2:]) > 5:  # SSIM's window reaches five pixels over the border
-        values["ssim"] = structural_similarity_index_measure(x_hat, x, data_range=(-1.0, 1.0))
-    return {f"{name}{suffix}": float(value) for name, value in values.items()}
+    values = fidelity(x, x_hat)
+    values["bits_per_dimension"] = float((x - x.mean(0)).square().mean().div(values["mse"]).log2() / 2)
+    return {f"{name}{suffix}": value for name, value in values.items()}
 
 
 def _accuracies(

@@ -17,7 +17,7 @@ from lightning_genae.command_line import flatten
 NOT_HASHED = ("seed", "folder", "overwrite", "debug", "logger", "cache", "checkpoint_seconds")
 
 # folders of the pictures that callbacks make, in the order in which they are reported
-PICTURES = ("samples", "reconstructions", "interpolations", "traversals", "augmented")
+PICTURES = ("samples", "reconstructions", "interpolations", "traversals", "augmented", "metrics")
 
 
 class RunFolder:
@@ -102,6 +102,7 @@ class RunFolder:
         """Removes what a run made, and nothing that somebody else put there."""
         pictures = ["codes.png", *(f"{name}/{'[0-9]' * 8}.png" for name in PICTURES)]
         pictures += ["augmented/gate-*.png", "augmented/strengths-*.png"]
+        pictures += [f"metrics/{name}.png" for name in ("nearest", "distances", "precision-recall")]
         for pattern in ("config.yaml", "metrics.csv", "results.json", "checkpoints/last.ckpt", *pictures):
             for path in self.path.glob(pattern):
                 path.unlink()

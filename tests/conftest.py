@@ -47,7 +47,7 @@ def cli(capsys, cache, accelerator):
 
     def call(*words: str):
         words = list(words)
-        if words[:1] != ["sample"]:
+        if words[0] not in ("sample", "compare"):
             words += ["--cache", str(cache)]
         if words[0] not in run.VERBS:
             words += ["--accelerator", accelerator]

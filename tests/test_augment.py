@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_genae import metrics, registry
+from lightning_genae import registry
 from lightning_genae.augment import _training
 from lightning_genae.augment._arm import Arm
 from lightning_genae.augment.ae import AutoencoderAugment
@@ -18,6 +18,7 @@ from lightning_genae.augment.repeat import Repeat
 from lightning_genae.augment.vae import VariationalAugment
 from lightning_genae.augmentation import Augmentation
 from lightning_genae.command_line import signature
+from lightning_genae.extractors.pixels import PixelFeatures
 from lightning_genae.models.ae import Autoencoder
 from lightning_genae.models.gan import GAN
 from lightning_genae.models.vae import VAE
@@ -296,7 +297,7 @@ def test_a_checkpoint_of_other_images_is_refused_unless_that_is_meant(cli, digit
     foreign = fitted(arm_class(checkpoint="other", foreign=True), digits)
     assert foreign.trained_on not in (digits.fingerprint, "unknown")
     x, _ = batch(digits)
-    extractor = metrics.pixels(digits.train.images)
+    extractor = PixelFeatures(digits)
     quality = foreign.quality(digits, extractor, x, extractor(digits.heldout.images))
     assert quality["autoencoder_images"] == foreign.trained_on
 

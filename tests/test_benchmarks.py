@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 
 from datamodules.cifar10 import CIFAR10DataModule
+from datamodules.fashion_mnist import FashionMNISTDataModule
 from tests.conftest import ROOT
 
 
@@ -122,3 +124,21 @@ def test_low_data_statistics():
     mean, half = paired(list(a - b))
     assert (mean - half, mean + half) == pytest.approx(tuple(interval))
     assert paired([1.0])[1] == float("inf")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not Path(FashionMNISTDataModule.system_folders[0]).is_dir(), reason="needs Debian's package dataset-fashion-mnist"
+)
+def test_metrics(tmp_path):
+    done = benchmark("metrics", "--only", "cost", "--num", "600", "--cache", "cache", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = [
+        line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith(("| ours", "| torch"))
+    ]
+    assert len(rows) == 3
+    # the same numbers by all, but for the subsets that KID draws
+    assert float(rows[0][4]) == pytest.approx(float(rows[1][4]), rel=0.01)
+    assert float(rows[0][4]) == pytest.approx(float(rows[2][4]), rel=0.01)
+    assert float(rows[0][5]) == pytest.approx(float(rows[1][5]), abs=0.05)
+    assert all(float(row[3]) < 2 for row in rows[:1])

@@ -9,16 +9,17 @@ import torch
 from PIL import Image
 
 from callbacks._pictures import pairs, save_grid, save_scatter
-from callbacks.evaluate import Evaluate
 from callbacks.interpolations import Interpolations
 from callbacks.metrics_csv import MetricsCsv
 from callbacks.samples import Samples
 from callbacks.traversals import Traversals
+from lightning_genae.evaluation import Evaluation
 from lightning_genae.models.ae import Autoencoder
 from lightning_genae.models.cogan import CoGAN
 from lightning_genae.models.gan import GAN
 from lightning_genae.models.vae import VAE
 from tests.test_models import train
+from tests.test_run import AT_THE_END, IN_PIXELS
 
 
 class Progress:
@@ -89,29 +90,27 @@ def test_grids_show_the_images(tmp_path):
 def test_evaluate_measures_the_reconstruction_and_repeats_itself(digits):
     model = Autoencoder(digits.image_shape, 10)
     train(model, digits, 30)
-    evaluate = Evaluate(features="pixels", num_samples=300)
-    evaluate.prepare(digits)
-    values = evaluate.evaluate(model)
-    assert evaluate.evaluate(model) == values
+    evaluation = Evaluation(digits, "pixels", num_samples=300)
+    values = evaluation.measure(model)
+    assert evaluation.measure(model) == values
     x = digits.heldout.images.float() / 127.5 - 1
     assert values["mse"] == pytest.approx(float((model.reconstruct(x) - x).square().mean()), rel=1e-5)
-    shares = {"precision", "recall", "density", "coverage"}
-    assert set(values) == {"fd", "kid", "fd_train", "kid_train", "distance_to_train", "mse", *shares}
-    protocol = evaluate.protocol
-    assert (protocol["n_fake"], protocol["n_heldout"], protocol["n_train"]) == (300, 597, 1200)
-    assert 0 < protocol["fd_of_real_training_images"] < values["fd"]
+    assert set(values) == {*IN_PIXELS, *AT_THE_END, "mse", "psnr", "ssim"}
+    protocol = evaluation.protocol
+    assert (protocol["n_fake"], protocol["n_real"], protocol["split"]) == (300, 597, "heldout")
+    assert set(protocol["floor"]) == set(IN_PIXELS)
+    assert 0 < protocol["floor"]["fd"] < values["fd"]
+    assert protocol["floor"]["distance_to_train"] > 0.1  # that of held-out images, not of training images to themselves
     assert protocol["generator"] == "raw"
 
 
 def test_evaluation_does_not_change_the_training(digits):
-    """The reference of all arms is the whole training split, and evaluating draws nothing from the run."""
-    evaluate = Evaluate(features="pixels", num_samples=10)
-    evaluate.prepare(digits)
+    evaluation = Evaluation(digits, "pixels", num_samples=10)
     model = Autoencoder(digits.image_shape, 10)
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    evaluate.evaluate(model)
+    evaluation.measure(model)
     assert torch.rand(1) == expected
 
 
@@ -221,13 +220,12 @@ def test_points_are_shown_in_the_plane(tmp_path):
 
 
 def test_evaluate_reports_likelihood_and_what_the_data_set_measures(digits):
-    evaluate = Evaluate(features="pixels", num_samples=50)
-    evaluate.prepare(digits)
-    values = evaluate.evaluate(VAE(digits.image_shape, 10))
+    evaluate = Evaluation(digits, "pixels", num_samples=50)
+    values = evaluate.measure(VAE(digits.image_shape, 10))
     x = digits.heldout.images[:250].float() / 127.5 - 1
     assert values["log_likelihood"] < 0
     assert evaluate.protocol["importance_samples"] == 32
-    assert evaluate.evaluate(VAE(digits.image_shape, 10).eval())["log_likelihood"] != values["log_likelihood"]
-    evaluate.measure = lambda samples: {"modes": float(len(samples))}
-    assert evaluate.evaluate(VAE(digits.image_shape, 10))["modes"] == 50
+    assert evaluate.measure(VAE(digits.image_shape, 10).eval())["log_likelihood"] != values["log_likelihood"]
+    evaluate.of_data = lambda samples: {"modes": float(len(samples))}
+    assert evaluate.measure(VAE(digits.image_shape, 10))["modes"] == 50
     assert len(x) == evaluate.protocol["n_log_likelihood"]

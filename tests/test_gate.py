@@ -4,18 +4,20 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from lightning_genae import gate, metrics, report
+from lightning_genae import gate, report
 from lightning_genae.augment.ae import AutoencoderAugment
 from lightning_genae.augment.noise import NoiseAugment
 from lightning_genae.augment.none import NoAugment
 from lightning_genae.augmentation import Augmentation
+from lightning_genae.extractors.pixels import PixelFeatures
+from lightning_genae.metrics.frechet import frechet_distance
 
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
 
 
 @pytest.fixture
 def extractor(digits):
-    return metrics.pixels(digits.train_split.images)
+    return PixelFeatures(digits)
 
 
 def measured(arms, datamodule, extractor, **options) -> dict:
@@ -33,7 +35,7 @@ def test_the_gate_of_an_autoencoder(digits, extractor):
     assert quality["mse_heldout"] < 0.2
     assert quality["images_trained_on"] == quality["autoencoder_images"] == digits.train.fingerprint
     real, originals = extractor(digits.heldout.images), extractor(digits.train.images)
-    assert quality["originals"]["fd"] == pytest.approx(metrics.frechet_distance(real, originals))
+    assert quality["originals"]["fd"] == pytest.approx(frechet_distance(real, originals))
     rows = quality["strengths"]
     assert [row["strength"] for row in rows] == [0, 0.25, 0.5, 0.75, 1]
     # strength 0 is the originals themselves, and stronger variations are further from them

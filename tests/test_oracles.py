@@ -10,7 +10,7 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal
 
 from datamodules._base import ImageDataModule, Images
 from lightning_genae import losses, networks
-from lightning_genae.metrics import frechet_distance
+from lightning_genae.metrics.frechet import frechet_distance
 from lightning_genae.models.aae import AdversarialAutoencoder
 from lightning_genae.models.ae import Autoencoder
 from lightning_genae.models.began import BEGAN

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from lightning_genae import metrics, perturb
+from lightning_genae import perturb
 from lightning_genae.augment.pca import PCAAugment
+from lightning_genae.metrics.frechet import frechet_distance
 
 COVARIANCE = torch.tensor([[1.0, 0.5, 0.0], [0.5, 2.0, -0.3], [0.0, -0.3, 0.5]])
 MEAN = torch.tensor([1.0, -2.0, 0.5])
@@ -105,7 +106,7 @@ def test_frechet_distance_of_a_linear_autoencoders_variations(how, strength, fac
     arm.fit(data)
     arm.bank = arm.bank[torch.randperm(len(arm.bank))]
     varied = arm.vary(data.images, data.labels)
-    distance = metrics.frechet_distance(data.images.flatten(1), varied.flatten(1))
+    distance = frechet_distance(data.images.flatten(1), varied.flatten(1))
     kept = float((data.eigenvalues[:3] * (factor**0.5 - 1) ** 2).sum())
     discarded = float(data.eigenvalues[3:].sum()) if detail == "decode" else 0.0
     assert distance == pytest.approx(kept + discarded, abs=1.5e-3)

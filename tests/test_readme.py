@@ -25,7 +25,7 @@ def test_the_two_commands():
 
 def shortened(words: list[str]) -> list[str]:
     """The command with few steps, if it trains."""
-    if words[0] in ("sample", "evaluate") or "--help" in words:
+    if words[0] in ("sample", "evaluate", "compare") or "--help" in words:
         return words
     trains = re.search(r"--augment (ae|vae)|--augment.match ae", " ".join(words))
     augments = ["--augment.steps", "10"] if trains else []

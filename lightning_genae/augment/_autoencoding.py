@@ -8,8 +8,10 @@ from jsonargparse.typing import ClosedUnitInterval
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from lightning_genae import metrics
 from lightning_genae.augment._arm import Arm
+from lightning_genae.images import as_stored, to_float
+from lightning_genae.metrics._metric import MAX_IMAGES
+from lightning_genae.metrics.frechet import frechet_distance
 
 Detail = Literal["residual", "decode"]
 
@@ -66,15 +68,15 @@ class AutoencodingArm(Arm):
             images: training images (N, C, H, W) in [-1, 1].
             real: features (N, d) of held-out images.
         """
-        heldout = metrics.to_float(datamodule.heldout.images[: metrics.MAX_IMAGES])
+        heldout = to_float(datamodule.heldout.images[:MAX_IMAGES])
         num_components = min(self.autoencoder.encode(images[:2]).shape[1], len(images) - 1, images[0].numel())
         pca = PCA(num_components, svd_solver="full").fit(images.flatten(1).numpy())
         flat = heldout.flatten(1).numpy()
-        decoded = metrics.as_stored(self.reconstruct(images))
+        decoded = as_stored(self.reconstruct(images))
         return {
             "mse_heldout": float((self.reconstruct(heldout) - heldout).square().mean()),
             "mse_pca": float(((pca.inverse_transform(pca.transform(flat)) - flat) ** 2).mean()),
             "num_components": num_components,
-            "fd_decoded": metrics.frechet_distance(real, extractor(decoded)),
+            "fd_decoded": frechet_distance(real, extractor(decoded)),
             "autoencoder_images": self.trained_on,
         }

@@ -6,8 +6,8 @@ import torch
 from jsonargparse.typing import ClosedUnitInterval, PositiveInt
 from torch import Tensor
 
-from lightning_genae import metrics
 from lightning_genae.augment._autoencoding import AutoencodingArm, Detail
+from lightning_genae.images import to_float
 from lightning_genae.perturb import fit_mixtures, gaussian, interpolate, resample
 
 Perturb = Literal["gaussian", "interpolate", "extrapolate", "resample"]
@@ -42,7 +42,7 @@ class PerturbingArm(AutoencodingArm):
     def learn_codes(self, split) -> None:
         """Learns where the codes of the training images lie."""
         parts = split.images.split(500)
-        self.set_codes(torch.cat([self.autoencoder.encode(metrics.to_float(part)) for part in parts]), split.labels)
+        self.set_codes(torch.cat([self.autoencoder.encode(to_float(part)) for part in parts]), split.labels)
 
     def set_codes(self, codes: Tensor, labels: Tensor) -> None:
         """Takes the training codes (N, d) and labels (N,) that perturbations refer to."""

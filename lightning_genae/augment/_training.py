@@ -9,8 +9,9 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
-from lightning_genae import codes, losses, metrics, networks
+from lightning_genae import codes, losses, networks
 from lightning_genae.cache import cached, naming_damage, source
+from lightning_genae.images import to_float
 from lightning_genae.run_folder import checkpoint_of
 
 log = logging.getLogger("lightning_genae")
@@ -43,7 +44,7 @@ def trained(
         alone = copy.copy(datamodule)  # the same images, but neither the run's seed nor its augmentation
         alone.train, alone.batch_size, alone.augment = train, batch_size, None
         alone.seed, alone.batches, alone.trainer = 0, 0, None
-        stop = _Stop(steps, metrics.to_float(aside.images))
+        stop = _Stop(steps, to_float(aside.images))
         trainer = Trainer(
             **{**trainer_options, "callbacks": [*trainer_options.get("callbacks", []), stop]},
             devices=1,

@@ -7,9 +7,10 @@ import torch
 from jsonargparse.typing import NonNegativeFloat
 from torch import Tensor
 
-from lightning_genae import metrics
 from lightning_genae.augment._arm import Arm
 from lightning_genae.augment.ae import AutoencoderAugment
+from lightning_genae.images import to_float
+from lightning_genae.metrics._metric import MAX_IMAGES
 from lightning_genae.models._options import warn_unused
 
 
@@ -48,7 +49,7 @@ class NoiseAugment(Arm):
 
     @torch.no_grad()
     def _find(self, arm: AutoencoderAugment, train) -> float:
-        x, labels = metrics.to_float(train.images[: metrics.MAX_IMAGES]), train.labels[: metrics.MAX_IMAGES]
+        x, labels = to_float(train.images[:MAX_IMAGES]), train.labels[:MAX_IMAGES]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             wanted = (arm.vary(x, labels).clamp(-1, 1) - x).square().mean()

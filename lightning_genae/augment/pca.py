@@ -4,8 +4,8 @@ import torch
 from jsonargparse.typing import PositiveInt
 from torch import Tensor, nn
 
-from lightning_genae import metrics
 from lightning_genae.augment._perturbing import PerturbingArm
+from lightning_genae.images import to_float
 
 
 class PCAAugment(PerturbingArm):
@@ -21,7 +21,7 @@ class PCAAugment(PerturbingArm):
 
     def fit(self, datamodule, **trainer_options) -> None:
         """Finds the components of the training images and where their codes lie."""
-        self.autoencoder = _Linear(metrics.to_float(datamodule.train.images[:5000]), self.latent_dim)
+        self.autoencoder = _Linear(to_float(datamodule.train.images[:5000]), self.latent_dim)
         self.trained_on = datamodule.fingerprint
         self.learn_codes(datamodule.train)
 

@@ -1,0 +1,84 @@
+"""What the metrics saw, as pictures: nearest training images, their distances, precision against recall."""
+
+from pathlib import Path
+
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from pytorch_lightning import Callback
+
+from callbacks._pictures import are_points, pairs, publish, save_grid
+from callbacks.evaluate import Evaluate
+from lightning_genae.images import to_float
+from lightning_genae.metrics.memorisation import MemorisationMetric, nearest
+from lightning_genae.metrics.neighbours import curve
+
+
+class Measured(Callback):
+    """Pictures at the end of training, of the samples that were measured last.
+
+    Args:
+        folder: the run folder; pictures go to its metrics/.
+        evaluate: the callback that measures; it has to come before this one.
+        num: samples that are shown beside their nearest training images, a multiple of 8.
+    """
+
+    def __init__(self, folder: Path, evaluate: Evaluate, num: int = 16):
+        self.folder = Path(folder) / "metrics"
+        self.evaluate = evaluate
+        self.num = num
+
+    def on_train_end(self, trainer, pl_module) -> None:
+        if not trainer.is_global_zero:
+            return
+        evaluation = self.evaluate.evaluation
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (memorisation,) = (metric for metric in evaluation.metrics if isinstance(metric, MemorisationMetric))
+        paths = {
+            "distances": self._distances(memorisation, evaluation.samples),
+            "precision-recall": self._precision_recall(evaluation.real.features, evaluation.samples.features),
+        }
+        if not are_points(evaluation.samples.images):
+            paths["nearest"] = self._nearest(evaluation.samples.images[: self.num], evaluation.trained_on)
+        for name, path in paths.items():
+            publish(trainer, name, path)
+
+    def _nearest(self, samples: torch.Tensor, trained_on: torch.Tensor) -> Path:
+        """Samples above the training images nearest to them."""
+        num_columns = min(8, len(samples))
+        samples = samples[: len(samples) - len(samples) % num_columns]
+        _, which = nearest(samples, trained_on)
+        shown = pairs(to_float(samples), to_float(trained_on[which]), num_columns)
+        return save_grid(self.folder / "nearest.png", shown, num_columns)
+
+    def _distances(self, memorisation: MemorisationMetric, samples) -> Path:
+        """How far samples and held-out images are from the nearest training image."""
+        figure, axes = _figure()
+        sets = {"held-out images": memorisation.of_heldout, "samples": memorisation.distances(samples)}
+        largest = max(float(distances.max()) for distances in sets.values())
+        for name, distances in sets.items():
+            axes.hist(distances.numpy(), bins=40, range=(0, largest), density=True, alpha=0.6, label=name)
+        axes.set(xlabel="distance to the nearest training image (RMS per pixel)", ylabel="density")
+        return _save(figure, axes, self.folder / "distances.png")
+
+    def _precision_recall(self, real: torch.Tensor, fake: torch.Tensor) -> Path:
+        """Precision against recall at all trade-offs, and that of one half of the real images against the other."""
+        figure, axes = _figure()
+        half = len(real) // 2
+        for name, sets in {"samples": (real, fake), "real images": (real[:half], real[half:])}.items():
+            axes.plot(*curve(*sets), label=name, clip_on=False)  # that of disjoint sets lies in the corner
+        axes.set_title("by clusters of features (arXiv 1806.00035)", fontsize="small")
+        axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02), aspect="equal")
+        return _save(figure, axes, self.folder / "precision-recall.png")
+
+
+def _figure():
+    figure = Figure(figsize=(5, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots()
+
+
+def _save(figure: Figure, axes, path: Path) -> Path:
+    axes.legend(fontsize="small")
+    figure.savefig(path, dpi=100)
+    return path

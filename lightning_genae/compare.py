@@ -1,0 +1,68 @@
+"""Finished runs side by side: a table for each protocol, because numbers of different ones cannot be compared."""
+
+from lightning_genae.command_line import flatten
+from lightning_genae.run_folder import RunFolder
+
+DERIVED = ("floor", "accuracy_heldout")  # follow from the rest of a protocol
+COLUMNS = ("fd", "fd_infinity", "kid", "precision", "recall", "density", "coverage", "copying")
+
+
+def compare(folders: list[RunFolder], best: bool = False) -> list[str]:
+    """The results of runs in lines of text.
+
+    Args:
+        folders: of the runs.
+        best: show the least Frechet distance during training instead of the metrics at the end. It is chosen by the
+            images that it is measured on.
+
+    Raises:
+        ValueError: a run is not finished.
+    """
+    tables: dict[str, list[RunFolder]] = {}
+    protocols: dict[str, dict] = {}
+    for folder in folders:
+        results = folder.results
+        if not results:
+            raise ValueError(f"RUN: expected run folders; got '{folder.path}', which has no results.json")
+        if results.get("status") != "finished":
+            raise ValueError(
+                f"RUN: expected finished runs; '{folder.path}' is {results.get('status')}; the command that started it "
+                "goes on with it"
+            )
+        protocol = flatten({key: value for key, value in results["protocol"].items() if key not in DERIVED})
+        protocols[str(protocol)] = protocol
+        tables.setdefault(str(protocol), []).append(folder)
+    lines = []
+    for number, (key, members) in enumerate(tables.items(), start=1):
+        if len(tables) > 1:
+            lines += ["", f"Protocol {number}: {_difference(protocols[key], list(protocols.values()))}"]
+        lines += _table(members, best)
+    if len(tables) > 1:
+        lines += ["", "Numbers of different tables cannot be compared: their protocols differ in what is named above."]
+    return lines
+
+
+def _difference(protocol: dict, protocols: list[dict]) -> str:
+    """What distinguishes a protocol from the others."""
+    keys = {key for other in protocols for key in other if any(one.get(key) != other.get(key) for one in protocols)}
+    return ", ".join(f"{key} {protocol.get(key, 'none')}" for key in sorted(keys))
+
+
+def _table(folders: list[RunFolder], best: bool) -> list[str]:
+    rows = [["run", "best FD", "at images"] if best else ["run", *COLUMNS]]
+    for folder in folders:
+        results = folder.results
+        if best:
+            rows.append([str(folder.path), f"{results['best']['fd']:.3f}", f"{results['best']['images']:,}"])
+        else:
+            rows.append([str(folder.path), *(_cell(results["metrics"], name) for name in COLUMNS)])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+
+
+def _cell(metrics: dict, name: str) -> str:
+    if name not in metrics:
+        return ""
+    if f"{name}_low" in metrics:
+        return f"{metrics[name]:.3f} ({metrics[f'{name}_low']:.3f} to {metrics[f'{name}_high']:.3f})"
+    return f"{metrics[name]:.3f}"

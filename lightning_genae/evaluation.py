@@ -1,0 +1,185 @@
+"""The evaluation of a model: its samples by all metrics, its reconstructions, and the protocol of these numbers."""
+
+import logging
+
+import pytorch_lightning
+import torch
+import torchmetrics
+import torchvision
+from torch import Tensor
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from lightning_genae import fidelity, registry
+from lightning_genae.cache import cached, hash_tensor, naming_damage
+from lightning_genae.extractors._extractor import Extractor, build
+from lightning_genae.images import as_input, draw, to_float
+from lightning_genae.metrics._metric import MAX_IMAGES, SampleMetric, Samples
+
+log = logging.getLogger("lightning_genae")
+PACKAGE = "lightning_genae.metrics"
+MIN_IMAGES = 10  # held out, or generated: no metric says anything of fewer
+
+
+class Evaluation:
+    """Measures models against the held-out images of a data set; nothing of it depends on the training subset but
+    the metrics of memorisation.
+
+    Args:
+        datamodule: after its setup.
+        features: name of the extractor, as in `extractors`; None: the one that suits the data.
+        weights: path of its weights, if it takes any.
+        num_samples: how many are drawn. None: as many as there are held-out images.
+        lpips: path of AlexNet's weights, for LPIPS of reconstructions. None: without.
+
+    Attributes:
+        protocol: all that the numbers depend on, as plain values.
+        samples: what was measured last, for pictures.
+    """
+
+    max_samples = 10_000
+    seed = 0  # of the noise of the samples
+    num_likelihoods, num_codes = 250, 32  # held-out images, and codes for each, of the log-likelihood
+
+    def __init__(
+        self,
+        datamodule,
+        features: str | None = None,
+        weights: str | None = None,
+        num_samples: int | None = None,
+        lpips: str | None = None,
+    ):
+        heldout, train = datamodule.heldout, datamodule.train_split
+        if len(heldout.images) < MIN_IMAGES:
+            raise ValueError(
+                f"--data: expected at least {MIN_IMAGES} held-out images to measure against; got "
+                f"{len(heldout.images)}; give more images, or a larger --data.heldout where the data set has one"
+            )
+        self.of_data = datamodule.measure
+        self.image_shape = datamodule.image_shape
+        self.heldout = heldout.images[: self.max_samples]
+        self.trained_on = datamodule.train.images
+        self.num_samples = num_samples or len(self.heldout)
+        self.lpips = fidelity.lpips(lpips) if lpips else None
+        self.extractor = build(features, weights, datamodule)
+        self.real = reference(self.extractor, self.heldout, datamodule.cache_dir)
+        classes = (registry.load(PACKAGE, name) for name in registry.names(PACKAGE))
+        self.metrics: list[SampleMetric] = [metric(self.real, self.trained_on) for metric in classes]
+        self.samples: Samples | None = None
+        # drawn at random: the order of a data set may follow who wrote or photographed it
+        drawn = torch.randperm(len(train.images), generator=torch.Generator().manual_seed(0))[: self.num_samples]
+        fresh = reference(self.extractor, train.images[drawn], datamodule.cache_dir)
+        self.protocol = {
+            **self.extractor.description,
+            "split": "heldout",
+            "heldout": heldout.fingerprint,
+            "n_real": len(self.heldout),
+            "n_fake": self.num_samples,
+            "n_neighbourhoods": min(MAX_IMAGES, len(self.heldout), self.num_samples),
+            "seed_of_z": self.seed,
+            # what real images of the training split, as many as samples, score: no model is expected below
+            "floor": {name: value for metric in self.metrics for name, value in metric.floor(fresh).items()},
+            "versions": {
+                module.__name__: module.__version__ for module in (torch, torchvision, torchmetrics, pytorch_lightning)
+            },
+        }
+        self._warn()
+
+    def check(self, model) -> None:
+        """Raises ValueError if a model's samples are not images of this data, before it is trained."""
+        with torch.random.fork_rng():
+            images = model.sample(2)
+        if tuple(images.shape[1:]) != tuple(self.image_shape):
+            raise ValueError(f"--model: expected samples of shape {self.image_shape}, got {tuple(images.shape[1:])}")
+        if not images.isfinite().all() or images.abs().max() > 1.001:
+            low, high = images.min().item(), images.max().item()
+            raise ValueError(f"--model: expected samples in [-1, 1], got values from {low:.3g} to {high:.3g}")
+
+    def measure(self, model, at_the_end: bool = True, rank: int = 0, num_ranks: int = 1) -> dict[str, float]:
+        """The metrics of a model by name; the noise of its samples is always the same.
+
+        Args:
+            at_the_end: also what takes longer, such as intervals.
+            rank: of this process among num_ranks, all of which have to call; the first one gets the values, which do
+                not depend on how many there are, the others nothing.
+        """
+        self.protocol["generator"] = "averaged" if hasattr(model, "averaged") else "raw"
+        self.extractor.to(model.device)
+        images = draw(model, self.num_samples, self.seed, rank=rank, num_ranks=num_ranks)
+        features = self.extractor(images)
+        if num_ranks > 1:
+            images, features = (_of_everyone(part, model.device) for part in (images, features))
+        if rank > 0:
+            return {}
+        if not features.isfinite().all():
+            raise ValueError("the features of the samples are not all finite; the model has diverged")
+        self.samples = Samples(features, self.extractor.logits(features), images)
+        values = self.of_data(images)
+        for metric in self.metrics:
+            values |= metric.measure(self.samples)
+        if at_the_end:
+            for metric in self.metrics:
+                values |= metric.at_the_end(self.samples)
+        return values | self._of_heldout(model)
+
+    @torch.no_grad()
+    def _of_heldout(self, model) -> dict[str, float]:
+        """How well a model knows held-out images: reconstructions and likelihood, if it has them."""
+        values = {}
+        if hasattr(model, "reconstruct"):
+            parts = [model.reconstruct(as_input(model, part)).float().cpu() for part in self.heldout.split(500)]
+            values |= fidelity.fidelity(to_float(self.heldout), torch.cat(parts), self.lpips)
+        if hasattr(model, "log_likelihood"):
+            self.protocol |= {"n_log_likelihood": self.num_likelihoods, "importance_samples": self.num_codes}
+            x = as_input(model, self.heldout[: self.num_likelihoods])
+            with torch.random.fork_rng():
+                torch.manual_seed(self.seed)
+                values["log_likelihood"] = float(model.log_likelihood(x, self.num_codes).mean())
+        return values
+
+    def _warn(self) -> None:
+        default = min(self.max_samples, len(self.heldout))
+        if self.num_samples < default:
+            log.info(
+                f"WARNING: --metrics.num_samples {self.num_samples} is below the {default:,} of this data set's usual "
+                "protocol; Frechet distances of few samples are too large, and comparable among themselves alone"
+            )
+        if self.num_samples <= self.extractor.num_features:
+            log.info(
+                f"WARNING: {self.num_samples} samples for {self.extractor.num_features} features: the Frechet "
+                "distance is mostly its bias; read it beside its floor"
+            )
+
+
+def _of_everyone(part: Tensor, device: torch.device) -> Tensor:
+    """What all processes have, in the order of their ranks, on the CPU; no two need to have equally much."""
+    return torch.cat(gather_all_tensors(part.to(device))).cpu()
+
+
+def reference(extractor: Extractor, images: Tensor, folder: str) -> Samples:
+    """Real images with their features, which are computed once and kept in the cache.
+
+    Args:
+        images: as they are stored (N, C, H, W).
+        folder: the cache.
+
+    Raises:
+        ValueError: their features are not finite, or all the same.
+    """
+
+    def make(path) -> None:
+        torch.save(extractor(images), path)
+
+    path = cached(folder, "features", {"images": hash_tensor(images), **extractor.description}, make)
+    with naming_damage("--cache", path):
+        features = torch.load(path, weights_only=True)
+    if not features.isfinite().all():
+        raise ValueError(
+            f"--metrics.features: expected finite features of real images; {extractor.description['extractor']} gives "
+            "others"
+        )
+    if (features == features[0]).all():
+        raise ValueError(
+            "--data: expected images that differ; all that are held out have the same features, by "
+            f"{extractor.description['extractor']}"
+        )
+    return Samples(features, extractor.logits(features), images)

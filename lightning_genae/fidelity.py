@@ -1,0 +1,53 @@
+"""How like an image its reconstruction is, by torchmetrics."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
+from lightning_genae.extractors._extractor import given_file, load_state, to_rgb
+
+
+def fidelity(x: Tensor, x_hat: Tensor, lpips: Callable[[Tensor, Tensor], Tensor] | None = None) -> dict[str, float]:
+    """Values by name, of images and reconstructions (N, C, H, W) in [-1, 1].
+
+    `mse` per pixel, `psnr` in dB, `ssim` (Wang et al. 2004; not of images below 6 pixels) and, if it is given,
+    `lpips` (Zhang et al. 2018, arXiv 1801.03924).
+    """
+    values = {"mse": (x_hat - x).square().mean(), "psnr": peak_signal_noise_ratio(x_hat, x, data_range=(-1.0, 1.0))}
+    if min(x.shape[2:]) > 5:  # SSIM's window reaches five pixels over the border
+        values["ssim"] = structural_similarity_index_measure(x_hat, x, data_range=(-1.0, 1.0))
+    if lpips is not None:
+        values["lpips"] = lpips(x, x_hat)
+    return {name: float(value) for name, value in values.items()}
+
+
+def lpips(weights: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """LPIPS on AlexNet, with torchmetrics' learned weights of its layers.
+
+    Args:
+        weights: path of torchvision's alexnet-owt-7be5be79.pth.
+
+    Raises:
+        ValueError: the file is damaged or of another network.
+        FileNotFoundError: there is none.
+    """
+    from torchmetrics.functional.image.lpips import _LPIPS  # its public form fetches AlexNet from the internet
+
+    path = given_file(weights, "--metrics.lpips")
+    state = load_state(path, "AlexNet", "--metrics.lpips")
+    network = _LPIPS(net="alex", pnet_rand=True)
+    # "slice2.3.weight" there is "features.3.weight" in torchvision's file
+    try:
+        own = {name: state[f"features.{name.partition('.')[2]}"] for name in network.net.state_dict()}
+        network.net.load_state_dict(own)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(f"--metrics.lpips: '{path}' does not hold AlexNet's weights, or is damaged") from error
+
+    @torch.no_grad()
+    def distance(x: Tensor, x_hat: Tensor) -> Tensor:
+        parts = zip(x.split(100), x_hat.split(100))
+        return torch.cat([network(to_rgb(a), to_rgb(b)).flatten() for a, b in parts]).mean()
+
+    return distance

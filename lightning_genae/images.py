@@ -1,0 +1,49 @@
+"""Images as they are stored (uint8, or float32 points) and as modules see them (float32 in [-1, 1])."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+CHUNK = 250  # samples that are drawn at once, from a seed of their own, so that processes can share the work
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Images in [-1, 1], clamped, to uint8, as they would be stored."""
+    return ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def as_stored(images: Tensor) -> Tensor:
+    """Images in [-1, 1] as a data set holds them: uint8, or float32 if they are points (H = W = 1)."""
+    return images.float() if images.shape[2:] == (1, 1) else to_uint8(images)
+
+
+def to_float(images: Tensor) -> Tensor:
+    """Stored images to float32 in [-1, 1]; the inverse of `as_stored`."""
+    return images if images.is_floating_point() else images.float() / 127.5 - 1
+
+
+def as_input(model, images: Tensor) -> Tensor:
+    """Stored images on a model's device and in its precision, in [-1, 1]."""
+    return to_float(images.to(model.device)).to(model.dtype)
+
+
+def draw(model, num: int, seed: int, label: int | None = None, rank: int = 0, num_ranks: int = 1) -> Tensor:
+    """Samples of a model as they are stored, (num, C, H, W) on the CPU, always the same for a seed.
+
+    Args:
+        label: the class of all of them; None leaves it to the model.
+        rank: of this process among num_ranks, which draw a part each; in the order of the ranks the parts are what
+            one process would draw.
+    """
+    starts = np.array_split(range(0, num, CHUNK), num_ranks)[rank]
+    parts = [as_stored(_sample(model, 1, label, 0))[:0].cpu()] if len(starts) == 0 else []
+    for start in starts:
+        chunk_seed = int(np.random.SeedSequence((seed, int(start))).generate_state(1, np.uint64)[0] >> 1)
+        parts.append(as_stored(_sample(model, min(CHUNK, num - int(start)), label, chunk_seed)).cpu())
+    return torch.cat(parts)
+
+
+def _sample(model, num: int, label: int | None, seed: int) -> Tensor:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return model.sample(num, None if label is None else torch.full((num,), label, device=model.device))

@@ -1,0 +1,97 @@
+"""What all metrics of samples share."""
+
+from typing import NamedTuple
+
+import torch
+import torchmetrics
+from torch import Tensor, nn
+from torchmetrics.utilities import dim_zero_cat
+
+MAX_IMAGES = 2000  # for what compares every image with every other
+
+
+class Samples(NamedTuple):
+    """A set of images, as metrics see them; None where a metric does not need it.
+
+    Attributes:
+        features: (N, num_features) of an extractor, float32.
+        logits: (N, num_classes) of a classifier.
+        images: as they are stored, (N, C, H, W).
+    """
+
+    features: Tensor | None = None
+    logits: Tensor | None = None
+    images: Tensor | None = None
+
+
+class SampleMetric(torchmetrics.Metric):
+    """Samples against real images; values in a dict, by name.
+
+    Over several processes `compute` is of the samples of all of them.
+
+    Args:
+        real: held-out images, which no model was trained on.
+        trained_on: stored images (N, C, H, W) that the model was trained on.
+    """
+
+    full_state_update = False
+    num_resamples = 0  # of `interval`; 0: none is reported
+
+    def __init__(self, real: Samples, trained_on: Tensor | None = None):
+        super().__init__()
+        self.real = real
+        self.trained_on = trained_on
+        for name in Samples._fields:
+            self.add_state(name, [], dist_reduce_fx="cat")
+
+    def update(self, samples: Samples) -> None:
+        """Adds samples."""
+        for name, values in samples._asdict().items():
+            if values is not None:
+                getattr(self, name).append(values)
+
+    def compute(self) -> dict[str, float]:
+        """The values of all samples that were added."""
+        parts = (getattr(self, name) for name in Samples._fields)
+        return self.measure(Samples(*(dim_zero_cat(part) if len(part) else None for part in parts)))
+
+    def measure(self, samples: Samples) -> dict[str, float]:
+        """The values of a set of samples; nothing if it lacks what this metric needs."""
+        raise NotImplementedError
+
+    def floor(self, fresh: Samples) -> dict[str, float]:
+        """The values of real images that are not the held-out ones: no model is expected to be better."""
+        return self.measure(fresh)
+
+    def at_the_end(self, samples: Samples) -> dict[str, float]:
+        """More values, worth their time once a training: bounds of 95 % intervals, as NAME_low and NAME_high."""
+        return self.interval(samples) if self.num_resamples else {}
+
+    def interval(self, samples: Samples) -> dict[str, float]:
+        """95 % intervals by bootstrap over the samples.
+
+        A resampled set holds copies, which biases many metrics: the resampled values are taken about their mean.
+        """
+        generator = torch.Generator().manual_seed(0)
+        num = next(len(part) for part in samples if part is not None)
+        resampled = []
+        for _ in range(self.num_resamples):
+            chosen = torch.randint(num, (num,), generator=generator)
+            resampled.append(self.measure(Samples(*(None if part is None else part[chosen] for part in samples))))
+        bounds = {}
+        for name, value in self.measure(samples).items():
+            values = torch.tensor([values[name] for values in resampled])
+            low, high = (values - values.mean()).quantile(torch.tensor([0.025, 0.975])).tolist()
+            bounds |= {f"{name}_low": value + low, f"{name}_high": value + high}
+        return bounds
+
+
+class Given(nn.Module):
+    """torchmetrics' extractor for features that are computed already."""
+
+    def __init__(self, num_features: int):
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features

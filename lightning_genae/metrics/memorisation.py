@@ -1,0 +1,51 @@
+"""Whether samples are copies of training images, by their nearest ones (Meehan et al. 2020, arXiv 2004.05675)."""
+
+import torch
+from scipy.stats import mannwhitneyu
+from torch import Tensor
+
+from lightning_genae.images import to_float
+from lightning_genae.metrics._metric import SampleMetric, Samples
+
+
+class MemorisationMetric(SampleMetric):
+    """Distances of samples to the nearest image that was trained on, in pixels, of at most 1,000 samples.
+
+    `distance_to_train` is their mean, as root mean squared difference per pixel of images in [-1, 1]. `copying` is the
+    share of pairs of a sample and a held-out image in which the sample is the nearer to a training image: 1/2 for
+    fresh images of the same kind, 1 for copies; also near 1 for blurred images, and near 0 for bad ones.
+    """
+
+    max_samples = 1000
+
+    def __init__(self, real: Samples, trained_on: Tensor | None = None):
+        super().__init__(real, trained_on)
+        self.of_heldout = None if trained_on is None else self.distances(real)
+
+    def measure(self, samples: Samples) -> dict[str, float]:
+        if self.trained_on is None:
+            return {}
+        distances = self.distances(samples)
+        pairs = len(distances) * len(self.of_heldout)
+        nearer = mannwhitneyu(self.of_heldout.numpy(), distances.numpy(), method="asymptotic").statistic
+        return {"distance_to_train": float(distances.mean()), "copying": float(nearer / pairs)}
+
+    def floor(self, fresh: Samples) -> dict[str, float]:
+        """Those of the held-out images: the fresh ones may be among those that were trained on."""
+        return {} if self.trained_on is None else {"distance_to_train": float(self.of_heldout.mean()), "copying": 0.5}
+
+    def distances(self, samples: Samples) -> Tensor:
+        """Distance (N,) of each sample to the nearest training image."""
+        return nearest(samples.images[: self.max_samples], self.trained_on)[0]
+
+
+def nearest(images: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Root mean squared difference per pixel (N,) of stored images (N, C, H, W), in [-1, 1], to the nearest of others
+    (M, C, H, W), and which one that is (N,)."""
+    x = to_float(images).flatten(1)
+    best, which = torch.full((len(x),), torch.inf), torch.zeros(len(x), dtype=torch.long)
+    for start in range(0, len(others), 5000):  # not all of them in float32 at once
+        distances, places = torch.cdist(x, to_float(others[start : start + 5000]).flatten(1)).min(1)
+        which = torch.where(distances < best, places + start, which)
+        best = torch.minimum(distances, best)
+    return best / x.shape[1] ** 0.5, which

@@ -1,0 +1,205 @@
+"""Feature extractors: one contract for all, and what each promises."""
+
+import hashlib
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_genae import registry
+from lightning_genae.extractors import _extractor
+from lightning_genae.extractors.classifier import ClassifierFeatures
+from lightning_genae.extractors.dinov2 import DinoFeatures
+from lightning_genae.extractors.efficientnet import EfficientNetFeatures
+from lightning_genae.extractors.inception import InceptionFeatures
+from lightning_genae.extractors.pixels import PixelFeatures
+from lightning_genae.images import to_uint8
+from lightning_genae.metrics.frechet import frechet_distance
+
+
+@pytest.fixture(scope="module")
+def inception_weights(tmp_path_factory):
+    """A file of the right form for torch-fidelity's Inception, with random weights."""
+    from torch_fidelity import feature_extractor_inceptionv3 as module
+
+    path = tmp_path_factory.mktemp("weights") / "inception.pth"
+    original = module.FeatureExtractorInceptionV3.load_state_dict
+    module.FeatureExtractorInceptionV3.load_state_dict = lambda self, state: None
+    try:
+        torch.save({}, path)
+        network = module.FeatureExtractorInceptionV3("x", ["2048"], feature_extractor_weights_path=str(path))
+    finally:
+        module.FeatureExtractorInceptionV3.load_state_dict = original
+    torch.save(network.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def dino_weights(tmp_path_factory):
+    """A file as published for the small DINOv2 (images of 518 pixels, 37 x 37 patches), with random weights."""
+    import timm
+
+    network = timm.create_model("vit_small_patch14_dinov2", pretrained=False, num_classes=0)
+    state = dict(network.state_dict())
+    state["mask_token"] = torch.zeros(1, 384)
+    path = tmp_path_factory.mktemp("weights") / "dinov2_vits14_pretrain.pth"
+    torch.save(state, path)
+    return path
+
+
+@pytest.fixture
+def build(digits, inception_weights, dino_weights):
+    """Builds the extractor of a name."""
+    weights = {"inception": str(inception_weights), "dinov2": str(dino_weights)}
+    return lambda name: _extractor.build(name, weights.get(name), digits)
+
+
+@pytest.mark.parametrize("name", registry.names(_extractor.PACKAGE))
+def test_contract(build, digits, name):
+    """Features of stored images, the same alone and among others, with a head that gives classes, if there is one."""
+    extractor = build(name)
+    images = digits.heldout.images[:3]
+    features = extractor(images)
+    assert features.shape == (3, extractor.num_features)
+    assert features.dtype == torch.float32
+    assert features.isfinite().all()
+    assert torch.allclose(extractor(images[1:2]), features[1:2], atol=1e-4, rtol=1e-4)
+    assert not torch.equal(features[0], features[1])
+    assert extractor(images[:0]).shape == (0, extractor.num_features)
+    logits = extractor.logits(features)
+    assert logits is None or (logits.ndim == 2 and len(logits) == 3 and logits.isfinite().all())
+    description = extractor.description
+    assert description["extractor"].startswith(name)
+    assert len(description["weights"]) == 16 and description["resize"]
+    assert build(name).description == description
+    assert not any(parameter.requires_grad for parameter in extractor.parameters())
+
+
+@pytest.mark.parametrize("name", ["efficientnet", "inception", "dinov2"])
+def test_colour_and_large_images_pass(build, name):
+    images = torch.randint(0, 256, (2, 3, 240, 240), dtype=torch.uint8)
+    assert build(name)(images).shape[0] == 2
+
+
+def test_the_hash_is_the_files(build, inception_weights, dino_weights):
+    for name, path in {"inception": inception_weights, "dinov2": dino_weights}.items():
+        expected = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        assert build(name).description["weights"] == expected
+
+
+def test_efficientnet_knows_imagenet(digits):
+    """What it says of a flat grey image and of noise differs, and it is sure of neither as a random network would."""
+    extractor = EfficientNetFeatures(digits)
+    logits = extractor.logits(extractor(digits.heldout.images[:64]))
+    assert logits.shape == (64, 1000)
+    accuracy = nn.functional.softmax(logits, 1).max(1).values.mean()
+    assert accuracy > 0.05  # a network without its weights gives each class 0.001
+
+
+def test_the_classifiers_head_is_its_last_layer(digits):
+    extractor = ClassifierFeatures(digits)
+    logits = extractor.logits(extractor(digits.heldout.images))
+    accuracy = (logits.argmax(1) == digits.heldout.labels).double().mean()
+    assert float(accuracy) == pytest.approx(extractor.description["accuracy_heldout"])
+
+
+def test_classifier_is_good_and_cached(digits, caplog):
+    first = ClassifierFeatures(digits)
+    assert first.description["accuracy_heldout"] > 0.94
+    caplog.clear()
+    torch.manual_seed(7)
+    second = ClassifierFeatures(digits)
+    assert "Training" not in caplog.text
+    assert second.description == first.description
+    features = first(digits.train_split.images)
+    assert features.shape == (1200, 64)
+    assert features.std(0).mean() == pytest.approx(1, rel=1e-3)  # the fixed scale
+
+
+def test_pixels_are_principal_components_of_one_scale(digits):
+    extractor = PixelFeatures(digits)
+    features = extractor(digits.train_split.images).double()
+    assert features.mean(0).abs().max() < 1e-4
+    covariance = torch.cov(features.T)
+    assert (covariance - covariance.diag().diag()).abs().max() < 1e-4
+    assert features.std(0).mean() == pytest.approx(1, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["classifier", "pixels", "efficientnet"])
+def test_order_of_real_and_spoilt_images(build, digits, name):
+    extractor = build(name)
+    real = extractor(digits.heldout.images)
+    train = digits.train_split.images[torch.randperm(1200)[:597]]
+    noise = torch.randn(train.shape)
+    spoilt = [(train.float() + 255 * s * noise).clamp(0, 255).to(torch.uint8) for s in (0, 0.2, 0.5)]
+    spoilt.append(torch.randint(0, 256, train.shape, dtype=torch.uint8))
+    values = [frechet_distance(real, extractor(images)) for images in spoilt]
+    assert values == sorted(values)
+
+
+def test_extractor_choice(digits, tmp_path):
+    assert _extractor.build(None, None, digits).description["extractor"] == "classifier"
+    unlabelled = SimpleNamespace(num_classes=0, train_split=digits.train_split, image_shape=(1, 8, 8))
+    assert _extractor.build(None, None, unlabelled).description["extractor"] == "pixels"
+    with pytest.raises(ValueError, match=r"--metrics.features: classifier needs labels"):
+        _extractor.build("classifier", None, unlabelled)
+    with pytest.raises(ValueError, match=r"--metrics.weights: goes with .* dinov2 or inception, not with pixels"):
+        _extractor.build("pixels", "some.pth", digits)
+    with pytest.raises(ValueError, match=r"--metrics.features: expected one of classifier, .*; got 'inceptoin'"):
+        _extractor.build("inceptoin", None, digits)
+
+
+class Malicious:
+    def __reduce__(self):
+        return open, ("opened", "w")
+
+
+@pytest.mark.parametrize("extractor", [InceptionFeatures, DinoFeatures])
+@pytest.mark.parametrize("content", ["damaged", "another network", "pickle", "list"])
+def test_wrong_weights(tmp_path, content, extractor):
+    path = tmp_path / "weights.pth"
+    contents = {"another network": {"a": torch.zeros(1)}, "pickle": Malicious(), "list": [1, 2]}
+    if content == "damaged":
+        path.write_bytes(b"PK\x03\x04 cut short")
+    else:
+        torch.save(contents[content], path)
+    message = r"--metrics.weights: '.*weights.pth' does not hold (Inception|DINOv2)'s weights"
+    with pytest.raises(ValueError, match=message):
+        extractor(None, str(path))
+    assert not (tmp_path / "opened").exists()
+
+
+def test_missing_inception_weights(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match=r"--metrics.weights: expected a file of weights"):
+        InceptionFeatures(None, str(tmp_path / "none.pth"))
+
+    def no_internet(*args, **kwargs):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", no_internet)
+    with pytest.raises(ValueError, match=r"--metrics.weights: .* could not be fetched .*no route to host.* https://"):
+        InceptionFeatures(None)
+
+
+def test_inception_without_torch_fidelity(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", None)
+    with pytest.raises(ValueError, match=r'pip install -e "\.\[inception\]"'):
+        InceptionFeatures(None)
+
+
+@pytest.mark.parametrize("extractor", [DinoFeatures, EfficientNetFeatures])
+def test_without_timm(monkeypatch, extractor):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ValueError, match=r'pip install -e "\.\[pretrained\]"'):
+        extractor(None)
+
+
+def test_features_are_of_bytes(digits):
+    """What a pipeline stores is what is measured: values between two bytes are the nearer one's."""
+    extractor = PixelFeatures(digits)
+    x = torch.full((2, 1, 8, 8), 0.2)
+    x[1] += 0.2 / 255
+    assert torch.equal(*extractor(to_uint8(x)))
