@@ -3,7 +3,9 @@
     python run.py --model gan --augment ae                  trains, evaluates, leaves a run folder
     python run.py sample RUN --num 64                       images of a run
     python run.py evaluate RUN --metrics.features pixels    its metrics again, in other features
-    python run.py compare RUN RUN ...                       runs side by side
+    python run.py prefetch --augment ae                     what a run needs, for nodes without internet
+    python run.py ablate --augment none,ae --seed 0..4      a grid of runs, with statistics and a report
+    python run.py compare FOLDER ...                        runs side by side
 
 `python run.py --help` lists the choices, `python run.py --model gan --help` the options of the chosen parts.
 """
@@ -19,7 +21,7 @@ from typing import Literal
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from lightning_genae import registry
-from lightning_genae.command_line import CommandLine, new_parser, parse_arguments, signature
+from lightning_genae.command_line import CommandLine, new_parser, parse_verb, signature
 
 PACKAGES = {"model": "lightning_genae.models", "augment": "lightning_genae.augment", "data": "datamodules"}
 DEFAULTS = {"model": "gan", "augment": "none", "data": "digits"}
@@ -64,11 +66,9 @@ def options(
 
 def train(arguments: list[str]) -> None:
     """Trains and evaluates what the arguments say, or goes on with it, or shows that it is done."""
-    config = command_line().parse(arguments)
+    config = parse_run(arguments)
     if config is None:
         return
-    if not config["steps"] and not config["epochs"]:
-        config["steps"] = DEFAULT_STEPS
     from lightning_genae.report import report
     from lightning_genae.run_folder import RunFolder, check_writable
 
@@ -100,6 +100,17 @@ def train(arguments: list[str]) -> None:
         fit(trainer, model, datamodule, folder, callbacks, resume)
     if trainer.is_global_zero:
         log.info(report(folder))
+
+
+def parse_run(arguments: list[str]) -> dict | None:
+    """The config of a run; None where help was asked for and printed."""
+    config = command_line().parse(arguments)
+    return None if config is None else with_length(config)
+
+
+def with_length(config: dict) -> dict:
+    """The config with the default length where none was asked for."""
+    return config if config["steps"] or config["epochs"] else config | {"steps": DEFAULT_STEPS}
 
 
 def command_line() -> CommandLine:
@@ -395,17 +406,67 @@ def evaluate(arguments: list[str]) -> None:
     log.info("\n".join(lines))
 
 
-def compare(arguments: list[str]) -> None:
-    """Finished runs side by side."""
-    from lightning_genae.compare import compare
-    from lightning_genae.run_folder import RunFolder
+def prefetch(arguments: list[str]) -> None:
+    """Puts into the cache what a run needs before it trains: data, weights, classifier, reference and autoencoder."""
+    config = parse_run(arguments)
+    if config is None:
+        return
+    from lightning_genae.run_folder import RunFolder, check_writable
 
-    parser = new_parser("python run.py compare RUN RUN ... [--best]")
-    parser.add_argument("runs", nargs="+", help="run folders")
-    parser.add_argument("--best", action="store_true", help="the least Frechet distance of each, not the last")
-    given = parse_verb(parser, arguments)
-    if given is not None:
-        log.info("\n".join(compare([RunFolder(path) for path in given["runs"]], given["best"])))
+    check_writable("--cache", config["cache"])
+    datamodule = build_datamodule(config)
+    model = build_model(config, datamodule)
+    augment = build_augment(config, datamodule, model)
+    callbacks = build_callbacks(config, RunFolder.of(config), 1, augment)
+    callbacks["evaluate"].prepare(datamodule, model)
+    fit_augment(augment, config, datamodule, model, callbacks)
+    log.info(f"What this run needs is in {config['cache']}; it takes no internet any more")
+
+
+def ablate(arguments: list[str]) -> int:
+    """A grid of runs, brought to its end, and its report; returns the exit status."""
+    from lightning_genae.ablation import command
+
+    return command.ablate(arguments, command_line(), with_length, time_of, publish)
+
+
+def time_of(config: dict) -> tuple[float, int]:
+    """Seconds of a batch of a run, by some of them, and how many it has."""
+    import time
+
+    from pytorch_lightning import Trainer
+
+    from callbacks.budget import Budget
+
+    num_batches = 20
+    datamodule = build_datamodule(config)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    quiet |= {"enable_model_summary": False, "limit_val_batches": 0, "max_epochs": -1}
+    hardware = {name: config[name] for name in ("accelerator", "precision")}
+    trainer = Trainer(**quiet, **hardware, devices=1, callbacks=[Budget(num_batches)])
+    model = build_model(config, datamodule)
+    start = time.perf_counter()
+    trainer.fit(model, datamodule=datamodule)
+    return (time.perf_counter() - start) / num_batches, count_steps(config, datamodule)
+
+
+def publish(folder: Path, tables: dict, page: Path) -> None:
+    """Gives the report of an ablation to W&B."""
+    import wandb
+
+    from callbacks.wandb_run import publish_report
+
+    try:
+        publish_report(folder, tables, page)
+    except wandb.errors.Error as error:
+        log.warning(f"W&B is out of reach ({error}); the report is in {page.parent}")
+
+
+def compare(arguments: list[str]) -> None:
+    """Finished runs side by side; of several seeds, with statistics and a report."""
+    from lightning_genae.ablation import command
+
+    command.compare(arguments)
 
 
 def represent(model, datamodule, folder) -> tuple[dict, Path]:
@@ -422,16 +483,6 @@ def represent(model, datamodule, folder) -> tuple[dict, Path]:
         for name, xy in plane(encode(model, images)).items()
     }
     return values, save_scatter(folder.path / "codes.png", panels)
-
-
-def parse_verb(parser, arguments: list[str]) -> dict | None:
-    """The arguments of a verb; None where help was asked for and printed."""
-    quieten("--debug" in arguments)
-    arguments = [word for word in arguments if word != "--debug"]
-    if {"-h", "--help"} & set(arguments):
-        parser.print_help()
-        return None
-    return parse_arguments(parser, arguments)
 
 
 def open_run(path: str):
@@ -475,7 +526,7 @@ def quieten(debug: bool) -> None:
             logging.getLogger(name).setLevel(logging.ERROR)
 
 
-VERBS = {"sample": sample, "evaluate": evaluate, "compare": compare}
+VERBS = {"sample": sample, "evaluate": evaluate, "prefetch": prefetch, "ablate": ablate, "compare": compare}
 
 
 def main(argv: list[str]) -> int:
@@ -486,7 +537,8 @@ def main(argv: list[str]) -> int:
         if verb is None:
             train(arguments)
         elif verb in VERBS:
-            VERBS[verb](arguments)
+            quieten(debug)
+            return VERBS[verb]([word for word in arguments if not word.startswith("--debug")]) or 0
         else:
             suggestion = registry.suggest(verb, list(VERBS))
             raise ValueError(f"expected one of the verbs {', '.join(VERBS)}, or none; got '{verb}'{suggestion}")

@@ -11,6 +11,7 @@ import wandb
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from lightning_genae.cache import digest
 from lightning_genae.command_line import flatten
 from lightning_genae.run_folder import config_hash
 
@@ -38,7 +39,8 @@ class WandbRun(WandbLogger):
         super().__init__(
             save_dir=folder,
             project=os.environ.get("WANDB_PROJECT", "lightning_genae"),
-            id=f"{config_hash(config)}-seed{config['seed']}",
+            # an agent of a sweep has chosen one
+            id=os.environ.get("WANDB_RUN_ID", f"{config_hash(config)}-seed{config['seed']}"),
             name=f"{model}-{augment}-seed{config['seed']}",
             group=group,
             job_type="train",
@@ -85,3 +87,21 @@ def _key_in_netrc() -> bool:
         return host in netrc.netrc(os.environ.get("NETRC")).hosts
     except (OSError, netrc.NetrcParseError):
         return False
+
+
+def publish_report(folder: Path, tables: dict[str, tuple[list[str], list[list[str]]]], page: Path) -> None:
+    """Gives the report of an ablation to W&B, as a run of its own: tables by title, (columns, rows), and the page."""
+    online = _mode() == "online"
+    run = wandb.init(
+        project=os.environ.get("WANDB_PROJECT", "lightning_genae"),
+        id=f"ablation-{digest({'folder': str(folder.resolve())})}",
+        name=f"ablation-{folder.name}",
+        job_type="report",
+        dir=folder,
+        mode=_mode(),
+        resume="allow" if online else None,
+        settings=wandb.Settings(silent=not online, console="off", init_timeout=30),
+    )
+    run.log({title: wandb.Table(columns, rows) for title, (columns, rows) in tables.items()})
+    run.log({"report": wandb.Html(str(page), inject=False)})
+    run.finish()

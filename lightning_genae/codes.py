@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
+from torchmetrics.utilities.distributed import gather_all_tensors
 
 Sampler = Literal["gaussian", "mixture", "standard"]
 Prior = Literal["gaussian", "mixture", "swiss-roll"]
@@ -27,9 +28,12 @@ class TrainingCodes(nn.Module):
         self.register_buffer("num_seen", torch.tensor(0))
 
     def keep(self, z: Tensor) -> None:
-        """Takes the codes (B, d) of a batch in the place of the oldest."""
-        num_kept = len(self.codes)
-        self.codes.copy_(torch.cat([z.detach().to(self.codes.dtype), self.codes])[:num_kept])
+        """Takes the codes (B, d) of a batch, of all processes, in the place of the oldest."""
+        num_kept, z = len(self.codes), z.detach()
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            # in the order in which one process would have had the images
+            z = torch.stack(gather_all_tensors(z), dim=1).flatten(0, 1)
+        self.codes.copy_(torch.cat([z.to(self.codes.dtype), self.codes])[:num_kept])
         self.num_seen += len(z)
 
     def draw(self, num: int, sampler: Sampler) -> Tensor:

@@ -52,6 +52,7 @@ class CommandLine:
         self.sections = sections
         self.skip = skip
         self.hidden = hidden
+        self._parsers: dict[tuple, ArgumentParser] = {}
 
     def parse(self, argv: list[str]) -> dict | None:
         """The resolved config as nested plain values; None where only help or the config was printed.
@@ -64,13 +65,8 @@ class CommandLine:
             print(self._overview())
             return None
         file = nest(_read_config(chosen.config), self.selectors) if chosen.config else {}
-        names = {
-            name: getattr(chosen, name) or file.get(name, {}).get("name") or default
-            for name, default in self.defaults.items()
-        }
-        for name, package in self.selectors.items():
-            for part in self._parts(name, names[name]):
-                registry.check(f"--{name}", package, part)
+        names = self._names(chosen, file)
+        for name in self.selectors:
             if file.get(name, {}).pop("name", names[name]) != names[name]:
                 print(f"--{name} {names[name]} replaces the config file's; its options of --{name}.* are left out")
                 del file[name]
@@ -84,6 +80,24 @@ class CommandLine:
             return None
         return config
 
+    def options(self, argv: list[str]) -> set[str]:
+        """Names of the options that there are with the parts that these arguments choose."""
+        chosen, _ = self._step_one(argv)
+        file = nest(_read_config(chosen.config), self.selectors) if chosen.config else {}
+        actions = self._parser(self._names(chosen, file))._actions
+        return {option.removeprefix("--") for action in actions for option in action.option_strings}
+
+    def _names(self, chosen: argparse.Namespace, file: dict) -> dict[str, str]:
+        """What every selector chooses, which exists."""
+        names = {
+            name: getattr(chosen, name) or file.get(name, {}).get("name") or default
+            for name, default in self.defaults.items()
+        }
+        for name, package in self.selectors.items():
+            for part in self._parts(name, names[name]):
+                registry.check(f"--{name}", package, part)
+        return names
+
     def _step_one(self, argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         parser = _RaisingParser(add_help=False, allow_abbrev=False)
         for name in self.selectors:
@@ -95,6 +109,13 @@ class CommandLine:
         return parser.parse_known_args([re.sub(rf"^--trainer\.({aliases})(?==|$)", r"--\1", word) for word in argv])
 
     def _parser(self, names: dict[str, str]) -> ArgumentParser:
+        """The parser of some parts' options; kept, because a grid is parsed with few of them."""
+        key = tuple(names.values())
+        if key not in self._parsers:
+            self._parsers[key] = self._new_parser(names)
+        return self._parsers[key]
+
+    def _new_parser(self, names: dict[str, str]) -> ArgumentParser:
         parser = new_parser(
             f"python run.py {' '.join(f'--{name} {choice}' for name, choice in names.items())} [--OPTION VALUE ...]"
         )
@@ -136,7 +157,9 @@ class CommandLine:
             "usage: python run.py [--OPTION VALUE ...]                          train and evaluate",
             "       python run.py sample RUN [--OPTION VALUE ...]               images of a run",
             "       python run.py evaluate RUN [--metrics.OPTION VALUE ...]     its metrics again",
-            "       python run.py compare RUN RUN ... [--best]                  runs side by side",
+            "       python run.py prefetch [--OPTION VALUE ...]                 what a run needs, for nodes offline",
+            "       python run.py ablate [--OPTION VALUE,VALUE ...]             a grid of runs and its report",
+            "       python run.py compare FOLDER ... [--OPTION VALUE ...]       runs side by side",
             "       python run.py --model gan --augment ae --help               options of the chosen parts",
             "       --config FILE takes options from a file, --print_config shows what would be run",
             "",
@@ -204,6 +227,14 @@ def parse_arguments(parser: ArgumentParser, arguments: list[str]) -> dict:
         return as_plain(parser.parse_args(_with_flags(parser, arguments)))
     except ArgumentError as error:
         raise ValueError(_explain(str(error), parser, arguments)) from error
+
+
+def parse_verb(parser: ArgumentParser, arguments: list[str]) -> dict | None:
+    """The arguments of a verb; None where help was asked for and printed."""
+    if {"-h", "--help"} & set(arguments):
+        parser.print_help()
+        return None
+    return parse_arguments(parser, arguments)
 
 
 def as_plain(namespace) -> dict:

@@ -167,7 +167,7 @@ def test_compare_puts_protocols_apart(cli):
     status, out, _ = cli("compare", "a", "--best")
     assert f"{results('a')['best']['fd']:.3f}" in out
     status, _, error = cli("compare", "a", "nowhere")
-    assert status == 2 and "RUN: expected run folders; got 'nowhere'" in error
+    assert status == 2 and "RUN: expected a run folder or one that holds some; got 'nowhere'" in error
 
 
 def test_fidelity_at_known_errors():

@@ -27,6 +27,8 @@ def shortened(words: list[str]) -> list[str]:
     """The command with few steps, if it trains."""
     if words[0] in ("sample", "evaluate", "compare") or "--help" in words:
         return words
+    if words[0] == "ablate":
+        return words if "--dry_run" in words else [*words, "--launcher", "print"]  # tests/test_ablate.py runs some
     trains = re.search(r"--augment (ae|vae)|--augment.match ae", " ".join(words))
     augments = ["--augment.steps", "10"] if trains else []
     return [*words, "--steps", "10", *augments]

@@ -288,7 +288,7 @@ def test_evaluate(run_folder, cli):
         (["--model", "cogan", "--model.num_shared", "9"], "--model.num_shared: expected at most"),
         (["--model", "began", "--model.gamma", "1.5"], "--model.gamma: expected"),
         (["--model", "ae", "--model.noise", "masking", "--model.noise_level", "2"], "--model.noise_level: expected"),
-        (["trian"], "expected one of the verbs sample, evaluate, compare, or none; got 'trian'"),
+        (["trian"], "expected one of the verbs sample, evaluate, prefetch, ablate, compare, or none; got 'trian'"),
         (["--data.num_train", "5000"], "--data.num_train: expected at most 1200"),
         (["--data.num_train", "10"], "--data.num_train: expected at least one batch"),
         (["--data.batch_size", "5000"], "--data.batch_size: expected at least one batch"),

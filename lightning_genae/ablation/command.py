@@ -1,0 +1,209 @@
+"""The verbs `ablate` and `compare`: from arguments to grids, launchers and reports."""
+
+import logging
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jsonargparse.typing import PositiveInt
+
+from lightning_genae.ablation import grid as grids
+from lightning_genae.ablation.grid import Grid
+from lightning_genae.ablation.launch import Local, Slurm, Task, write_sbatch
+from lightning_genae.ablation.records import Record, read
+from lightning_genae.ablation.records import compare as by_arm
+from lightning_genae.ablation.report import FILES, Report
+from lightning_genae.ablation.tables import check_metric
+from lightning_genae.ablation.watch import duration, state
+from lightning_genae.ablation.work import GridFolder, work
+from lightning_genae.cache import digest
+from lightning_genae.command_line import CommandLine, flatten, new_parser, parse_verb
+from lightning_genae.compare import compare as side_by_side
+from lightning_genae.run_folder import RunFolder
+
+STARTING = 15.0  # seconds until a run trains, and after it
+MAX_SHOWN = 12  # tables in a terminal
+log = logging.getLogger("lightning_genae")
+
+
+def ablate_options(
+    folder: str | None = None,
+    launcher: Literal["local", "slurm", "print"] = "local",
+    workers: PositiveInt | None = None,
+    dry_run: bool = False,
+    retry: bool = False,
+    wait: bool = True,
+    metric: str = "fd",
+    factor: str | None = None,
+    baseline: str | None = None,
+) -> None:
+    """Options of ablate; all others are those of a run, each with one or several values: a,b or 0..4.
+
+    Args:
+        folder: of the grid. null: runs/ablations/HASH.
+        launcher: this machine, a Slurm cluster (--slurm.partition, --slurm.time in minutes, --slurm.limit jobs at a
+            time, --slurm.KEY VALUE for any other option of sbatch), or files for sbatch.
+        workers: runs at a time on this machine. null: one for each GPU, or for every two cores.
+        dry_run: only say how many runs there are and how long they take.
+        retry: run again what failed.
+        wait: for the end, and report. false: leave a cluster to its work; the same command looks after it.
+        metric: that arms are compared by, at the end of training; best_fd is the least Frechet distance.
+        factor: the option whose values are compared, or a part with all its options. null: augment if it varies.
+        baseline: the arm that others are compared to. null: none if there is one, else the first.
+    """
+
+
+def ablate(
+    arguments: list[str],
+    command_line: CommandLine,
+    complete: Callable[[dict], dict],
+    time_of: Callable[[dict], tuple[float, int]],
+    publish: Callable[[Path, dict, Path], None],
+) -> int:
+    """A grid of runs, brought to its end, and its report; returns the exit status, 1 if runs failed.
+
+    Args:
+        arguments: after the verb.
+        command_line: of runs.
+        complete: gives a config what runs take where nothing was said.
+        time_of: seconds of a batch of a run with some config, and how many it has.
+        publish: takes the grid's folder, tables by title (columns, rows) and the page of the report.
+    """
+    parser = new_parser("python run.py ablate [--OPTION VALUE,VALUE ...]")
+    parser.add_function_arguments(ablate_options, as_group=True)
+    if {"-h", "--help"} & set(arguments):
+        parser.print_help()
+        return 0
+    own, slurm, words = _sort(grids.pair(arguments), set(vars(parser.get_defaults())))
+    given = parse_verb(parser, own)
+    if slurm and given["launcher"] == "local":
+        raise ValueError(f"--slurm.{next(iter(slurm))}: expected it with --launcher slurm or print; got local")
+    folder = Path(given["folder"] or Path("runs", "ablations", digest({"words": sorted(words)})[:8]))
+    grid = grids.expand(words, command_line, folder)
+    grid = grid._replace(cells=[cell._replace(config=complete(cell.config)) for cell in grid.cells])
+    workers = given["workers"] or torch.cuda.device_count() or max(1, (os.cpu_count() or 1) // 2)
+    log.info("\n".join(grids.describe(grid)))
+    grid_folder = GridFolder(folder)
+    _check(grid, given)
+    if given["dry_run"] or given["launcher"] == "local":  # a cluster's nodes are not like this one
+        log.info(_estimate(grid, workers, time_of))
+    if given["dry_run"]:
+        return 0
+    with grid_folder:
+        grid_folder.note(grid, f"python run.py ablate {shlex.join(arguments)}")
+        if given["launcher"] == "print":
+            path = write_sbatch(folder / "sbatch", [Task.of(cell) for cell in grid.cells], slurm, _devices(grid))
+            log.info(f"To be submitted by: sbatch {path}\nAfterwards: python run.py compare {folder}")
+            return 0
+        launcher = _launcher(given["launcher"], folder, slurm, workers, _devices(grid))
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no run is left without its ablation
+        work(grid, folder, launcher, given["retry"], given["wait"], sys.stderr.isatty())
+        if given["wait"]:
+            report = _report([folder], folder / "report", given)
+            if any(cell.config["logger"] == "wandb" for cell in grid.cells):
+                tables = {table.title: (table.header, table.rows) for table in report.all_tables() if table.rows}
+                publish(folder, tables, folder / "report" / FILES[0])
+            failed = sum(not record.results for record in report.records)
+            if failed:
+                log.info(
+                    f"{failed} of {len(report.records)} runs have no results, as said above; --retry runs them again"
+                )
+            return int(failed > 0)
+    return 0
+
+
+def _sort(options: dict[str, str], names: set[str]) -> tuple[list[str], dict[str, str], list[str]]:
+    """Options into ablate's own, Slurm's without their prefix, and those of runs."""
+    own = [f"--{name}={value}" for name, value in options.items() if name in names]
+    slurm = {name.removeprefix("slurm."): value for name, value in options.items() if name.startswith("slurm.")}
+    rest = [name for name in options if name not in names and not name.startswith("slurm.")]
+    return own, slurm, [f"--{name}={options[name]}" for name in rest]
+
+
+def _check(grid: Grid, given: dict) -> None:
+    """Raises ValueError now for what the report would not find at the end."""
+    check_metric(given["metric"])
+    records = [Record(cell.folder, flatten(cell.config)) for cell in grid.cells]
+    by_arm(records, given["factor"], given["baseline"])
+
+
+def _devices(grid: Grid) -> int:
+    """Processes of a run, at most."""
+    return max([1, *(cell.config["devices"] for cell in grid.cells if isinstance(cell.config["devices"], int))])
+
+
+def _launcher(name: str, folder: Path, slurm: dict[str, str], workers: int, devices: int) -> Local | Slurm:
+    if name == "slurm":
+        return Slurm(folder, slurm, devices)
+    return Local(folder, workers, torch.cuda.device_count(), devices)
+
+
+def _estimate(grid: Grid, workers: int, time_of: Callable[[dict], tuple[float, int]]) -> str:
+    """How long what is not finished takes, by some batches of every pair of a model and data."""
+    known: dict[tuple, tuple[float, int]] = {}
+    total = 0.0
+    for cell in grid.cells:
+        if state(cell, is_active=False).status != "finished":
+            key = (cell.config["model"]["name"], cell.config["data"]["name"], cell.config["steps"])
+            known[key] = known.get(key) or time_of(cell.config)
+            total += STARTING + known[key][0] * known[key][1]
+    return (
+        f"about {duration(total / workers)} with {workers} at a time, by some batches of each model and "
+        f"{STARTING:.0f} s for the start of a run; augmentation and evaluation come on top"
+    )
+
+
+def _report(paths: list[Path], out: Path, given: dict) -> Report:
+    """Writes the report of runs and prints its main tables."""
+    records, commands = read(paths)
+    report = Report(records, commands, given["metric"], given["factor"], given["baseline"])
+    report.write(out)
+    for record in records:
+        if not record.results:
+            log.info(f"WARNING: '{record.folder}': {record.problem}")
+    shown = report.main_tables()
+    log.info("\n\n".join(table.to_text() for table in shown[:MAX_SHOWN]))
+    if len(shown) > MAX_SHOWN:
+        log.info(f"\n{len(shown) - MAX_SHOWN} more tables are in the report")
+    log.info("\nReport:\n" + "\n".join(f"  {out / name}" for name in FILES))
+    return report
+
+
+def compare_options(
+    metric: str = "fd",
+    best: bool = False,
+    factor: str | None = None,
+    baseline: str | None = None,
+    out: str | None = None,
+) -> None:
+    """Runs side by side.
+
+    Args:
+        metric: that arms are compared by, at the end of training; best_fd is the least Frechet distance.
+        best: the least Frechet distance during training, which is chosen by the images that it is measured on.
+        factor: the option whose values are compared, or a part with all its options. null: augment if it varies.
+        baseline: the arm that others are compared to. null: none if there is one, else the first.
+        out: folder of the report. null: report/ in the first folder; none of single runs.
+    """
+
+
+def compare(arguments: list[str]) -> None:
+    """Finished runs side by side; ablations and folders of runs with statistics and a report."""
+    parser = new_parser("python run.py compare FOLDER ... [--OPTION VALUE ...]")
+    parser.add_argument("folders", nargs="+", help="run folders, those of ablations, or folders that hold run folders")
+    parser.add_function_arguments(compare_options, as_group=True)
+    given = parse_verb(parser, arguments)
+    if given is None:
+        return
+    folders = [Path(path) for path in given["folders"]]
+    if given["best"]:
+        given["metric"] = "best_fd"
+    if all((path / "config.yaml").is_file() for path in folders) and not given["out"]:
+        log.info("\n".join(side_by_side([RunFolder(path) for path in folders], given["best"])))
+    else:
+        _report(folders, Path(given["out"] or folders[0] / "report"), given)

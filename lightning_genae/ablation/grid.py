@@ -1,0 +1,227 @@
+"""A grid: options with several values, and the runs that their product makes."""
+
+import itertools
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from lightning_genae.cache import digest
+from lightning_genae.command_line import CommandLine
+from lightning_genae.run_folder import NOT_HASHED
+
+SEPARATOR = re.compile(r""",(?![^\[\]]*\])(?![^{}]*\})""")  # commas that are not inside brackets
+RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
+UNSET = "-"  # what a cell says of an option that its parts do not have
+
+
+class Cell(NamedTuple):
+    """One run of a grid.
+
+    Attributes:
+        config: resolved, with the run's folder.
+        words: the command line that makes it.
+        values: of the grid's options in this cell, by name.
+    """
+
+    config: dict
+    words: list[str]
+    values: dict[str, object]
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.config["folder"])
+
+
+class Grid(NamedTuple):
+    """The runs of an ablation.
+
+    Attributes:
+        cells: every run once.
+        axes: options with several values, and these.
+        notes: what the user should know of the grid, in lines.
+    """
+
+    cells: list[Cell]
+    axes: dict[str, list[str]]
+    notes: list[str]
+
+
+def expand(words: list[str], command_line: CommandLine, folder: Path) -> Grid:
+    """The grid of a command line on which any option may have several values.
+
+    `a,b` is a list and `0..4` a range with both ends. An option that the chosen parts of a cell do not have
+    (`--augment.strength` with `--augment none`) is left out there; cells that become equal by this are one.
+
+    Args:
+        words: options and values.
+        command_line: resolves and checks them.
+        folder: of the grid; its runs get folders below.
+
+    Raises:
+        ValueError: an option or value is wrong, or nothing varies.
+    """
+    options = {name: split(value) for name, value in pair(words).items()}
+    axes = {name: values for name, values in options.items() if len(values) > 1}
+    if not axes:
+        raise ValueError("expected an option with several values, such as --seed 0..4 or --augment none,ae; got none")
+    if "config" in axes:
+        raise ValueError(f"--config: expected one file; got {','.join(axes['config'])}")
+    for name, values in axes.items():
+        if len(set(values)) < len(values):
+            raise ValueError(f"--{name}: expected every value once; got {','.join(values)}")
+    cells, left_out = _cells(options, axes, command_line, folder)
+    cells.sort(key=lambda cell: cell.config["seed"])  # so that, wherever it stops, arms have equally many seeds
+    unique = {digest(_identity(cell.config)): cell for cell in reversed(cells)}
+    ordered = [cell for cell in cells if unique[digest(_identity(cell.config))] is cell]
+    notes = [f"--{name} is not an option of {parts}, and left out there" for name, parts in sorted(left_out)]
+    if len(ordered) < len(cells):
+        notes.append(f"{len(cells) - len(ordered)} of {len(cells)} combinations are equal to others, and run once")
+    return Grid(ordered, axes, notes)
+
+
+def pair(words: list[str]) -> dict[str, str]:
+    """Options, without their dashes, and their values as text; a flag alone is true, the last of several counts."""
+    pairs, i = {}, 0
+    while i < len(words):
+        if not words[i].startswith("--"):
+            raise ValueError(f"expected --OPTION VALUE; got '{words[i]}'")
+        name, equals, value = words[i].removeprefix("--").partition("=")
+        if not equals:
+            has_value = i + 1 < len(words) and not words[i + 1].startswith("--")
+            value = words[i + 1] if has_value else "true"
+            i += has_value
+        pairs[name.removesuffix(".name")] = value
+        i += 1
+    return pairs
+
+
+def split(text: str) -> list[str]:
+    """The values of `a,b,0..4`; a list in brackets is one value."""
+    values = []
+    for part in SEPARATOR.split(text):
+        ends = RANGE.fullmatch(part)
+        if ends:
+            first, last = int(ends[1]), int(ends[2])
+            values += [str(i) for i in range(first, last + (1 if last >= first else -1), 1 if last >= first else -1)]
+        else:
+            values.append(part)
+    return values
+
+
+def _cells(
+    options: dict[str, list[str]], axes: dict[str, list[str]], command_line: CommandLine, folder: Path
+) -> tuple[list[Cell], set[tuple[str, str]]]:
+    """A cell for every combination, and which options were left out for which parts."""
+    selectors = [name for name in command_line.selectors if name in options]
+    others = [name for name in options if name not in selectors]
+    known: set[str] = set()
+    own: dict[tuple, list[str]] = {}
+    combinations = list(itertools.product(*(options[name] for name in selectors)))
+    for parts in combinations:
+        has = command_line.options(_words(dict(zip(selectors, parts)) | _file(options))) | {"config"}
+        own[parts] = [name for name in others if name in has]
+        known |= set(own[parts])
+    cells, left_out = [], set()
+    for parts in combinations:
+        chosen = dict(zip(selectors, parts))
+        missing = [name for name in others if name in known and name not in own[parts]]
+        left_out |= {(name, _owner(name, chosen)) for name in missing}
+        # an option that no part has is left in, so that the command line says what is wrong with it
+        mine = [name for name in others if name not in missing]
+        cells += _product(chosen, {name: options[name] for name in mine}, axes, command_line, folder)
+    return cells, left_out
+
+
+def _product(
+    chosen: dict[str, str],
+    options: dict[str, list[str]],
+    axes: dict[str, list[str]],
+    command_line: CommandLine,
+    folder: Path,
+) -> list[Cell]:
+    """The cells of one choice of parts.
+
+    Every value is parsed once, beside the first ones of the other options: parsing every cell would take minutes for
+    thousands of them.
+    """
+    first = chosen | {name: values[0] for name, values in options.items()}
+    base = command_line.parse(_words(first))
+    resolved = {}
+    for name, values in options.items():
+        inner = _inner_numbers(values)
+        for value in [value for value in values if value not in inner]:
+            config = base if value == values[0] else command_line.parse(_words(first | {name: value}))
+            resolved[name, value] = _get(config, name)
+        number = type(resolved[name, values[-1]])  # of a range the last one is an end
+        resolved |= {(name, value): number(value) for value in inner}
+    varied = [name for name in options if name in axes]
+    cells = []
+    for values in itertools.product(*(options[name] for name in varied)):
+        given = dict(zip(varied, values))
+        config = {name: dict(value) if isinstance(value, dict) else value for name, value in base.items()}
+        for name, value in given.items():
+            _set(config, name, resolved[name, value])
+        labels = {name: (chosen | given).get(name, UNSET) for name in axes}
+        config["folder"] = str(folder / _name(labels, config["seed"]))
+        words = _words({name: value for name, value in (first | given).items() if name != "folder"})
+        cells.append(Cell(config, [*words, "--folder", config["folder"]], labels))
+    return cells
+
+
+def _inner_numbers(values: list[str]) -> set[str]:
+    """Of a range of whole numbers those between its ends, which are right if the ends are."""
+    numbers = all(re.fullmatch(r"-?\d+", value) for value in values)
+    return set(values[1:-1]) if numbers and sorted(values, key=int) in (values, values[::-1]) else set()
+
+
+def _words(options: dict[str, str]) -> list[str]:
+    return [f"--{name}={value}" for name, value in options.items()]
+
+
+def _file(options: dict[str, list[str]]) -> dict[str, str]:
+    return {"config": options["config"][0]} if "config" in options else {}
+
+
+def _owner(option: str, chosen: dict[str, str]) -> str:
+    section = option.partition(".")[0]
+    return f"--{section} {chosen[section]}" if section in chosen else "the other choices"
+
+
+def _get(config: dict, name: str) -> object:
+    section, _, key = name.partition(".")
+    return config[section].get(key) if key else config.get(section)
+
+
+def _set(config: dict, name: str, value: object) -> None:
+    section, _, key = name.partition(".")
+    if key:
+        config[section][key] = value
+    elif name != "config":
+        config[section] = value
+
+
+def _identity(config: dict) -> dict:
+    """All that makes a run another run."""
+    return {key: value for key, value in config.items() if key not in NOT_HASHED or key == "seed"}
+
+
+def _name(labels: dict[str, object], seed: int) -> str:
+    """A cell's folder below the grid's: its values, then its seed."""
+    parts = [
+        str(value) if name in ("model", "augment", "data") else f"{name}={value}"
+        for name, value in labels.items()
+        if name != "seed" and value != UNSET
+    ]
+    plain = "-".join(parts) or "runs"
+    arm = re.sub(r"[^\w.=+-]", "_", plain)[:100]
+    # a name that had to be changed could be another's
+    suffix = "" if arm == plain else f"-{digest({'arm': plain})[:8]}"
+    return f"{arm}{suffix}/seed{seed}"
+
+
+def describe(grid: Grid) -> list[str]:
+    """The size of a grid in words."""
+    factors = " x ".join(f"{len(values)} {name}" for name, values in grid.axes.items())
+    lines = [f"{len(grid.cells):,} runs: {factors}"]
+    lines += [f"  --{name}: {', '.join(values)}" for name, values in grid.axes.items()]
+    return lines + [f"  NOTE: {note}" for note in grid.notes]

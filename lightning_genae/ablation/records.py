@@ -1,0 +1,229 @@
+"""What runs left behind, read from results.json alone, and their order into contexts and arms."""
+
+import csv
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lightning_genae.ablation.grid import UNSET
+from lightning_genae.command_line import flatten
+from lightning_genae.compare import DERIVED
+from lightning_genae.run_folder import NOT_HASHED, RunFolder
+
+GRID = "ablation.json"
+SELECTORS = ("model", "augment", "data")
+
+
+@dataclass
+class Record:
+    """A run.
+
+    Attributes:
+        folder: of the run.
+        config: its options as on the command line, {"model": "gan", "model.lr": 0.1, ...}.
+        results: content of results.json; empty if it is missing or damaged.
+        problem: why there are no results, in words; empty if there are.
+    """
+
+    folder: Path
+    config: dict
+    results: dict = field(default_factory=dict)
+    problem: str = ""
+
+    @property
+    def seed(self) -> int:
+        return self.config["seed"]
+
+    @property
+    def protocol(self) -> dict:
+        """What its numbers depend on."""
+        return flatten({key: value for key, value in self.results["protocol"].items() if key not in DERIVED})
+
+    def value(self, metric: str) -> float | None:
+        """A metric at the end of training; of best_fd, the least one during it."""
+        if metric == "best_fd":
+            return self.results.get("best", {}).get("fd")
+        return self.results.get("metrics", {}).get(metric)
+
+    def curve(self, metric: str) -> tuple[list[int], list[float]]:
+        """Images shown, and a metric after them."""
+        path = self.folder / "metrics.csv"
+        if not path.is_file():
+            return [], []
+        with path.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row.get(f"val/{metric}")]
+        return [int(row["images"]) for row in rows], [float(row[f"val/{metric}"]) for row in rows]
+
+    def picture(self) -> Path | None:
+        """Its last samples."""
+        return next(iter(sorted((self.folder / "samples").glob("*.png"))[-1:]), None)
+
+
+def read(paths: Iterable[Path]) -> tuple[list[Record], list[str]]:
+    """The runs of run folders, of ablations and of folders that hold some; and the commands of the ablations.
+
+    Raises:
+        ValueError: there is none in one of them.
+    """
+    records: dict[Path, Record] = {}
+    commands = []
+    for path in map(Path, paths):
+        found: dict[Path, dict | None] = {}
+        grid = _grid(path / GRID)
+        if grid:
+            commands += grid["commands"]
+            found = {path / cell["folder"]: cell["config"] for cell in grid["cells"]}
+        elif (path / "results.json").is_file():
+            found = {path: None}
+        else:
+            found = {file.parent: None for file in sorted(path.rglob("results.json"))}
+        if not found:
+            raise ValueError(f"RUN: expected a run folder or one that holds some; got '{path}', which holds none")
+        records |= {folder: _record(folder, config) for folder, config in found.items() if folder not in records}
+    return list(records.values()), commands
+
+
+def _grid(path: Path) -> dict:
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"RUN: '{path}' is damaged; the command of the ablation writes it anew") from error
+
+
+def _record(folder: Path, config: dict | None) -> Record:
+    """A run's record; what is wrong with it is noted there, so that the others are reported."""
+    try:
+        results = RunFolder(folder).results
+        config = config or flatten(RunFolder(folder).config)
+    except (ValueError, FileNotFoundError):
+        problem = "its results.json or config.yaml is damaged or missing; --overwrite starts the run anew"
+        return Record(folder, config or {}, problem=problem)
+    if not {"model", "augment", "data", "seed"} <= set(config):
+        return Record(folder, {}, problem="it is no run of this project")
+    if results.get("status") == "finished" and {"metrics", "protocol", "augment", "timing"} <= set(results):
+        return Record(folder, config, results)
+    error = folder.with_suffix(".error")
+    problem = results.get("error") or (error.read_text().strip() if error.is_file() else "")
+    return Record(folder, config, problem=problem or ("not finished" if results else "not begun"))
+
+
+def varying(records: list[Record]) -> list[str]:
+    """Options in which runs differ, but for their seed; those of a part alone (--augment.strength) count if they differ
+    between runs of that part."""
+    keys = {key: None for record in records for key in record.config}
+    return [key for key in keys if key.partition(".")[0] not in NOT_HASHED and _varies(key, records)]
+
+
+def _varies(key: str, records: list[Record]) -> bool:
+    section, _, option = key.partition(".")
+    groups: dict[object, set] = {}
+    for record in records:
+        if key in record.config:
+            group = record.config.get(section) if option and section in SELECTORS else None
+            groups.setdefault(group, set()).add(json.dumps(record.config[key]))
+    return any(len(values) > 1 for values in groups.values())
+
+
+@dataclass
+class Comparison:
+    """Runs of one context, which differ in their arm and seed alone.
+
+    Attributes:
+        title: the context in words; empty if there is but one.
+        arms: label to runs by seed, in order of appearance.
+        baseline: label of the arm that others are compared to.
+        seeds: that any arm has.
+    """
+
+    title: str
+    arms: dict[str, dict[int, Record]]
+    baseline: str
+    seeds: list[int]
+
+    def values(self, arm: str, metric: str) -> dict[int, float]:
+        """A metric of an arm's finished runs by seed."""
+        values = {seed: record.value(metric) for seed, record in self.arms[arm].items()}
+        return {seed: value for seed, value in values.items() if value is not None}
+
+    def missing(self, arm: str) -> list[int]:
+        """Seeds that other arms have and this one has no results of."""
+        return [seed for seed in self.seeds if seed not in self.arms[arm] or not self.arms[arm][seed].results]
+
+
+def compare(records: list[Record], factor: str | None = None, baseline: str | None = None) -> list[Comparison]:
+    """Runs by context, protocol and arm.
+
+    Args:
+        records: of runs whose config is known.
+        factor: option, or a part with all its options, whose values are the arms. None: augment if it varies, else
+            the first thing that does.
+        baseline: label of the arm that others are compared to. None: none if there is such, else the first.
+
+    Raises:
+        ValueError: the factor does not vary, or there is no such baseline.
+    """
+    keys = varying(records)
+    sections = list(dict.fromkeys(key.partition(".")[0] if _is_part(key) else key for key in keys))
+    if factor is None:
+        factor = "augment" if "augment" in sections else (sections or ["model"])[0]
+    own = [key for key in keys if key == factor or key.startswith(f"{factor}.")]
+    if keys and not own:
+        raise ValueError(f"--factor: expected one that varies, {', '.join(sections)}; got {factor}")
+    rest = [key for key in keys if key not in own]
+    protocols = {id(record): json.dumps(record.protocol) for record in records if record.results}
+    contexts: dict[tuple, list[Record]] = {}
+    for record in records:
+        context = tuple(json.dumps(record.config.get(key, UNSET)) for key in rest)
+        contexts.setdefault(context, []).append(record)
+    part = f"{factor}." if factor in SELECTORS else ""
+    labels = {id(record): _label(record, own, part) or record.config.get("model", "") for record in records}
+    if baseline and baseline not in labels.values():
+        raise ValueError(f"--baseline: expected one of {', '.join(dict.fromkeys(labels.values()))}; got {baseline}")
+    return [
+        _comparison(members, labels, title, baseline)
+        for group in contexts.values()
+        for members, title in _by_protocol(group, protocols, _label(group[0], rest))
+    ]
+
+
+def _by_protocol(group: list[Record], protocols: dict[int, str], title: str) -> list[tuple[list[Record], str]]:
+    """A context's runs apart by protocol, and what to call each part; runs without results go with the first."""
+    present = list(dict.fromkeys(protocols[id(record)] for record in group if id(record) in protocols))
+    if len(present) < 2:
+        return [(group, title)]
+    dicts = [json.loads(text) for text in present]
+    differing = sorted({key for one in dicts for key in one if any(other.get(key) != one[key] for other in dicts)})
+    parts = []
+    for text, protocol in zip(present, dicts):
+        members = [record for record in group if protocols.get(id(record), present[0]) == text]
+        words = ", ".join(f"{key} {protocol.get(key, 'none')}" for key in differing)
+        parts.append((members, f"{title}; protocol: {words}".removeprefix("; ")))
+    return parts
+
+
+def _comparison(members: list[Record], labels: dict[int, str], title: str, baseline: str | None) -> Comparison:
+    arms: dict[str, dict[int, Record]] = {}
+    for record in members:
+        known = arms.setdefault(labels[id(record)], {})
+        if record.seed not in known or not known[record.seed].results:
+            known[record.seed] = record
+    first = next((name for name in arms if name == "none"), next(iter(arms)))
+    seeds = sorted({seed for runs in arms.values() for seed in runs})
+    return Comparison(title, arms, baseline if baseline in arms else first, seeds)
+
+
+def _is_part(key: str) -> bool:
+    return key.partition(".")[0] in SELECTORS[:2]
+
+
+def _label(record: Record, keys: list[str], part: str = "") -> str:
+    """A run's values of some options in words; `part` is a prefix of their names that goes without saying."""
+    words = []
+    for key in keys:
+        if key in record.config:
+            value = record.config[key]
+            words.append(str(value) if key in SELECTORS else f"{key.removeprefix(part)} {value}")
+    return ", ".join(words)

@@ -1,0 +1,160 @@
+"""The work on a grid: what is missing is started, what is at work is watched, what is finished is kept."""
+
+import json
+import logging
+import os
+import time
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from lightning_genae.ablation.grid import Cell, Grid
+from lightning_genae.ablation.launch import Local, Slurm, Task
+from lightning_genae.ablation.records import GRID
+from lightning_genae.ablation.watch import State, View, state
+from lightning_genae.cache import digest
+from lightning_genae.command_line import flatten
+from lightning_genae.run_folder import NOT_HASHED, RunFolder
+
+log = logging.getLogger("lightning_genae")
+ENDED = ("finished", "failed")
+SECONDS_BETWEEN_LOOKS = {Local: 0.5, Slurm: 3.0}
+
+
+def work(grid: Grid, folder: Path, launcher: Local | Slurm, retry: bool, wait: bool, terminal: bool) -> None:
+    """Brings a grid to its end, or as far as it comes; the same call goes on with it.
+
+    Args:
+        grid: of the runs.
+        folder: of the grid.
+        launcher: where they run.
+        retry: also what failed in an earlier call.
+        wait: for the end; otherwise a cluster goes on alone.
+        terminal: whether lines can change in place.
+    """
+    active = launcher.active()
+    states = _states(grid.cells, active)
+    again = ("missing", "stopped", "failed") if retry else ("missing", "stopped")
+    todo = [cell for cell in grid.cells if states[cell.folder].status in again]
+    kept = sum(one.status == "finished" for one in states.values())
+    failed = sum(one.status == "failed" for one in states.values())
+    log.info(
+        f"{kept:,} of {len(grid.cells):,} runs are finished, {len(todo):,} are to be run"
+        + (f", {failed:,} failed (--retry runs them again)" if failed and not retry else "")
+    )
+    for cell in todo:
+        Task.of(cell).error.unlink(missing_ok=True)
+    if wait:
+        _share(todo, folder, launcher)
+    launcher.submit([Task.of(cell, overwrite=_is_damaged(cell)) for cell in todo])
+    if wait:
+        _watch(grid, folder, launcher, terminal)
+
+
+def shared(cells: list[Cell], folder: Path) -> list[Task]:
+    """What makes the things that runs share: for every kind of data, augmentation and metrics, one task."""
+    first: dict[str, Cell] = {}
+    for cell in cells:
+        first.setdefault(digest({key: cell.config[key] for key in ("data", "augment", "metrics", "cache")}), cell)
+    return [Task(["prefetch", *cell.words], folder / "shared" / f"{name}.log") for name, cell in first.items()]
+
+
+def _is_damaged(cell: Cell) -> bool:
+    """Whether a run's results.json cannot be read, so that it can only be started anew."""
+    try:
+        return RunFolder(cell.folder).results is None
+    except ValueError:
+        return True
+
+
+def _share(todo: list[Cell], folder: Path, launcher: Local | Slurm) -> None:
+    tasks = shared(todo, folder)
+    if len(tasks) == len(todo):
+        return  # each of them makes its own
+    log.info(f"Making what runs share: data, classifier, reference, autoencoder, for {len(tasks):,} kinds of run")
+    launcher.submit(tasks)
+    logs = {task.log for task in tasks}
+    while launcher.active() & logs:
+        time.sleep(SECONDS_BETWEEN_LOOKS[type(launcher)])
+    for task in tasks:
+        if task.error.is_file():  # the runs themselves will say so too, each in its own place
+            log.info(f"WARNING: {task.error.read_text().strip()}; see {task.log}")
+
+
+def _watch(grid: Grid, folder: Path, launcher: Local | Slurm, terminal: bool) -> None:
+    view = View(grid.cells, folder, terminal)
+    states: dict[Path, State] = {}
+    try:
+        while active := launcher.active():
+            # what has ended is not looked at again: there may be thousands
+            ended = {run for run, one in states.items() if one.status in ENDED}
+            states |= _states([cell for cell in grid.cells if cell.folder not in ended], active)
+            view.show(states)
+            time.sleep(SECONDS_BETWEEN_LOOKS[type(launcher)])
+        view.show(_states(grid.cells, set()))
+    except KeyboardInterrupt:
+        launcher.cancel()
+        raise
+    finally:
+        view.close()
+
+
+def _states(cells: list[Cell], active: set[Path]) -> dict[Path, State]:
+    return {cell.folder: state(cell, Task.of(cell).log in active) for cell in cells}
+
+
+class GridFolder:
+    """The folder of a grid while a call works on it.
+
+    Args:
+        path: of the folder.
+
+    Raises:
+        ValueError: another call works on it, or it holds something else.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        others = {found.name for found in path.iterdir()} if path.is_dir() else set()
+        if others - {".lock"} and GRID not in others:
+            raise ValueError(f"--folder: expected a new or empty folder or that of an ablation, got '{path}'")
+        self.lock = FileLock(path / ".lock")
+
+    def __enter__(self) -> "GridFolder":
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.lock.acquire(timeout=0)
+        except Timeout as error:
+            raise ValueError(f"--folder: another ablation is at work in '{self.path}'") from error
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.lock.release()
+
+    def note(self, grid: Grid, command: str) -> None:
+        """Writes down what belongs to the grid, beside what earlier calls wrote.
+
+        Raises:
+            ValueError: one of its runs was another one in an earlier call.
+        """
+        path = self.path / GRID
+        known = json.loads(path.read_text()) if path.is_file() else {"commands": [], "cells": []}
+        cells = {cell["folder"]: cell for cell in known["cells"]}
+        for cell in grid.cells:
+            name = str(cell.folder.relative_to(self.path))
+            config = {
+                key: value for key, value in flatten(cell.config).items() if key not in NOT_HASHED or key == "seed"
+            }
+            old = cells.get(name, {}).get("config", config)
+            differing = [key for key in config if old.get(key) != config[key]]
+            if differing:
+                key = differing[0]
+                raise ValueError(
+                    f"--folder: '{cell.folder}' is a run with --{key} {old.get(key)}, not {config[key]}; expected "
+                    "another folder"
+                )
+            cells[name] = {"folder": name, "config": config}
+        commands = list(dict.fromkeys([*known["commands"], command]))
+        unfinished = path.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps({"commands": commands, "cells": list(cells.values())}))
+        os.replace(unfinished, path)
