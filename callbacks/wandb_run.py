@@ -39,8 +39,7 @@ class WandbRun(WandbLogger):
         super().__init__(
             save_dir=folder,
             project=os.environ.get("WANDB_PROJECT", "lightning_genae"),
-            # an agent of a sweep has chosen one
-            id=os.environ.get("WANDB_RUN_ID", f"{config_hash(config)}-seed{config['seed']}"),
+            id=_id_of_sweep() or f"{config_hash(config)}-seed{config['seed']}",
             name=f"{model}-{augment}-seed{config['seed']}",
             group=group,
             job_type="train",
@@ -72,6 +71,11 @@ class WandbRun(WandbLogger):
         # ended here, because a later run in the same process would be merged into one that is still open
         if self._experiment is not None:
             self._experiment.finish(exit_code=0 if status == "success" else 1)
+
+
+def _id_of_sweep() -> str | None:
+    """The run's id that an agent of a sweep has chosen."""
+    return os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
 
 
 def _mode() -> str:

@@ -114,6 +114,17 @@ def test_evaluation_does_not_change_the_training(digits):
     assert torch.rand(1) == expected
 
 
+def test_a_sweeps_agent_chooses_the_id_of_its_run(monkeypatch, tmp_path):
+    from callbacks.wandb_run import WandbRun
+
+    config = {"model": {"name": "gan"}, "augment": {"name": "ae"}, "data": {"name": "digits"}, "seed": 3}
+    monkeypatch.setenv("WANDB_RUN_ID", "chosen")
+    own = WandbRun(tmp_path, config, dict, resume=False)._wandb_init["id"]
+    assert own.endswith("-seed3")  # else all runs of a grid would be one
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep")
+    assert WandbRun(tmp_path, config, dict, resume=False)._wandb_init["id"] == "chosen"
+
+
 def test_wandb_mode(monkeypatch, tmp_path):
     """Online with a key, else offline; WANDB_MODE counts before both."""
     from callbacks.wandb_run import _mode

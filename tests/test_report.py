@@ -170,6 +170,7 @@ def test_folders_that_hold_no_runs(tmp_path):
         read([tmp_path])
 
 
+@pytest.mark.slow
 def test_thousands_of_runs(tmp_path):
     """10,000 results.json files in under a minute and a gigabyte."""
     random = np.random.default_rng(0)
