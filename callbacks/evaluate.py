@@ -1,6 +1,5 @@
 """When a model is evaluated, and what became of it: `lightning_genae.evaluation` in the course of a training."""
 
-import logging
 import time
 from typing import Literal
 
@@ -11,7 +10,6 @@ from lightning_genae import registry
 from lightning_genae.evaluation import MIN_IMAGES, Evaluation
 from lightning_genae.extractors._extractor import PACKAGE as EXTRACTORS
 
-log = logging.getLogger("lightning_genae")
 MAX_SAMPLES = 100_000  # they are held in memory
 Features = Literal[tuple(registry.names(EXTRACTORS))]
 
@@ -109,5 +107,6 @@ class Evaluate(Callback):
             for logger in trainer.loggers:
                 logger.log_metrics({f"val/{name}": value for name, value in values.items()})
         trainer.strategy.barrier("evaluate")
-        self.longest = max(self.longest, time.perf_counter() - start)
-        self.seconds += time.perf_counter() - start
+        taken = time.perf_counter() - start
+        self.longest = max(self.longest, taken)
+        self.seconds += taken

@@ -29,20 +29,25 @@ def compare(folders: list[RunFolder], best: bool = False) -> list[str]:
                 f"RUN: expected finished runs; '{folder.path}' is {results.get('status')}; the command that started it "
                 "goes on with it"
             )
-        protocol = flatten({key: value for key, value in results["protocol"].items() if key not in DERIVED})
+        protocol = protocol_of(results)
         protocols[str(protocol)] = protocol
         tables.setdefault(str(protocol), []).append(folder)
     lines = []
     for number, (key, members) in enumerate(tables.items(), start=1):
         if len(tables) > 1:
-            lines += ["", f"Protocol {number}: {_difference(protocols[key], list(protocols.values()))}"]
+            lines += ["", f"Protocol {number}: {difference(protocols[key], list(protocols.values()))}"]
         lines += _table(members, best)
     if len(tables) > 1:
         lines += ["", "Numbers of different tables cannot be compared: their protocols differ in what is named above."]
     return lines
 
 
-def _difference(protocol: dict, protocols: list[dict]) -> str:
+def protocol_of(results: dict) -> dict:
+    """What the numbers of a run depend on, as {"extractor": ..., "versions.torch": ...}."""
+    return flatten({key: value for key, value in results["protocol"].items() if key not in DERIVED})
+
+
+def difference(protocol: dict, protocols: list[dict]) -> str:
     """What distinguishes a protocol from the others."""
     keys = {key for other in protocols for key in other if any(one.get(key) != other.get(key) for one in protocols)}
     return ", ".join(f"{key} {protocol.get(key, 'none')}" for key in sorted(keys))
@@ -56,6 +61,11 @@ def _table(folders: list[RunFolder], best: bool) -> list[str]:
             rows.append([str(folder.path), f"{results['best']['fd']:.3f}", f"{results['best']['images']:,}"])
         else:
             rows.append([str(folder.path), *(_cell(results["metrics"], name) for name in COLUMNS)])
+    return aligned(rows)
+
+
+def aligned(rows: list[list[str]]) -> list[str]:
+    """Rows of text in columns, for a terminal."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
 

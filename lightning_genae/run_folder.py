@@ -69,9 +69,8 @@ class RunFolder:
         if not is_run and self.path.is_dir() and {path.name for path in self.path.iterdir()} - {".lock"}:
             raise ValueError(f"--folder: expected a new or empty folder or that of a run, got '{self.path}'")
         if is_run and not config["overwrite"]:
-            old, new = flatten(self.config), flatten(config)
-            differing = [key for key in new | old if key.partition(".")[0] not in NOT_HASHED or key == "seed"]
-            for key in differing:
+            old, new = flatten(identity(self.config)), flatten(identity(config))
+            for key in new | old:
                 if old.get(key) != new.get(key):
                     raise ValueError(
                         f"--folder: '{self.path}' holds a run with --{key} {old.get(key)}, not {new.get(key)}; "
@@ -143,6 +142,11 @@ def check_writable(option: str, path: str | Path) -> None:
     existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise ValueError(f"{option}: expected a folder that can be written to, got '{path}'")
+
+
+def identity(config: dict) -> dict:
+    """All values that make a run another run."""
+    return {key: value for key, value in config.items() if key not in NOT_HASHED or key == "seed"}
 
 
 def config_hash(config: dict) -> str:

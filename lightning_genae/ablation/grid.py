@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from lightning_genae.cache import digest
 from lightning_genae.command_line import CommandLine
-from lightning_genae.run_folder import NOT_HASHED
+from lightning_genae.run_folder import identity
 
 SEPARATOR = re.compile(r""",(?![^\[\]]*\])(?![^{}]*\})""")  # commas that are not inside brackets
 RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
@@ -71,12 +71,13 @@ def expand(words: list[str], command_line: CommandLine, folder: Path) -> Grid:
             raise ValueError(f"--{name}: expected every value once; got {','.join(values)}")
     cells, left_out = _cells(options, axes, command_line, folder)
     cells.sort(key=lambda cell: cell.config["seed"])  # so that, wherever it stops, arms have equally many seeds
-    unique = {digest(_identity(cell.config)): cell for cell in reversed(cells)}
-    ordered = [cell for cell in cells if unique[digest(_identity(cell.config))] is cell]
+    unique: dict[str, Cell] = {}
+    for cell in cells:
+        unique.setdefault(digest(identity(cell.config)), cell)
     notes = [f"--{name} is not an option of {parts}, and left out there" for name, parts in sorted(left_out)]
-    if len(ordered) < len(cells):
-        notes.append(f"{len(cells) - len(ordered)} of {len(cells)} combinations are equal to others, and run once")
-    return Grid(ordered, axes, notes)
+    if len(unique) < len(cells):
+        notes.append(f"{len(cells) - len(unique)} of {len(cells)} combinations are equal to others, and run once")
+    return Grid(list(unique.values()), axes, notes)
 
 
 def pair(words: list[str]) -> dict[str, str]:
@@ -198,11 +199,6 @@ def _set(config: dict, name: str, value: object) -> None:
         config[section][key] = value
     elif name != "config":
         config[section] = value
-
-
-def _identity(config: dict) -> dict:
-    """All that makes a run another run."""
-    return {key: value for key, value in config.items() if key not in NOT_HASHED or key == "seed"}
 
 
 def _name(labels: dict[str, object], seed: int) -> str:

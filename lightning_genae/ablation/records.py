@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lightning_genae.ablation.grid import UNSET
 from lightning_genae.command_line import flatten
-from lightning_genae.compare import DERIVED
+from lightning_genae.compare import difference, protocol_of
 from lightning_genae.run_folder import NOT_HASHED, RunFolder
 
 GRID = "ablation.json"
@@ -38,7 +38,7 @@ class Record:
     @property
     def protocol(self) -> dict:
         """What its numbers depend on."""
-        return flatten({key: value for key, value in self.results["protocol"].items() if key not in DERIVED})
+        return protocol_of(self.results)
 
     def value(self, metric: str) -> float | None:
         """A metric at the end of training; of best_fd, the least one during it."""
@@ -195,12 +195,10 @@ def _by_protocol(group: list[Record], protocols: dict[int, str], title: str) -> 
     if len(present) < 2:
         return [(group, title)]
     dicts = [json.loads(text) for text in present]
-    differing = sorted({key for one in dicts for key in one if any(other.get(key) != one[key] for other in dicts)})
     parts = []
     for text, protocol in zip(present, dicts):
         members = [record for record in group if protocols.get(id(record), present[0]) == text]
-        words = ", ".join(f"{key} {protocol.get(key, 'none')}" for key in differing)
-        parts.append((members, f"{title}; protocol: {words}".removeprefix("; ")))
+        parts.append((members, f"{title}; protocol: {difference(protocol, dicts)}".removeprefix("; ")))
     return parts
 
 

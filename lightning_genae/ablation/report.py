@@ -43,17 +43,21 @@ class Report:
         self.commands = commands
         self.metric = metric
         self.comparisons = compare(known, factor, baseline)
+        # made once: the page and the other forms have the same ones, and they are resampled
+        self._main = [tables.differences(comparison, metric) for comparison in self.comparisons]
+        self._details = [
+            [tables.metrics(comparison), tables.costs(comparison), tables.protocol(comparison)]
+            for comparison in self.comparisons
+        ]
+        self._problems = tables.problems(records)
 
     def main_tables(self) -> list[Table]:
         """What is asked first, a table a context."""
-        return [tables.differences(comparison, self.metric) for comparison in self.comparisons]
+        return self._main
 
     def all_tables(self) -> list[Table]:
-        problems = tables.problems(self.records)
-        every = self.main_tables()
-        for comparison in self.comparisons:
-            every += [tables.metrics(comparison), tables.costs(comparison), tables.protocol(comparison)]
-        return every + ([problems] if problems else [])
+        every = [*self._main, *(table for details in self._details for table in details)]
+        return every + ([self._problems] if self._problems else [])
 
     def write(self, folder: Path) -> Path:
         """Writes all forms into a folder; returns the path of the page."""
@@ -81,7 +85,7 @@ class Report:
             num_done=num_done,
             commands=self.commands,
             contexts=[self._context(i, comparison) for i, comparison in enumerate(self.comparisons)],
-            problems=tables.problems(self.records),
+            problems=self._problems,
             not_pictured=max(0, len(self.comparisons) - MAX_PICTURED),
         )
 
@@ -89,8 +93,8 @@ class Report:
         pictured = i < MAX_PICTURED and any(comparison.values(arm, self.metric) for arm in comparison.arms)
         return {
             "title": comparison.title or "Arms",
-            "main": tables.differences(comparison, self.metric),
-            "details": [tables.metrics(comparison), tables.costs(comparison), tables.protocol(comparison)],
+            "main": self._main[i],
+            "details": self._details[i],
             "figures": {
                 f"{self.metric} by seed": pictures.paired(comparison, self.metric),
                 f"{self.metric} over training": pictures.over_training(comparison, self.metric),

@@ -12,6 +12,7 @@ import numpy as np
 from lightning_genae.ablation import statistics
 from lightning_genae.ablation.records import Comparison, Record
 from lightning_genae.ablation.watch import duration
+from lightning_genae.compare import aligned
 from lightning_genae.registry import suggest
 from lightning_genae.report import METRICS
 
@@ -51,10 +52,7 @@ class Table(NamedTuple):
 
     def to_text(self) -> str:
         """Aligned columns, for a terminal."""
-        rows = [self.header, *self.rows]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(self.header))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-        return "\n".join(["", self.title, *lines])
+        return "\n".join(["", self.title, *aligned([self.header, *self.rows])])
 
     def to_csv(self) -> str:
         text = io.StringIO()

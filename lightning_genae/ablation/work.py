@@ -14,7 +14,7 @@ from lightning_genae.ablation.records import GRID
 from lightning_genae.ablation.watch import State, View, state
 from lightning_genae.cache import digest
 from lightning_genae.command_line import flatten
-from lightning_genae.run_folder import NOT_HASHED, RunFolder
+from lightning_genae.run_folder import RunFolder, identity
 
 log = logging.getLogger("lightning_genae")
 ENDED = ("finished", "failed")
@@ -142,9 +142,7 @@ class GridFolder:
         cells = {cell["folder"]: cell for cell in known["cells"]}
         for cell in grid.cells:
             name = str(cell.folder.relative_to(self.path))
-            config = {
-                key: value for key, value in flatten(cell.config).items() if key not in NOT_HASHED or key == "seed"
-            }
+            config = flatten(identity(cell.config))
             old = cells.get(name, {}).get("config", config)
             differing = [key for key in config if old.get(key) != config[key]]
             if differing:
