@@ -280,11 +280,10 @@ def difference(runs: dict, controls: dict, summary) -> str:
 
 def paired(differences: list[float]) -> tuple[float, float]:
     """Mean of paired differences and half their 95 % interval."""
-    num = len(differences)
-    if num < 2:
-        return float(np.mean(differences)) if num else float("nan"), float("inf")
-    half = student.ppf(0.975, num - 1) * np.std(differences, ddof=1) / num**0.5
-    return float(np.mean(differences)), float(half)
+    from lightning_genae.ablation.statistics import summary
+
+    mean, _, _, high, num = summary(differences)
+    return mean, high - mean if num > 1 else float("inf")
 
 
 def plot(path: Path, curves: dict) -> None:
