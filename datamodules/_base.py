@@ -1,6 +1,7 @@
 """What all data sets of images share: uint8 in memory, whole batches, augmentation on the device."""
 
 import hashlib
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch.utils.data.distributed import DistributedSampler
 class Images(NamedTuple):
     """A set of images: uint8 (N, C, H, W), and their labels: int64 (N,), all 0 where there are none.
 
-    Points are held as they are, as float32 (N, C, 1, 1) in [-1, 1].
+    Points are held as they are, as float32 (N, C, 1, 1) in [-1, 1], and sequences as float32 (N, C, 1, L).
     """
 
     images: Tensor
@@ -48,11 +49,15 @@ class ImageDataModule(LightningDataModule):
         num_workers: processes that load batches; 0 is fastest for images in memory.
 
     Attributes:
+        kind: what the data are: image, series, masked, text or audio; see _sequences.py for the last four.
         augment: a module, called with images in [-1, 1] and labels, on the device, for training batches only.
         seed: of the order of the images and of all random numbers drawn for a batch.
         cache_dir: where a data set may keep what it prepared.
         batches: training batches served so far; saved and resumed.
     """
+
+    kind = "image"
+    noun = "images"  # what one of them is called in reports
 
     def __init__(
         self,
@@ -136,6 +141,10 @@ class ImageDataModule(LightningDataModule):
         """The first images of "train" or "heldout", in [-1, 1], and their labels, on the Trainer's device."""
         images, labels = (part[:num].to(self.trainer.strategy.root_device) for part in getattr(self, split))
         return to_float(images), labels
+
+    def natural(self, images: Tensor) -> Sequence:
+        """What images, stored or in [-1, 1], (N, C, H, W), are to people: themselves, unless they are sequences."""
+        return images
 
     def measure(self, samples: Tensor) -> dict[str, float]:
         """Metrics of samples that only this data set can give, by name; none unless it says so."""

@@ -63,7 +63,11 @@ class Evaluation:
         self.extractor = build(features, weights, datamodule)
         self.real = reference(self.extractor, self.heldout, datamodule.cache_dir)
         classes = (registry.load(PACKAGE, name) for name in registry.names(PACKAGE))
-        self.metrics: list[SampleMetric] = [metric(self.real, self.trained_on) for metric in classes]
+        self.kind = datamodule.kind
+        told = self.real, self.trained_on, datamodule.natural
+        self.metrics: list[SampleMetric] = [
+            metric(*told) for metric in classes if metric.kinds is None or self.kind in metric.kinds
+        ]
         self.samples: Samples | None = None
         # drawn at random: the order of a data set may follow who wrote or photographed it
         drawn = torch.randperm(len(train.images), generator=torch.Generator().manual_seed(0))[: self.num_samples]

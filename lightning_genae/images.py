@@ -1,8 +1,21 @@
-"""Images as they are stored (uint8, or float32 points) and as modules see them (float32 in [-1, 1])."""
+"""Images as they are stored (uint8, or float32) and as modules see them (float32 in [-1, 1]), and what else there is.
+
+A sequence is an image one pixel high, (channels, 1, length), whose rows are its channels over time.
+"""
+
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+
+# what data can be; a data module says it by its `kind`, and tells models and metrics:
+# - image: also points in the plane (2, 1, 1);
+# - series: numbers over time, scaled to [-1, 1];
+# - masked: series of different lengths, padded with 0; their last channel is 1 where there is a value and -1 beyond;
+# - text: tokens over time, 1 in the channel of the token and -1 in the others;
+# - audio: frames of a sound over time, or its wave.
+Kind = Literal["image", "series", "masked", "text", "audio"]
 
 CHUNK = 250  # samples that are drawn at once, from a seed of their own, so that processes can share the work
 
@@ -13,13 +26,20 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def as_stored(images: Tensor) -> Tensor:
-    """Images in [-1, 1] as a data set holds them: uint8, or float32 if they are points (H = W = 1)."""
-    return images.float() if images.shape[2:] == (1, 1) else to_uint8(images)
+    """Images in [-1, 1] as a data set holds them: uint8, or float32 if they are points or sequences (H = 1)."""
+    return images.float() if images.shape[2] == 1 else to_uint8(images)
 
 
 def to_float(images: Tensor) -> Tensor:
     """Stored images to float32 in [-1, 1]; the inverse of `as_stored`."""
     return images if images.is_floating_point() else images.float() / 127.5 - 1
+
+
+def settle(x: Tensor, kind: Kind) -> Tensor:
+    """Values (B, C, H, W) as data of this kind can be: in [-1, 1]; of text one token a place, the likeliest."""
+    if kind == "text":
+        return torch.full_like(x, -1.0).scatter_(1, x.argmax(1, keepdim=True), 1.0)
+    return x.clamp(-1, 1)
 
 
 def as_input(model, images: Tensor) -> Tensor:

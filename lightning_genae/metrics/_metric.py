@@ -1,11 +1,14 @@
 """What all metrics of samples share."""
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 import torchmetrics
 from torch import Tensor, nn
 from torchmetrics.utilities import dim_zero_cat
+
+from lightning_genae.images import Kind
 
 MAX_IMAGES = 2000  # for what compares every image with every other
 
@@ -32,15 +35,24 @@ class SampleMetric(torchmetrics.Metric):
     Args:
         real: held-out images, which no model was trained on.
         trained_on: stored images (N, C, H, W) that the model was trained on.
+        natural: from stored images to what they are to people, for data that are no images: texts, or arrays of series
+            (N, L, C) in their units or of waves (N, L); see datamodules/_sequences.py.
+
+    Attributes:
+        kinds: of data that it is for; see lightning_genae/images.py. None: for all.
     """
 
     full_state_update = False
     num_resamples = 0  # of `interval`; 0: none is reported
+    kinds: tuple[Kind, ...] | None = None
 
-    def __init__(self, real: Samples, trained_on: Tensor | None = None):
+    def __init__(
+        self, real: Samples, trained_on: Tensor | None = None, natural: Callable[[Tensor], Sequence] | None = None
+    ):
         super().__init__()
         self.real = real
         self.trained_on = trained_on
+        self.natural = natural
         for name in Samples._fields:
             self.add_state(name, [], dist_reduce_fx="cat")
 

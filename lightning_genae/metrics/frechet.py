@@ -20,8 +20,8 @@ class FrechetMetric(SampleMetric):
     num_resamples = 20
     num_sizes = 8  # sets of samples of different size that `fd_infinity` is extrapolated from
 
-    def __init__(self, real: Samples, trained_on: Tensor | None = None):
-        super().__init__(real, trained_on)
+    def __init__(self, real: Samples, *given):
+        super().__init__(real, *given)
         features = real.features.double()
         self.mean, centred = features.mean(0), _centred(features)
         self.variance = centred.square().sum()

@@ -18,9 +18,9 @@ class MemorisationMetric(SampleMetric):
 
     max_samples = 1000
 
-    def __init__(self, real: Samples, trained_on: Tensor | None = None):
-        super().__init__(real, trained_on)
-        self.of_heldout = None if trained_on is None else self.distances(real)
+    def __init__(self, real: Samples, *given):
+        super().__init__(real, *given)
+        self.of_heldout = None if self.trained_on is None else self.distances(real)
 
     def measure(self, samples: Samples) -> dict[str, float]:
         if self.trained_on is None:

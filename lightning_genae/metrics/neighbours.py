@@ -20,8 +20,8 @@ class NeighbourMetric(SampleMetric):
 
     num_neighbours = 5
 
-    def __init__(self, real: Samples, trained_on: Tensor | None = None):
-        super().__init__(real, trained_on)
+    def __init__(self, real: Samples, *given):
+        super().__init__(real, *given)
         self.points = real.features[:MAX_IMAGES]
         self.radii = radii(self.points, self.num_neighbours)
 
