@@ -1,4 +1,4 @@
-"""What data sets of sequences share: they are held as images one pixel high, so that all that takes images takes them."""
+"""What data sets of sequences share: they are images one pixel high, so that all that takes images takes them."""
 
 from collections.abc import Sequence
 from typing import Literal
