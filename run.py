@@ -141,7 +141,7 @@ def command_line() -> CommandLine:
         {"augment": augmentation},
         options,
         sections={"metrics": evaluate, "trainer": trainer},
-        skip={"model": {"image_shape", "num_classes"}, "augment": {"arms"}, "trainer": own},
+        skip={"model": {"image_shape", "num_classes", "kind"}, "augment": {"arms"}, "trainer": own},
         hidden={"trainer"},
     )
 
@@ -161,9 +161,13 @@ def build_model(config: dict, datamodule):
     """The model, whose initialisation depends on the seed alone."""
     import torch
 
+    from lightning_genae.models._options import check_kind
+
     torch.manual_seed(config["seed"])
-    model = dict(config["model"])
-    return registry.load(PACKAGES["model"], model.pop("name"))(datamodule.image_shape, datamodule.num_classes, **model)
+    options = dict(config["model"])
+    model_class = registry.load(PACKAGES["model"], options.pop("name"))
+    check_kind("--model", model_class, datamodule.kind)
+    return model_class(datamodule.image_shape, datamodule.num_classes, kind=datamodule.kind, **options)
 
 
 def build_augment(config: dict, datamodule, model):

@@ -9,26 +9,66 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.utils import make_grid, save_image
 
+from callbacks._lines import save_lines
+from callbacks._texts import save_page
+from lightning_genae.images import Kind
 
-def show(trainer: Trainer, folder: Path, images: Tensor, num_columns: int) -> Path:
-    """Writes a grid of images to `folder`, named by the batches trained so far, and to every logger.
+
+def show(trainer: Trainer, folder: Path, images: Tensor, num_columns: int, rows: tuple[str, ...] = ("",)) -> Path:
+    """Writes a picture of images to `folder`, named by the batches trained so far, and to every logger.
 
     Args:
         folder: in the run folder; its name is the picture's name in the loggers.
         images: (N, C, H, W) in [-1, 1], shown row by row.
         num_columns: images in a row.
+        rows: what the rows show, by turns; for sequences.
     """
     path = folder / f"{trainer.datamodule.batches:08d}.png"
-    save_grid(path, images, num_columns, trainer.datamodule.heldout.images)
+    draw(path, images, num_columns, trainer.datamodule, rows)
     publish(trainer, folder.name, path)
     return path
 
 
+def draw(
+    path: Path,
+    images: Tensor,
+    num_columns: int,
+    datamodule,
+    rows: tuple[str, ...] = ("",),
+    titles: tuple[str, ...] = (),
+) -> Path:
+    """Writes images (N, C, H, W) in [-1, 1], or what else the data are, as one PNG, and beside it what a PNG cannot
+    hold: texts as .txt, sounds as .wav files in a folder of the same name.
+
+    Args:
+        rows: what the rows show, by turns; for sequences.
+        titles: of the columns.
+    """
+    if datamodule.kind in ("series", "masked"):
+        return save_lines(path, datamodule.natural(images), num_columns, datamodule.channels, rows, titles)
+    if datamodule.kind == "text":
+        return save_page(path, datamodule.natural(images), num_columns, rows)
+    if datamodule.kind == "audio":
+        save_bands(path, images, num_columns, datamodule, rows)
+    else:
+        save_grid(path, images, num_columns, datamodule.heldout.images)
+    if titles:
+        add_header(path, titles)
+    return path
+
+
 def publish(trainer: Trainer, name: str, path: Path) -> None:
-    """Gives a picture to every logger that takes pictures."""
+    """Gives a picture, and the texts or sounds that lie beside it, to every logger that takes pictures."""
+    text, sounds = path.with_suffix(".txt"), sorted(path.with_suffix("").glob("*.wav"))
     for logger in trainer.loggers:
-        if hasattr(logger, "log_image"):
-            logger.log_image(name, [str(path)])
+        if not hasattr(logger, "log_image"):
+            continue
+        logger.log_image(name, [str(path)])
+        if text.is_file():
+            lines = text.read_text(encoding="utf-8").splitlines()
+            logger.log_table(f"{name}-texts", columns=["text"], data=[[line] for line in lines])
+        if sounds:
+            logger.log_audio(f"{name}-sounds", [str(sound) for sound in sounds], caption=[one.stem for one in sounds])
 
 
 def save_grid(path: Path, images: Tensor, num_columns: int, real: Tensor | None = None) -> Path:
@@ -48,7 +88,7 @@ def save_grid(path: Path, images: Tensor, num_columns: int, real: Tensor | None 
     return path
 
 
-def add_header(path: Path, titles: list[str]) -> None:
+def add_header(path: Path, titles: tuple[str, ...]) -> None:
     """Writes titles over the columns of a picture."""
     picture = Image.open(path).convert("RGB")
     with_header = Image.new("RGB", (picture.width, picture.height + 14), "white")
@@ -137,3 +177,8 @@ def save_curves(
         axes.legend(fontsize="small")
     figure.savefig(path, dpi=100)
     return path
+
+
+def layout(kind: Kind) -> tuple[int, int]:
+    """How many pairs of originals and what became of them a picture shows, and in how many columns."""
+    return {"image": (32, 8), "text": (16, 1), "audio": (8, 4)}.get(kind, (16, 8))

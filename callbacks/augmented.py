@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Callback
 
-from callbacks._pictures import add_header, are_points, pairs, publish, save_curves, save_grid, show
+from callbacks._pictures import are_points, layout, draw, pairs, publish, save_curves, show
 from lightning_genae import gate
 
 
@@ -14,16 +14,14 @@ class Augmented(Callback):
 
     Args:
         folder: the run folder; pictures go to its augmented/.
-        num: images in the picture, a multiple of 8.
         num_rows: images in the picture of an arm over its strengths.
 
     Attributes:
         quality: the gate of every arm, as `Augmentation.quality` gives it.
     """
 
-    def __init__(self, folder: Path, num: int = 32, num_rows: int = 8):
+    def __init__(self, folder: Path, num_rows: int = 8):
         self.folder = Path(folder) / "augmented"
-        self.num = num
         self.num_rows = num_rows
         self.quality: dict[str, dict] = {}
 
@@ -31,23 +29,28 @@ class Augmented(Callback):
         datamodule = trainer.datamodule
         if not trainer.is_global_zero or datamodule.augment is None or datamodule.batches > 0:
             return
-        x, labels = datamodule.examples("train", self.num)
+        num, columns = layout(datamodule.kind)
+        x, labels = datamodule.examples("train", num)
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(0)
             varied = datamodule.augment.vary(x, labels)
         if not torch.equal(varied, x):  # an arm that changes nothing has nothing to show
-            show(trainer, self.folder, pairs(x, varied, 8), num_columns=8)
+            show(trainer, self.folder, pairs(x, varied, columns), columns, rows=("original", "variation"))
         for name, quality in self.quality.items():
             if quality["strengths"]:
                 x, labels = x[: self.num_rows], labels[: self.num_rows]
                 pictures = {f"gate-{name}": self._draw_gate(name, quality)}
                 if not are_points(x):
-                    varied = gate.examples(datamodule.augment.arms[name], x, labels)
-                    path = self.folder / f"strengths-{name}.png"
-                    pictures[f"strengths-{name}"] = save_grid(path, varied, len(quality["strengths"]) + 1)
-                    add_header(path, ["original", *(f"{row['strength']:g}" for row in quality["strengths"])])
+                    pictures[f"strengths-{name}"] = self._draw_strengths(name, datamodule, x, labels)
                 for title, path in pictures.items():
                     publish(trainer, title, path)
+
+    def _draw_strengths(self, name: str, datamodule, x: torch.Tensor, labels: torch.Tensor) -> Path:
+        varied = gate.examples(datamodule.augment.arms[name], x, labels, datamodule.kind)
+        titles = ("original", *(f"{strength:g}" for strength in gate.STRENGTHS))
+        path = self.folder / f"strengths-{name}.png"
+        columns, rows = (1, titles) if datamodule.kind == "text" else (len(titles), ("",))
+        return draw(path, varied, columns, datamodule, rows, () if columns == 1 else titles)
 
     def _draw_gate(self, name: str, quality: dict) -> Path:
         rows = quality["strengths"]

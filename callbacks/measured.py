@@ -7,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from pytorch_lightning import Callback
 
-from callbacks._pictures import are_points, pairs, publish, save_grid
+from callbacks._pictures import are_points, layout, draw, pairs, publish
 from callbacks.evaluate import Evaluate
 from lightning_genae.images import to_float
 from lightning_genae.metrics.memorisation import MemorisationMetric, nearest
@@ -20,13 +20,11 @@ class Measured(Callback):
     Args:
         folder: the run folder; pictures go to its metrics/.
         evaluate: the callback that measures; it has to come before this one.
-        num: samples that are shown beside their nearest training images, a multiple of 8.
     """
 
-    def __init__(self, folder: Path, evaluate: Evaluate, num: int = 16):
+    def __init__(self, folder: Path, evaluate: Evaluate):
         self.folder = Path(folder) / "metrics"
         self.evaluate = evaluate
-        self.num = num
 
     def on_train_end(self, trainer, pl_module) -> None:
         if not trainer.is_global_zero:
@@ -39,17 +37,18 @@ class Measured(Callback):
             "precision-recall": self._precision_recall(evaluation.real.features, evaluation.samples.features),
         }
         if not are_points(evaluation.samples.images):
-            paths["nearest"] = self._nearest(evaluation.samples.images[: self.num], evaluation.trained_on)
+            paths["nearest"] = self._nearest(evaluation.samples.images, evaluation.trained_on, trainer.datamodule)
         for name, path in paths.items():
             publish(trainer, name, path)
 
-    def _nearest(self, samples: torch.Tensor, trained_on: torch.Tensor) -> Path:
+    def _nearest(self, samples: torch.Tensor, trained_on: torch.Tensor, datamodule) -> Path:
         """Samples above the training images nearest to them."""
-        num_columns = min(8, len(samples))
-        samples = samples[: len(samples) - len(samples) % num_columns]
+        num, num_columns = layout(datamodule.kind)
+        num_columns = min(num_columns, len(samples))
+        samples = samples[: min(16, num, len(samples) // num_columns * num_columns)]
         _, which = nearest(samples, trained_on)
         shown = pairs(to_float(samples), to_float(trained_on[which]), num_columns)
-        return save_grid(self.folder / "nearest.png", shown, num_columns)
+        return draw(self.folder / "nearest.png", shown, num_columns, datamodule, rows=("sample", "nearest"))
 
     def _distances(self, memorisation: MemorisationMetric, samples) -> Path:
         """How far samples and held-out images are from the nearest training image."""
@@ -58,7 +57,7 @@ class Measured(Callback):
         largest = max(float(distances.max()) for distances in sets.values())
         for name, distances in sets.items():
             axes.hist(distances.numpy(), bins=40, range=(0, largest), density=True, alpha=0.6, label=name)
-        axes.set(xlabel="distance to the nearest training image (RMS per pixel)", ylabel="density")
+        axes.set(xlabel="distance to the nearest training image (root mean square per value)", ylabel="density")
         return _save(figure, axes, self.folder / "distances.png")
 
     def _precision_recall(self, real: torch.Tensor, fake: torch.Tensor) -> Path:

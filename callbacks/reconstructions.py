@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Callback
 
-from callbacks._pictures import pairs, show
+from callbacks._pictures import layout, pairs, show
 
 
 class Reconstructions(Callback):
@@ -16,13 +16,11 @@ class Reconstructions(Callback):
     Args:
         folder: the run folder; pictures go to its reconstructions/.
         every: batches between two pictures.
-        num: images in a picture, a multiple of 8.
     """
 
-    def __init__(self, folder: Path, every: int, num: int = 32):
+    def __init__(self, folder: Path, every: int):
         self.folder = Path(folder) / "reconstructions"
         self.every = every
-        self.num = num
 
     def on_train_start(self, trainer, pl_module) -> None:
         is_new = trainer.datamodule.batches == 0
@@ -40,6 +38,8 @@ class Reconstructions(Callback):
 
     def _show(self, trainer, source, dtype: torch.dtype) -> None:
         if trainer.is_global_zero:
-            x, _ = trainer.datamodule.examples("heldout", self.num)
+            num, columns = layout(trainer.datamodule.kind)
+            x, _ = trainer.datamodule.examples("heldout", num)
             x = x.to(dtype)
-            show(trainer, self.folder, pairs(x, source.reconstruct(x), 8), num_columns=8)
+            rows = ("held out", "reconstruction")
+            show(trainer, self.folder, pairs(x, source.reconstruct(x), columns), columns, rows)

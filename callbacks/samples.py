@@ -5,13 +5,13 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Callback
 
-from callbacks._pictures import pairs, show
+from callbacks._pictures import layout, pairs, show
 
 
 class Samples(Callback):
     """A grid of samples every `every` batches and at the end; a class a row where samples follow the classes.
 
-    A model of two domains shows its pairs one above the other.
+    A model of two domains shows its pairs one above the other; of sequences, held-out ones are shown above.
 
     Args:
         folder: the run folder; pictures go to its samples/.
@@ -38,8 +38,18 @@ class Samples(Callback):
         if trainer.is_global_zero:
             with torch.random.fork_rng():
                 torch.manual_seed(0)
-                images = self._draw(pl_module, trainer.datamodule.image_shape)
-            show(trainer, self.folder, images, num_columns=8)
+                if trainer.datamodule.kind == "image":
+                    images = self._draw(pl_module, trainer.datamodule.image_shape)
+                    show(trainer, self.folder, images, num_columns=8)
+                else:
+                    self._show_sequences(trainer, pl_module)
+
+    def _show_sequences(self, trainer, model) -> None:
+        """Held-out sequences above samples; of texts all of the ones above all of the others."""
+        num, columns = layout(trainer.datamodule.kind)
+        x, _ = trainer.datamodule.examples("heldout", num)
+        columns = len(x) if columns == 1 else columns
+        show(trainer, self.folder, pairs(x, model.sample(len(x)), columns), columns, rows=("held out", "samples"))
 
     def _draw(self, model, image_shape: tuple[int, int, int]) -> torch.Tensor:
         if image_shape == (2, 1, 1):

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from lightning_genae import gate
 from lightning_genae.augment._arm import Arm, Place
+from lightning_genae.images import Kind, settle
 
 
 class Augmentation(nn.Module):
@@ -50,9 +51,11 @@ class Augmentation(nn.Module):
         self._stand({name: self.on.get(name, arm.place) for name, arm in arms.items()})
         self.model_labels = model_labels
         self.conditional = False
+        self.kind: Kind = "image"
 
     def check(self, datamodule, model) -> None:
         """Raises ValueError for what cannot work with this data or this model, before anything is trained."""
+        self.kind = datamodule.kind
         for arm in self.arms.values():
             arm.check(datamodule)
         self.conditional = getattr(model, "num_conditions", 0) > 0
@@ -97,7 +100,7 @@ class Augmentation(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """A training batch (B, C, H, W) in [-1, 1] as the model shall see it."""
-        return self._pass("data", images, labels).clamp(-1, 1) if self.stand_on("data") else images
+        return settle(self._pass("data", images, labels), self.kind) if self.stand_on("data") else images
 
     def view(self, images: Tensor, labels: Tensor) -> Tensor:
         """Images (B, C, H, W), real or generated, as the critic shall see them; gradients pass."""
@@ -107,7 +110,7 @@ class Augmentation(nn.Module):
         """A variation (B, C, H, W) in [-1, 1] of every image, by all arms."""
         for name, arm in self.arms.items():
             images = arm.vary(images, labels if self.heeds_labels(self.places[name]) else None)
-        return images.clamp(-1, 1)
+        return settle(images, self.kind)
 
     def stand_on(self, place: Place) -> list[str]:
         """Names of the arms that stand on the data or on the critic."""

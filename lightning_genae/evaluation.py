@@ -1,6 +1,7 @@
 """The evaluation of a model: its samples by all metrics, its reconstructions, and the protocol of these numbers."""
 
 import logging
+import math
 
 import pytorch_lightning
 import torch
@@ -9,7 +10,7 @@ import torchvision
 from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from lightning_genae import fidelity, registry
+from lightning_genae import fidelity, ngram, registry
 from lightning_genae.cache import cached, hash_tensor, naming_damage
 from lightning_genae.extractors._extractor import Extractor, build
 from lightning_genae.images import as_input, draw, to_float
@@ -74,6 +75,7 @@ class Evaluation:
         fresh = reference(self.extractor, train.images[drawn], datamodule.cache_dir)
         self.protocol = {
             **self.extractor.description,
+            "items": datamodule.noun,
             "split": "heldout",
             "heldout": heldout.fingerprint,
             "n_real": len(self.heldout),
@@ -86,6 +88,10 @@ class Evaluation:
                 module.__name__: module.__version__ for module in (torch, torchvision, torchmetrics, pytorch_lightning)
             },
         }
+        if self.kind == "text":
+            self.characters = datamodule.characters_per_token * self.image_shape[2]  # of a window
+            texts = (datamodule.natural(images) for images in (self.trained_on, self.heldout))
+            self.protocol["bits_per_character_of"] = ngram.floors(*texts)
         self._warn()
 
     def check(self, model) -> None:
@@ -138,6 +144,8 @@ class Evaluation:
             with torch.random.fork_rng():
                 torch.manual_seed(self.seed)
                 values["log_likelihood"] = float(model.log_likelihood(x, self.num_codes).mean())
+            if self.kind == "text":
+                values["bits_per_character"] = -values["log_likelihood"] / self.characters / math.log(2)
         return values
 
     def _warn(self) -> None:

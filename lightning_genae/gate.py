@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_genae.augment._arm import Arm
 from lightning_genae.extractors._extractor import Extractor
-from lightning_genae.images import as_stored, to_float
+from lightning_genae.images import Kind, as_stored, settle, to_float
 from lightning_genae.metrics._metric import MAX_IMAGES
 from lightning_genae.metrics.frechet import frechet_distance
 from lightning_genae.metrics.neighbours import prdc
@@ -47,19 +47,20 @@ def measure(arm: Arm, datamodule, extractor: Extractor, heeds_labels: bool) -> d
             "distance_to_nearest_other": _to_nearest_other(varied, x),
         }
 
-    grid = {strength: row(_vary(_with_strength(arm, strength), x, labels)) for strength in _grid(arm)}
+    grid = {strength: row(_vary(_with_strength(arm, strength), x, labels, datamodule.kind)) for strength in _grid(arm)}
     own = getattr(arm, "strength", None)
     return {
+        "items": datamodule.noun,
         "images_trained_on": datamodule.fingerprint,
         "originals": _distribution(real, originals),
-        "variations": grid[own] if own in grid else row(_vary(arm, x, labels)),
+        "variations": grid[own] if own in grid else row(_vary(arm, x, labels, datamodule.kind)),
         "strength": own,
         "strengths": [{"strength": strength, **values} for strength, values in grid.items()],
         **arm.quality(datamodule, extractor, x, real),
     }
 
 
-def examples(arm: Arm, images: Tensor, labels: Tensor) -> Tensor:
+def examples(arm: Arm, images: Tensor, labels: Tensor, kind: Kind) -> Tensor:
     """The images (B, C, H, W) in [-1, 1] and beside each its variations, from left to right by growing strength.
 
     Args:
@@ -68,7 +69,7 @@ def examples(arm: Arm, images: Tensor, labels: Tensor) -> Tensor:
     Returns:
         (B * (1 + number of strengths), C, H, W), an image's after the other's.
     """
-    varied = [_vary(_with_strength(arm, strength), images, labels) for strength in STRENGTHS]
+    varied = [_vary(_with_strength(arm, strength), images, labels, kind) for strength in STRENGTHS]
     return torch.stack([images, *varied], 1).flatten(0, 1)
 
 
@@ -82,11 +83,11 @@ def _with_strength(arm: Arm, strength: float) -> Arm:
     return arm
 
 
-def _vary(arm: Arm, x: Tensor, labels: Tensor | None) -> Tensor:
+def _vary(arm: Arm, x: Tensor, labels: Tensor | None, kind: Kind) -> Tensor:
     # a draw of its own, the same for every strength, so that nothing that follows depends on the gate
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
-        return arm.vary(x, labels).clamp(-1, 1)
+        return settle(arm.vary(x, labels), kind)
 
 
 def _distribution(real: Tensor, features: Tensor) -> dict[str, float]:

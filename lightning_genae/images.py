@@ -3,7 +3,7 @@
 A sequence is an image one pixel high, (channels, 1, length), whose rows are its channels over time.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 # - text: tokens over time, 1 in the channel of the token and -1 in the others;
 # - audio: frames of a sound over time, or its wave.
 Kind = Literal["image", "series", "masked", "text", "audio"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 CHUNK = 250  # samples that are drawn at once, from a seed of their own, so that processes can share the work
 
@@ -36,10 +37,20 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def settle(x: Tensor, kind: Kind) -> Tensor:
-    """Values (B, C, H, W) as data of this kind can be: in [-1, 1]; of text one token a place, the likeliest."""
+    """Values (B, C, H, W) as data of this kind can be: in [-1, 1]; of text one token a place, the likeliest; of masked
+    series with 0 beyond the end."""
     if kind == "text":
         return torch.full_like(x, -1.0).scatter_(1, x.argmax(1, keepdim=True), 1.0)
+    if kind == "masked":
+        there = torch.arange(x.shape[3], device=x.device) < lengths(x)[:, None]
+        values, there = x[:, :-1].clamp(-1, 1), there[:, None, None].to(x.dtype)
+        return torch.cat([values * there, 2 * there - 1], 1)
     return x.clamp(-1, 1)
+
+
+def lengths(x: Tensor) -> Tensor:
+    """Steps (B,) of masked series (B, C + 1, 1, L) before their end."""
+    return (x[:, -1, 0] > 0).cumprod(1).sum(1)
 
 
 def as_input(model, images: Tensor) -> Tensor:

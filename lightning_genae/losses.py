@@ -13,7 +13,8 @@ def reconstruction(kind: str, output: Tensor, x: Tensor) -> Tensor:
     """Mean reconstruction error per pixel of a decoder.
 
     Args:
-        kind: "mse" or "l1" in units of the range [-1, 1], or "bce" in nats for pixels read as probabilities.
+        kind: "mse" or "l1" in units of the range [-1, 1]; "bce" in nats for pixels read as probabilities; or "ce", in
+            nats a place, for text, the channels of a place being the probabilities of its tokens.
         output: of the decoder, (B, C, H, W), without a bound; see `to_image`.
         x: images in [-1, 1], (B, C, H, W).
     """
@@ -23,15 +24,19 @@ def reconstruction(kind: str, output: Tensor, x: Tensor) -> Tensor:
         return F.l1_loss(output, x)
     if kind == "bce":
         return F.binary_cross_entropy_with_logits(output, (x + 1) / 2)
-    raise ValueError(f"--model.loss: expected mse, l1 or bce; got '{kind}'")
+    if kind == "ce":
+        return F.cross_entropy(output, (x + 1) / 2)
+    raise ValueError(f"--model.loss: expected mse, l1, bce or ce; got '{kind}'")
 
 
 def to_image(kind: str, output: Tensor) -> Tensor:
     """The image in [-1, 1] of a decoder that was trained with a reconstruction loss.
 
     For mse and l1 the output is the image, cut off at its range: a tanh before those losses can saturate, on
-    images that are mostly black above all, and then learns nothing any more. For bce it is a logit.
+    images that are mostly black above all, and then learns nothing any more. For bce and ce it is a logit.
     """
+    if kind == "ce":
+        return 2 * output.softmax(1) - 1
     return 2 * output.sigmoid() - 1 if kind == "bce" else output.clamp(-1, 1)
 
 
@@ -44,6 +49,11 @@ def gaussian_log_likelihood(output: Tensor, x: Tensor, log_sigma: Tensor) -> Ten
 def bernoulli_log_likelihood(output: Tensor, x: Tensor) -> Tensor:
     """Log likelihood (B,) in nats of images x (B, C, H, W) in [-1, 1], read as probabilities, from logits."""
     return -F.binary_cross_entropy_with_logits(output, (x + 1) / 2, reduction="none").flatten(1).sum(1)
+
+
+def categorical_log_likelihood(output: Tensor, x: Tensor) -> Tensor:
+    """Log likelihood (B,) in nats of text x (B, C, 1, L), one token of C a place, from logits."""
+    return -F.cross_entropy(output, (x + 1) / 2, reduction="none").flatten(1).sum(1)
 
 
 def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:

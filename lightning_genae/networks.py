@@ -2,8 +2,9 @@
 
 `mlp` is a stack of dense layers, with no hidden one a linear map; `conv` halves (doubles) the image until its
 longer side is at most 4, in the manner of DCGAN (Radford et al. 2015, arXiv 1511.06434); `resnet` does so with
-residual blocks (Gulrajani et al. 2017, arXiv 1704.00028). A decoder's output has no bound; the model maps it to
-[-1, 1].
+residual blocks (Gulrajani et al. 2017, arXiv 1704.00028). Of sequences, images one pixel high, both are convolutions
+in one dimension. `recurrent` reads and writes a sequence step by step (Cho et al. 2014, arXiv 1406.1078), as in TimeGAN
+(Yoon et al. 2019). A decoder's output has no bound; the model maps it to [-1, 1].
 """
 
 import math
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as _spectral_norm
 
-Network = Literal["mlp", "conv", "resnet"]
+Network = Literal["mlp", "conv", "resnet", "recurrent"]
 Conditional = Literal["no", "projection", "concatenation"]
 
 
@@ -32,25 +33,30 @@ def encoder(
     Args:
         image_shape: (C, H, W).
         num_outputs: length of a vector.
-        network: "mlp", "conv" or "resnet".
+        network: "mlp", "conv", "resnet", or "recurrent", for sequences alone.
         hidden: sizes of the dense layers of "mlp", from the image on. None: [512, 256]; []: a linear map.
-        width: channels of "conv" and "resnet" at full resolution, doubled with every halving. None: 16.
+        width: channels of "conv" and "resnet" at full resolution, doubled with every halving, None: 16; or units of
+            "recurrent" in each direction, None: 64.
         spectral_norm: bound each layer's Lipschitz constant (Miyato et al. 2018, arXiv 1802.05957).
     """
     if network == "mlp":
         sizes = [math.prod(image_shape), *_hidden(hidden), num_outputs]
         layers = [nn.Flatten(), *_dense(sizes)]
+    elif network == "recurrent":
+        if spectral_norm:
+            raise ValueError("--model.spectral_norm: expected mlp, conv or resnet; got recurrent (--model.network)")
+        width = _units(image_shape, width)
+        layers = [_Reader(image_shape[0], width), nn.Linear(2 * width, num_outputs)]
     else:
         sizes, channels = _pyramid(image_shape, width)
-        layers = [nn.Conv2d(image_shape[0], channels[0], 3, padding=1)]
+        layers = [nn.Conv2d(image_shape[0], channels[0], **_keeping(sizes[0]))]
         if network == "conv":
             layers.append(nn.LeakyReLU(0.2))
-            for (height, wide), c_in, c_out in zip(sizes, channels, channels[1:]):
-                kernel = (4 - height % 2, 4 - wide % 2)  # either halves the side, rounding up
-                layers += [nn.Conv2d(c_in, c_out, kernel, stride=2, padding=1), nn.LeakyReLU(0.2)]
+            for size, c_in, c_out in zip(sizes, channels, channels[1:]):
+                layers += [nn.Conv2d(c_in, c_out, **_halving(size)), nn.LeakyReLU(0.2)]
         else:
             for size, c_in, c_out in zip(sizes[1:], channels, channels[1:]):
-                layers.append(_Residual(c_in, c_out, after=nn.AdaptiveAvgPool2d(size)))
+                layers.append(_Residual(c_in, c_out, _keeping(sizes[0]), after=nn.AdaptiveAvgPool2d(size)))
             layers.append(nn.LeakyReLU(0.2))
         layers += [nn.Flatten(), nn.Linear(channels[-1] * math.prod(sizes[-1]), num_outputs)]
     layers = nn.Sequential(*layers)
@@ -70,27 +76,29 @@ def decoder(
     Args:
         image_shape: (C, H, W).
         num_inputs: length of a vector.
-        network: "mlp", "conv" or "resnet".
+        network: "mlp", "conv", "resnet", or "recurrent", for sequences alone.
         hidden: sizes of the dense layers of "mlp", from the image on, as in the encoder. None: [512, 256].
-        width: channels of "conv" and "resnet" at full resolution. None: as in the encoder.
+        width: channels of "conv" and "resnet" at full resolution, units of "recurrent". None: as in the encoder.
         batch_norm: normalise the layers of "conv" and "resnet" over the batch, as generators do.
     """
     if network == "mlp":
         sizes = [num_inputs, *reversed(_hidden(hidden)), math.prod(image_shape)]
         return nn.Sequential(*_dense(sizes), nn.Unflatten(1, image_shape))
+    if network == "recurrent":
+        return nn.Sequential(_Writer(num_inputs, image_shape, _units(image_shape, width)))
     sizes, channels = _pyramid(image_shape, width)
     sizes, channels = sizes[::-1], channels[::-1]
     layers = [nn.Linear(num_inputs, channels[0] * math.prod(sizes[0])), nn.Unflatten(1, (channels[0], *sizes[0]))]
     if network == "conv":
         layers += _activation(channels[0], batch_norm)
-        for (height, wide), c_in, c_out in zip(sizes[1:], channels, channels[1:]):
-            kernel = (4 - height % 2, 4 - wide % 2)  # gives just this size, odd sides too
-            layers += [nn.ConvTranspose2d(c_in, c_out, kernel, stride=2, padding=1), *_activation(c_out, batch_norm)]
+        for size, c_in, c_out in zip(sizes[1:], channels, channels[1:]):
+            layers += [nn.ConvTranspose2d(c_in, c_out, **_halving(size)), *_activation(c_out, batch_norm)]
     else:
         for size, c_in, c_out in zip(sizes[1:], channels, channels[1:]):
-            layers.append(_Residual(c_in, c_out, before=nn.Upsample(size), batch_norm=batch_norm))
+            before = nn.Upsample(size)
+            layers.append(_Residual(c_in, c_out, _keeping(sizes[-1]), before=before, batch_norm=batch_norm))
         layers += _activation(channels[-1], batch_norm)
-    return nn.Sequential(*layers, nn.Conv2d(channels[-1], image_shape[0], 3, padding=1))
+    return nn.Sequential(*layers, nn.Conv2d(channels[-1], image_shape[0], **_keeping(sizes[-1])))
 
 
 class Critic(nn.Module):
@@ -173,6 +181,48 @@ def share(first: nn.Sequential, second: nn.Sequential, num_layers: int, end: Lit
         second[i] = first[i]
 
 
+class _Reader(nn.Module):
+    """A GRU's last states, (B, 2 * width), that has read sequences (B, C, 1, L) in both directions."""
+
+    def __init__(self, num_channels: int, width: int):
+        super().__init__()
+        self.gru = nn.GRU(num_channels, width, batch_first=True, bidirectional=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # cuDNN's has no second derivative, which penalties of a critic's gradient need
+        with torch.backends.cudnn.flags(enabled=not (torch.is_grad_enabled() and x.requires_grad)):
+            return self.gru(as_steps(x))[1].transpose(0, 1).flatten(1)
+
+
+class _Writer(nn.Module):
+    """Sequences (B, C, 1, L) that a GRU writes, which sees the code and a learned mark of the place at every step."""
+
+    num_marks = 8
+
+    def __init__(self, num_inputs: int, image_shape: tuple[int, int, int], width: int):
+        super().__init__()
+        self.marks = nn.Parameter(torch.randn(image_shape[2], self.num_marks))
+        self.start = nn.Linear(num_inputs, width)
+        self.gru = nn.GRU(num_inputs + self.num_marks, width, batch_first=True)
+        self.output = nn.Linear(width, image_shape[0])
+
+    def forward(self, z: Tensor) -> Tensor:
+        length = len(self.marks)
+        marks = self.marks.to(z.dtype).expand(len(z), -1, -1)
+        steps = torch.cat([z[:, None].expand(-1, length, -1), marks], 2)
+        return as_sequence(self.output(self.gru(steps, self.start(z).tanh()[None])[0]))
+
+
+def as_steps(x: Tensor) -> Tensor:
+    """Sequences (B, C, 1, L) as recurrent networks take them, (B, L, C)."""
+    return x.squeeze(2).transpose(1, 2)
+
+
+def as_sequence(steps: Tensor) -> Tensor:
+    """Steps (B, L, C) as sequences (B, C, 1, L)."""
+    return steps.transpose(1, 2).unsqueeze(2)
+
+
 class _Residual(nn.Module):
     """A block of two convolutions beside a shortcut, resized before (a decoder's) or after them (an encoder's)."""
 
@@ -180,13 +230,14 @@ class _Residual(nn.Module):
         self,
         c_in: int,
         c_out: int,
+        form: dict,
         before: nn.Module | None = None,
         after: nn.Module | None = None,
         batch_norm: bool = False,
     ):
         super().__init__()
         before, after = before or nn.Identity(), after or nn.Identity()
-        first, second = nn.Conv2d(c_in, c_out, 3, padding=1), nn.Conv2d(c_out, c_out, 3, padding=1)
+        first, second = nn.Conv2d(c_in, c_out, **form), nn.Conv2d(c_out, c_out, **form)
         self.body = nn.Sequential(
             *_activation(c_in, batch_norm), before, first, *_activation(c_out, batch_norm), second, after
         )
@@ -194,6 +245,31 @@ class _Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(x) + self.shortcut(x)
+
+
+def _keeping(size: tuple[int, int]) -> dict:
+    """Form of a convolution that keeps the sides; of sequences it is one in one dimension."""
+    kernel = tuple(1 if side == 1 else 3 for side in size)
+    return {"kernel_size": kernel, "padding": tuple(side // 2 for side in kernel)}
+
+
+def _halving(size: tuple[int, int]) -> dict:
+    """Form of a convolution that halves the sides, rounding up, and of one that gives just these; 1 stays 1."""
+    kernel = tuple(1 if side == 1 else 4 - side % 2 for side in size)
+    return {
+        "kernel_size": kernel,
+        "stride": tuple(1 if side == 1 else 2 for side in size),
+        "padding": tuple(0 if side == 1 else 1 for side in size),
+    }
+
+
+def _units(image_shape: tuple[int, int, int], width: int | None) -> int:
+    if image_shape[1] > 1 or image_shape[2] == 1:
+        raise ValueError(
+            "network: recurrent expected sequences, got data of shape "
+            f"{tuple(image_shape)} (--model.network, --augment.autoencoder)"
+        )
+    return 64 if width is None else width
 
 
 def _activation(num_channels: int, batch_norm: bool) -> list[nn.Module]:

@@ -14,37 +14,38 @@ TOLERANCE = 1.05  # another draw of the variations changes the distance by some 
 
 
 def _share(q: dict) -> str:
-    share = f"{q['fraction']:.0%} of the images are varied"
+    share = f"{q['fraction']:.0%} of the {q.get('items', 'images')} are varied"
     return f"{share} at first, adapted to a target of {q['target']}" if q["target"] else share
 
 
 def _gate_of_arm(name: str, q: dict) -> list[str]:
-    varied, originals = q["variations"], q["originals"]
+    varied, originals, items = q["variations"], q["originals"], q.get("items", "images")
+    value = "pixel" if items == "images" else "value"
     lines = [
-        f"Quality gate of {name}, on the {q['on']}; {_share(q)}. If all images are varied:",
-        f"  Frechet distance to held-out images: originals {originals['fd']:.3g}, variations {varied['fd']:.3g}, both "
+        f"Quality gate of {name}, on the {q['on']}; {_share(q)}. If all {items} are varied:",
+        f"  Frechet distance to held-out {items}: originals {originals['fd']:.3g}, variations {varied['fd']:.3g}, both "
         f"together {varied['fd_mixed']:.3g}; "
         + "; ".join(
             f"{key} {originals[key]:.2f}, {varied[key]:.2f}" for key in ("precision", "recall", "density", "coverage")
         ),
         f"  a variation is {varied['distance_to_original']:.3f} from its original and "
-        f"{varied['distance_to_nearest_other']:.3f} from the nearest other image (root mean square, per pixel)",
+        f"{varied['distance_to_nearest_other']:.3f} from the nearest other of the {items} (root mean square, per {value})",
     ]
     if "mse_heldout" in q:
         lines.insert(
             1,
-            f"  reconstruction error on held-out images {q['mse_heldout']:.4f}, PCA with {q['num_components']} "
-            f"components {q['mse_pca']:.4f} (squared, per pixel); Frechet distance of decoded images "
+            f"  reconstruction error on held-out {items} {q['mse_heldout']:.4f}, PCA with {q['num_components']} "
+            f"components {q['mse_pca']:.4f} (squared, per {value}); Frechet distance of decoded {items} "
             f"{q['fd_decoded']:.3g}",
         )
         if name != "pca" and q["mse_heldout"] > q["mse_pca"]:
-            lines.append("  WARNING: the autoencoder is worse than PCA; it may want more --augment.steps or images")
+            lines.append("  WARNING: the autoencoder is worse than PCA; it may want more --augment.steps or data")
         if q["autoencoder_images"] != q["images_trained_on"]:
-            lines.append("  WARNING: the autoencoder knows other images than this run's; it may flatter the results")
+            lines.append("  WARNING: the autoencoder knows other {items} than this run's; it may flatter the results")
     if q["on"] == "data" and varied["fd_mixed"] > TOLERANCE * originals["fd"]:
         less = "less --augment.strength" if q["strengths"] else "less of it"
         lines.append(
-            "  WARNING: with the variations the training images lie further from held-out ones than by themselves "
+            f"  WARNING: with the variations the training {items} lie further from held-out ones than by themselves "
             f"(both together, by more than a twentieth); try {less}, or --augment.on critic"
         )
     if q["fraction"] == 0 and not q["target"]:
@@ -66,6 +67,16 @@ METRICS = {  # words and format of what the table shows
     "class_coverage": ("class coverage", ".3f"),
     "distance_to_train": ("distance to the nearest training image", ".3f"),
     "copying": ("copying (1/2: none)", ".3f"),
+    "autocorrelation_distance": ("distance of autocorrelations", ".4f"),
+    "spectrum_distance": ("distance of spectra", ".4f"),
+    "mmd": ("MMD, gaussian kernel", ".5f"),
+    "discriminative_score": ("discriminative score", ".3f"),
+    "predictive_score": ("predictive score", ".4f"),
+    "perplexity": ("perplexity a character, by n-grams", ".2f"),
+    "distinct_1": ("distinct words", ".3f"),
+    "distinct_2": ("distinct pairs of words", ".3f"),
+    "known_words": ("known words", ".3f"),
+    "self_bleu": ("self-BLEU", ".3f"),
     "mse": ("squared error of reconstructions", ".4f"),
     "psnr": ("PSNR, dB", ".2f"),
     "ssim": ("SSIM", ".3f"),
@@ -75,24 +86,31 @@ METRICS = {  # words and format of what the table shows
 
 def table(metrics: dict, protocol: dict) -> list[str]:
     """Metrics as text."""
-    lines = [f"  {'':40}{'samples':>12}{'95 % interval':>23}{'real images':>14}"]
+    items = protocol.get("items", "images")
+    lines = [f"  {'':40}{'samples':>12}{'95 % interval':>23}{f'real {items}':>16}"]
     for name, (words, form) in METRICS.items():
         if name in metrics:
             floor = format(protocol["floor"][name], form) if name in protocol["floor"] else ""
             low, high = (metrics.get(f"{name}_{side}") for side in ("low", "high"))
             interval = "" if low is None else f"{low:{form}} to {high:{form}}"
-            lines.append(f"  {words:40}{format(metrics[name], form):>12}{interval:>23}{floor:>14}")
+            lines.append(f"  {words:40}{format(metrics[name], form):>12}{interval:>23}{floor:>16}")
     if "log_likelihood" in metrics:
         lines.append(
-            f"  log-likelihood of {protocol['n_log_likelihood']} held-out images, at least "
+            f"  log-likelihood of {protocol['n_log_likelihood']} held-out {items}, at least "
             f"{metrics['log_likelihood']:,.1f} nats each ({protocol['importance_samples']} importance samples)"
+        )
+    if "bits_per_character" in metrics:
+        of = protocol["bits_per_character_of"]
+        lines.append(
+            f"  bits per character of held-out {items}, at most {metrics['bits_per_character']:.3f}; character n-grams "
+            f"{of['ngram']:.3f}, gzip {of['gzip']:.3f}"
         )
     if "modes" in metrics:
         lines.append(f"  modes found {metrics['modes']:.0f}; {metrics['good']:.1%} of the samples are good ones")
     features = f"the {protocol['extractor']}'s features" if protocol["extractor"] != "pixels" else "pixel features"
     return [
         f"{protocol['n_fake']:,} samples ({protocol['generator']} weights) against {protocol['n_real']:,} held-out "
-        f"images, in {features}:",
+        f"{items}, in {features}:",
         *lines,
     ]
 
@@ -126,10 +144,11 @@ def report(folder: RunFolder) -> str:
     results, config = folder.results, folder.config
     timing = results["timing"]
     model, augment, data = (config[key]["name"] for key in ("model", "augment", "data"))
+    items = results["protocol"].get("items", "images")
     lines = [
         "",
-        f"{model} on {data}, augmentation {augment}, seed {config['seed']}: {timing['images']:,} images in "
-        f"{timing['seconds']:.0f} s, {timing['images_per_second']:,.0f} images/s",
+        f"{model} on {data}, augmentation {augment}, seed {config['seed']}: {timing['images']:,} {items} in "
+        f"{timing['seconds']:.0f} s, {timing['images_per_second']:,.0f} {items}/s",
         *table(results["metrics"], results["protocol"]),
         *gate(results["augment"]),
         "",

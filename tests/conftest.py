@@ -100,6 +100,20 @@ def digits(cache):
 
 
 @pytest.fixture
+def waves(cache):
+    """Series, masked ones or text by its name; set up."""
+    from tests.waves import Waves
+
+    def make(kind: str = "series") -> Waves:
+        datamodule = Waves(kind)
+        datamodule.cache_dir = str(cache)
+        datamodule.setup()
+        return datamodule
+
+    return make
+
+
+@pytest.fixture
 def picture_folder(tmp_path) -> Path:
     """A folder of 60 colour images, 12x10, in three classes."""
     generator = np.random.default_rng(0)

@@ -19,6 +19,7 @@ from lightning_genae.augment.vae import VariationalAugment
 from lightning_genae.augmentation import Augmentation
 from lightning_genae.command_line import signature
 from lightning_genae.extractors.pixels import PixelFeatures
+from lightning_genae.images import settle, to_float
 from lightning_genae.models.ae import Autoencoder
 from lightning_genae.models.gan import GAN
 from lightning_genae.models.vae import VAE
@@ -29,6 +30,7 @@ NAMES = registry.names(PACKAGE)
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
 # another value for every option of an arm, and what else must be given so that it counts
 OTHER = {
+    "jitter": 0.2, "scale": 0.5, "warp": 0.8,
     "flip": True, "shift": 0.4, "crop": 0.5, "rotate": 90.0, "contrast": 0.9,
     "colour": False, "translation": 0.5, "cutout": 0.9, "blits": False, "geometry": False,
     "deviation": 0.5, "match": "ae", "perturb": None, "strength": 0.9, "detail": "decode", "neighbours": 50,
@@ -38,6 +40,7 @@ NEEDS = {
     "neighbours": {"perturb": "interpolate"},
     "beta": {"perturb": "prior"},
 }
+OF_SERIES = {"jitter", "scale", "warp"}
 # loading is tested by itself
 ELSEWHERE = {"checkpoint", "foreign"}
 
@@ -58,7 +61,7 @@ def fitted(arm: Arm, datamodule) -> Arm:
 
 
 def batch(datamodule, num: int = 64):
-    return datamodule.train.images[:num].float() / 127.5 - 1, datamodule.train.labels[:num]
+    return to_float(datamodule.train.images[:num]), datamodule.train.labels[:num]
 
 
 def seeded(function, *arguments):
@@ -86,6 +89,34 @@ def test_contract(arm, digits):
         changed = (half != x).flatten(1).any(1).double().mean()
         assert changed <= 0.5 or isinstance(arm, registry.load(PACKAGE, "ada"))
     assert not any(weight.requires_grad for weight in arm.parameters())
+
+
+@pytest.mark.parametrize("kind", ["series", "masked", "text"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("ada", "diffaug")])
+def test_sequences(name, kind, waves):
+    """Variations of sequences are sequences of the same kind, and gradients pass."""
+    datamodule = waves(kind)
+    if (name, kind) == ("classic", "text"):
+        with pytest.raises(ValueError, match="--augment: classic expected images, series or sounds; got text"):
+            make(name).check(datamodule)
+        return
+    augment = Augmentation({name: make(name)}, on=None if name == "none" else "data", fraction=1.0)
+    augment.check(datamodule, Autoencoder(datamodule.image_shape, kind=kind))
+    augment.fit(datamodule, **QUIET)
+    x, labels = batch(datamodule, 16)
+    varied = seeded(augment, x, labels)
+    assert varied.shape == x.shape
+    assert torch.equal(varied, settle(varied, kind))
+    assert torch.equal(varied, x) == (name in ("none", "repeat")) or name == "repeat" or kind == "text"
+    x.requires_grad_()
+    (augment.arms[name].vary(x, labels) * torch.randn_like(x)).sum().backward()
+    assert x.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", ["ada", "diffaug"])
+def test_what_is_for_images_refuses_sequences(name, waves):
+    with pytest.raises(ValueError, match=f"--augment: {name} expected grey or RGB images"):
+        make(name).check(waves())
 
 
 def test_what_can_stand_before_a_critic_is_differentiable_in_every_pixel(arm, digits):
@@ -119,7 +150,8 @@ def test_every_arm_goes_with_odd_shapes(arm, shape):
 
 
 @pytest.mark.parametrize("name, option", [(name, option) for name in NAMES for option in sorted(options_of(name))])
-def test_every_option_changes_the_variations(digits, name, option):
+def test_every_option_changes_the_variations(digits, waves, name, option):
+    digits = waves() if option in OF_SERIES else digits
     choices = {"vae": "prior"}.get(name, "resample")
     other = choices if option == "perturb" else OTHER[option]
     needs = NEEDS.get(option, {})
@@ -275,7 +307,7 @@ print(hash_weights(augment.autoencoder))
 def test_wrong_checkpoints(digits, tmp_path):
     path = tmp_path / "some.ckpt"
     path.write_text("no checkpoint")
-    expected = r"--augment.checkpoint: expected a checkpoint of --model ae or --model aegan, got .*some.ckpt"
+    expected = r"--augment.checkpoint: expected a checkpoint of --model ae or --model aegan or --model rae, got .*some.ckpt"
     with pytest.raises(ValueError, match=expected):
         AutoencoderAugment(checkpoint=str(path)).check(digits)
     with pytest.raises(ValueError, match=r"expected a checkpoint of --model vae"):

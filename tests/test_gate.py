@@ -83,7 +83,7 @@ def test_examples_grow_from_left_to_right(digits):
     arm = AutoencoderAugment(steps=100)
     arm.fit(digits, **QUIET)
     x, labels = digits.train.images[:5].float() / 127.5 - 1, digits.train.labels[:5]
-    rows = gate.examples(arm, x, labels).reshape(5, 6, *x.shape[1:])
+    rows = gate.examples(arm, x, labels, "image").reshape(5, 6, *x.shape[1:])
     assert torch.equal(rows[:, 0], x)
     assert torch.equal(rows[:, 1], x)  # strength 0
     distances = (rows - x[:, None]).square().flatten(2).mean((0, 2))

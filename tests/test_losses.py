@@ -187,7 +187,7 @@ def test_reconstruction():
     expected = binary_cross_entropy(probabilities.double(), ((x + 1) / 2).double()).item()
     assert losses.reconstruction("bce", output, x) == pytest.approx(expected, rel=1e-5)
     assert losses.to_image("mse", torch.tensor([-3.0, 0.5, 2])).tolist() == [-1, 0.5, 1]
-    with pytest.raises(ValueError, match="expected mse, l1 or bce"):
+    with pytest.raises(ValueError, match="expected mse, l1, bce or ce"):
         losses.reconstruction("huber", output, x)
     for power, name in ((1, "l1"), (2, "mse")):
         error = losses.reconstruction_error(x, output, power)

@@ -10,6 +10,7 @@ from pytorch_lightning import Trainer
 
 from datamodules._base import ImageDataModule, Images
 from lightning_genae import registry
+from lightning_genae.images import settle
 from lightning_genae.models._two_players import TwoPlayers
 from lightning_genae.models.ae import Autoencoder
 from lightning_genae.models.aegan import AEGAN
@@ -42,11 +43,45 @@ def train(model, datamodule, steps, accelerator="cpu", callbacks=(), **options):
     return trainer
 
 
+IMAGES = [name for name, model in MODELS.items() if "image" in model.kinds]
+SEQUENCES = [(name, kind) for name, model in MODELS.items() for kind in model.kinds if kind not in ("image", "audio")]
+
+
+@pytest.fixture
+def data_of(digits, waves):
+    """Data of a kind that a model takes: digits if it takes images."""
+    return lambda name: digits if name in IMAGES else waves()
+
+
+def build(name: str, datamodule, **options):
+    return MODELS[name](datamodule.image_shape, datamodule.num_classes, kind=datamodule.kind, **options)
+
+
 @pytest.mark.parametrize("image_shape", [(1, 8, 8), (3, 32, 32)], ids=str)
 @pytest.mark.parametrize("network", ["mlp", "conv", "resnet"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", IMAGES)
 def test_sample_and_reconstruct(name, network, image_shape):
-    model = MODELS[name](image_shape, 10, network=network)
+    check_samples(MODELS[name](image_shape, 10, network=network), image_shape)
+
+
+@pytest.mark.parametrize("name, kind", SEQUENCES)
+def test_sequences(name, kind, waves, accelerator):
+    """What every model does with series, masked ones and text, if it takes them: trained, in every network."""
+    datamodule = waves(kind)
+    x = settle(torch.rand(4, *datamodule.image_shape) * 2 - 1, kind)
+    networks = ["mlp", "conv", "resnet", "recurrent"] if "network" in options_of(MODELS[name]) else [None]
+    for network in networks:
+        model = build(name, datamodule, **({"network": network} if network else {}))
+        trainer = train(model, datamodule, 2, accelerator, precision="bf16-mixed" if network == "recurrent" else 32)
+        assert all(value.isfinite() for value in trainer.callback_metrics.values())
+        model = model.cpu()
+        check_samples(model, datamodule.image_shape, x)
+        samples = model.sample(5)
+        if kind != "series" and "text" in MODELS[name].kinds:
+            assert torch.equal(samples, settle(samples, kind))
+
+
+def check_samples(model, image_shape, x=None):
     model.train()
     images = model.sample(5)
     assert images.shape == (5, *image_shape)
@@ -58,7 +93,7 @@ def test_sample_and_reconstruct(name, network, image_shape):
     torch.manual_seed(1)
     assert torch.equal(first, model.sample(5))
     if hasattr(model, "encode"):
-        x = torch.rand(4, *image_shape) * 2 - 1
+        x = torch.rand(4, *image_shape) * 2 - 1 if x is None else x
         assert model.encode(x).shape == (4, model.hparams.latent_dim)
         assert model.decode(model.encode(x)).shape == x.shape
         assert torch.equal(model.reconstruct(x), model.decode(model.encode(x)))
@@ -66,9 +101,10 @@ def test_sample_and_reconstruct(name, network, image_shape):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_training_changes_every_parameter_and_logs_finite_losses(name, digits, accelerator):
+def test_training_changes_every_parameter_and_logs_finite_losses(name, data_of, accelerator):
     torch.manual_seed(0)
-    model = MODELS[name](digits.image_shape, digits.num_classes)
+    digits = data_of(name)
+    model = build(name, digits)
     before = {key: value.clone() for key, value in model.named_parameters()}
     trainer = train(model, digits, 5, accelerator)
     assert digits.batches == 5
@@ -81,15 +117,17 @@ def test_training_changes_every_parameter_and_logs_finite_losses(name, digits, a
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_bf16_mixed(name, digits, accelerator):
-    trainer = train(MODELS[name](digits.image_shape, 10), digits, 50, accelerator, precision="bf16-mixed")
+def test_bf16_mixed(name, data_of, accelerator):
+    datamodule = data_of(name)
+    trainer = train(build(name, datamodule), datamodule, 50, accelerator, precision="bf16-mixed")
     assert all(torch.isfinite(value) for value in trainer.callback_metrics.values())
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_checkpoint_holds_plain_values(name, digits, tmp_path):
-    model = MODELS[name](digits.image_shape, 10)
-    train(model, digits, 2).save_checkpoint(tmp_path / "model.ckpt")
+def test_checkpoint_holds_plain_values(name, data_of, tmp_path):
+    datamodule = data_of(name)
+    model = build(name, datamodule)
+    train(model, datamodule, 2).save_checkpoint(tmp_path / "model.ckpt")
     again = MODELS[name].load_from_checkpoint(tmp_path / "model.ckpt", map_location="cpu", weights_only=True)
     torch.manual_seed(0)
     expected = model.cpu().sample(3)
@@ -114,6 +152,17 @@ OTHER = {
     "aae": TWO_PLAYERS | {"prior": "swiss-roll", "adversarial": 1.0},
     "bigan": TWO_PLAYERS,
     "cogan": TWO_PLAYERS | {"second": "edges", "num_shared": 0},
+    "rae": {
+        "cell": "lstm",
+        "latent_dim": 3,
+        "width": 8,
+        "num_layers": 2,
+        "loss": "l1",
+        "variational": True,
+        "beta": 4.0,
+    }
+    | {"warmup": 1, "word_dropout": 0.5, "teacher_forcing": 0.0, "teacher_decay": 1, "temperature": 1.0}
+    | {"sampler": "mixture", "lr": 0.1, "gradient_clip": 0.001},
 }
 # what an option needs beside it to have an effect
 NEEDS = {
@@ -121,6 +170,8 @@ NEEDS = {
     ("vae", "sigma"): {"likelihood": "gaussian"},
     ("gan", "clip"): {"loss": "wgan"},
     ("aegan", "sampler"): {"variational": False},
+    ("rae", "beta"): {"variational": True},
+    ("rae", "warmup"): {"variational": True},
 }
 
 
@@ -128,12 +179,13 @@ def options_of(model_class) -> set[str]:
     """The options of a model, its own and those that it inherits."""
     ours = [kind for kind in model_class.__mro__ if kind.__module__.startswith("lightning_genae")]
     names = {name for kind in ours for name in inspect.signature(kind.__init__).parameters}
-    return names - {"self", "image_shape", "num_classes", "kwargs"}
+    return names - {"self", "image_shape", "num_classes", "kind", "kwargs"}
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_option_changes_the_training(name, digits, tmp_path):
+def test_every_option_changes_the_training(name, data_of, tmp_path):
     assert set(OTHER[name]) == options_of(MODELS[name])
+    digits = data_of(name)
     train(Autoencoder(digits.image_shape, 10), digits, 1).save_checkpoint(tmp_path / "ae.ckpt")
     results = {}
 
@@ -142,7 +194,7 @@ def test_every_option_changes_the_training(name, digits, tmp_path):
         if key not in results:
             digits.batches = 0
             torch.manual_seed(0)
-            model = MODELS[name](digits.image_shape, 10, **options)
+            model = build(name, digits, **options)
             train(model, digits, 3)
             results[key] = model.sample(4)
         return results[key]

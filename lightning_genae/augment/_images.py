@@ -9,9 +9,9 @@ from torch import Tensor
 
 
 def check(name: str, datamodule) -> None:
-    """Raises ValueError if the data are points or have as many channels as neither grey nor RGB images."""
-    channels, *sides = datamodule.image_shape
-    if channels not in (1, 3) or sides == [1, 1]:
+    """Raises ValueError if the data are no images, or have as many channels as neither grey nor RGB ones."""
+    channels, height, _ = datamodule.image_shape
+    if channels not in (1, 3) or height == 1:
         raise ValueError(f"--augment: {name} expected grey or RGB images; got data of shape {datamodule.image_shape}")
 
 

@@ -37,7 +37,7 @@ def trained(
     batch_size = min(64, len(train.images))
     module = sys.modules[model_class.__module__]
     key = {"data": datamodule.fingerprint, "steps": steps, "batch_size": batch_size, **options}
-    key |= {"model": model_class.__name__, "source": source(module, codes, networks, losses)}
+    key |= {"model": model_class.__name__, "kind": datamodule.kind, "source": source(module, codes, networks, losses)}
 
     def build(path: Path) -> None:
         log.info(f"Training the autoencoder that augments, on the {len(datamodule.train.images):,} training images")
@@ -57,7 +57,7 @@ def trained(
         )
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            model = model_class(datamodule.image_shape, datamodule.num_classes, **options)
+            model = model_class(datamodule.image_shape, datamodule.num_classes, kind=datamodule.kind, **options)
             trainer.fit(model, datamodule=alone)
         stop.restore(model)
         if not all(weight.isfinite().all() for weight in model.parameters()):

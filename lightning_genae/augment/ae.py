@@ -7,7 +7,8 @@ from jsonargparse.typing import PositiveFloat, PositiveInt
 
 from lightning_genae.augment import _training
 from lightning_genae.augment._perturbing import PerturbingArm
-from lightning_genae.models import ae, aegan
+from lightning_genae.models import ae, aegan, rae
+from lightning_genae.models._options import check_kind
 
 log = logging.getLogger("lightning_genae")
 
@@ -18,7 +19,8 @@ class AutoencoderAugment(PerturbingArm):
     It is trained on exactly the images that the model will be trained on, or a given checkpoint.
 
     Args:
-        autoencoder: convolutional, dense or residual (`--model ae`), or sharper, trained against a critic (aegan).
+        autoencoder: convolutional, dense, residual or, for sequences, recurrent (`--model ae`), or sharper, trained
+            against a critic (aegan), or the recurrent autoencoder (rae).
         latent_dim: dimensions of its code, at least 1.
         width: its channels at full resolution; but for mlp. A narrow one costs less in every batch.
         steps: batches of 64 images that it learns from at most; it stops when the error on a tenth of the training
@@ -30,7 +32,7 @@ class AutoencoderAugment(PerturbingArm):
 
     def __init__(
         self,
-        autoencoder: Literal["conv", "mlp", "resnet", "aegan"] = "conv",
+        autoencoder: Literal["conv", "mlp", "resnet", "recurrent", "aegan", "rae"] = "conv",
         latent_dim: PositiveInt = 16,
         width: PositiveInt = 8,
         steps: PositiveInt = 1000,
@@ -40,8 +42,10 @@ class AutoencoderAugment(PerturbingArm):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.model_class = aegan.AEGAN if autoencoder == "aegan" else ae.Autoencoder
-        self.options = {"network": "conv" if autoencoder == "aegan" else autoencoder, "latent_dim": latent_dim}
+        self.model_class = {"aegan": aegan.AEGAN, "rae": rae.RecurrentAutoencoder}.get(autoencoder, ae.Autoencoder)
+        self.options = {"latent_dim": latent_dim}
+        if autoencoder != "rae":
+            self.options["network"] = "conv" if autoencoder == "aegan" else autoencoder
         self.options |= {} if lr is None else {"lr": lr}
         self.options |= {} if autoencoder == "mlp" else {"width": width}
         self.steps = steps
@@ -56,8 +60,9 @@ class AutoencoderAugment(PerturbingArm):
             FileNotFoundError: there is none.
         """
         super().check(datamodule)
+        check_kind("--augment.autoencoder", self.model_class, datamodule.kind)
         if self.checkpoint:
-            classes = {"ae": ae.Autoencoder, "aegan": aegan.AEGAN}
+            classes = {"ae": ae.Autoencoder, "aegan": aegan.AEGAN, "rae": rae.RecurrentAutoencoder}
             self.autoencoder, self.trained_on = _training.loaded(classes, self.checkpoint, self.foreign, datamodule)
             log.info(
                 f"The autoencoder of '{self.checkpoint}' augments, of {self.autoencoder.hparams.latent_dim} latent "

@@ -1,62 +1,101 @@
-"""Classic augmentation by hand: mirrored, shifted, cropped, turned images, and their contrast."""
+"""Classic augmentation by hand: images mirrored, shifted, cropped, turned; series with jitter, scaled, warped."""
 
 import math
 
 import torch
-from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, OpenUnitInterval
 from torch import Tensor
 
-from lightning_genae.augment import _images
+from lightning_genae.augment import _images, _series
 from lightning_genae.augment._arm import Arm
+from lightning_genae.images import Kind
+from lightning_genae.models._options import warn_unused
 
 
 class ClassicAugment(Arm):
-    """Flips, shifts, crops, small rotations and contrast, drawn for every image, on the device.
+    """Flips, shifts, crops, small rotations and contrast of images; crops, jitter, scaling and warped time of series.
 
-    On the data a generator learns to make what these do to images: shifted ones, for example.
+    Drawn for every one of them, on the device. On the data a generator learns to make what these do: shifted images,
+    for example.
 
     Args:
-        flip: mirror half of the images left to right; only where a mirrored image is a real one.
-        shift: by whole pixels, at most this share of the sides; the border is repeated.
-        crop: share of the sides that is cut off at most, in [0, 1); the rest is enlarged.
-        rotate: at most, in degrees to either side.
-        contrast: the distance of pixels to the image's mean changes by at most this share, in [0, 1].
+        crop: share of the sides, or of the length, that is cut off at most, in [0, 1); the rest is enlarged.
+        flip: mirror half of the images left to right; only where a mirrored image is a real one. null: no.
+        shift: by whole pixels, at most this share of the sides; the border is repeated. null: 0.125.
+        rotate: at most, in degrees to either side. null: 10.
+        contrast: the distance of pixels to the image's mean changes by at most this share, in [0, 1]. null: 0.2.
+        jitter: deviation of gaussian noise at every step of a series in [-1, 1]. null: 0.03.
+        scale: deviation of the factor, about 1, by which a series is stretched about its mean. null: 0.1.
+        warp: share by which the time of a series runs faster or slower at most, in [0, 1]. null: 0.2.
     """
 
     def __init__(
         self,
-        flip: bool = False,
-        shift: ClosedUnitInterval = 0.125,
         crop: ClosedUnitInterval = 0.1,
-        rotate: NonNegativeFloat = 10.0,
-        contrast: ClosedUnitInterval = 0.2,
+        flip: bool | None = None,
+        shift: ClosedUnitInterval | None = None,
+        rotate: NonNegativeFloat | None = None,
+        contrast: ClosedUnitInterval | None = None,
+        jitter: NonNegativeFloat | None = None,
+        scale: NonNegativeFloat | None = None,
+        warp: OpenUnitInterval | None = None,
     ):
         super().__init__()
         if crop == 1:
             raise ValueError("--augment.crop: expected a share below 1, so that something is left; got 1")
-        self.flip = flip
-        self.shift = shift
         self.crop = crop
-        self.rotate = rotate
-        self.contrast = contrast
+        self.of_images = {"flip": flip, "shift": shift, "rotate": rotate, "contrast": contrast}
+        self.of_series = {"jitter": jitter, "scale": scale, "warp": warp}
+        self.kind: Kind = "image"
 
     def check(self, datamodule) -> None:
-        _images.check("classic", datamodule)
+        """Raises ValueError for points and text."""
+        self.kind = datamodule.kind
+        if self.kind == "text":
+            raise ValueError("--augment: classic expected images, series or sounds; got text")
+        if self.kind == "image":
+            _images.check("classic", datamodule)
+        unused = self.of_series if self.kind == "image" else self.of_images
+        for name, value in unused.items():
+            warn_unused(name, value, False, "series" if self.kind == "image" else "images", "augment")
 
     def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
         """A variation (B, C, H, W) of every image."""
+        if self.kind == "image":
+            return self._vary_images(images, **_given(self.of_images, flip=False, shift=0.125, rotate=10, contrast=0.2))
+        return self._vary_series(images, **_given(self.of_series, jitter=0.03, scale=0.1, warp=0.2))
+
+    def _vary_images(self, images: Tensor, flip: bool, shift: float, rotate: float, contrast: float) -> Tensor:
         num = len(images)
-        if self.flip:
+        if flip:
             images = _images.flip(images, torch.rand(num, device=images.device) < 0.5)
-        images = _images.translate(images, self.shift)
-        if self.rotate or self.crop:
+        images = _images.translate(images, shift)
+        if rotate or self.crop:
             draws = torch.rand(4, num, device=images.device)
-            angle = (2 * draws[0] - 1) * math.radians(self.rotate)
+            angle = (2 * draws[0] - 1) * math.radians(rotate)
             kept = 1 - self.crop * draws[1]
             sides = torch.tensor([[images.shape[3], images.shape[2]]], device=images.device)
             centre = (2 * draws[2:].T - 1) * (1 - kept)[:, None] * sides / 2  # anywhere inside the image
             matrix = torch.cat([_images.rotation(angle) * kept[:, None, None], centre[:, :, None]], 2)
             images = _images.warp(images, matrix, "border")
-        if self.contrast:
-            images = _images.contrast(images, _images.uniform(images, 1 - self.contrast, 1 + self.contrast))
+        if contrast:
+            images = _images.contrast(images, _images.uniform(images, 1 - contrast, 1 + contrast))
         return images
+
+    def _vary_series(self, series: Tensor, jitter: float, scale: float, warp: float) -> Tensor:
+        if self.crop:
+            series = _series.window(series, self.crop)
+        if warp:
+            series = _series.warp(series, warp)
+        num = series.shape[1] - (self.kind == "masked")
+        values, mask = series[:, :num], series[:, num:]
+        there = (mask > 0).to(series.dtype) if self.kind == "masked" else torch.ones_like(series[:, :1])
+        if scale:
+            values = _series.scale(values, there, scale)
+        if jitter:
+            values = _series.jitter(values, jitter)
+        return torch.cat([values * there, mask], 1)
+
+
+def _given(options: dict, **defaults) -> dict:
+    return {name: defaults[name] if value is None else value for name, value in options.items()}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lightning_genae import networks
+from lightning_genae.images import Kind
 from lightning_genae.models._options import Decay, warn_unused_size
 
 
@@ -20,6 +21,7 @@ class TwoPlayers(LightningModule, ABC):
     `average_generator`, and gives the two losses; every other trainable parameter is the second player's.
 
     Attributes:
+        kinds: of data that it takes.
         view: images (B, C, H, W) and classes (B,) to the images as the critic shall see them; the losses let all
             that the critic judges pass it. None: the critic does not see images.
         overfitting: share of the last real images that the critic took for real, less that of the others; only
@@ -28,7 +30,9 @@ class TwoPlayers(LightningModule, ABC):
     Args:
         image_shape: (C, H, W) of the images.
         num_classes: number of classes in the data, 0 without labels.
-        network: dense layers, convolutions (DCGAN without batch norm in the critic) or residual blocks.
+        kind: of the data; see lightning_genae/images.py.
+        network: dense layers, convolutions (DCGAN without batch norm in the critic), residual blocks or, for sequences,
+            recurrent networks.
         latent_dim: dimensions of the noise or code z, at least 1.
         hidden: sizes of the dense layers between image and z; mlp only. null: [512, 256].
         width: channels at full resolution, doubled with every halving of the image; conv, resnet. null: 16.
@@ -39,10 +43,13 @@ class TwoPlayers(LightningModule, ABC):
         gradient_clip: largest norm of each player's gradient. 0: no clipping.
     """
 
+    kinds: tuple[Kind, ...] = ("image", "series", "masked", "audio")
+
     def __init__(
         self,
         image_shape: tuple[int, int, int],
         num_classes: int = 0,
+        kind: Kind = "image",
         network: networks.Network = "conv",
         latent_dim: PositiveInt = 32,
         hidden: list[PositiveInt] | None = None,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lightning_genae import losses, networks
 from lightning_genae.codes import Sampler, TrainingCodes
+from lightning_genae.images import KINDS, Kind, settle
 from lightning_genae.models._options import warn_unused, warn_unused_size
 
 
@@ -22,11 +23,13 @@ class Autoencoder(LightningModule):
     Args:
         image_shape: (C, H, W) of the images.
         num_classes: number of classes in the data; not used by this model.
-        network: dense layers, convolutions or residual blocks.
+        kind: of the data; see lightning_genae/images.py.
+        network: dense layers, convolutions, residual blocks or, for sequences, a recurrent network.
         latent_dim: dimensions of the code, at least 1.
         hidden: sizes of the dense layers between image and code; mlp only. null: [512, 256].
         width: channels at full resolution, doubled with every halving of the image; conv, resnet. null: 16.
-        loss: reconstruction error per pixel: squared, binary cross-entropy or absolute.
+        loss: reconstruction error per pixel: squared, binary cross-entropy or absolute; for text cross-entropy of the
+            tokens. null: ce for text, otherwise mse.
         noise: put on the images before they are encoded, while the clean ones remain the target (Vincent et
             al. 2008, doi 10.1145/1390156.1390294): gaussian noise, or masking, which blackens pixels.
         noise_level: deviation of the gaussian noise (images span [-1, 1]) or share of masked pixels. null: 0.3.
@@ -35,15 +38,18 @@ class Autoencoder(LightningModule):
         lr: learning rate of Adam, above 0.
     """
 
+    kinds = KINDS
+
     def __init__(
         self,
         image_shape: tuple[int, int, int],
         num_classes: int = 0,
+        kind: Kind = "image",
         network: networks.Network = "conv",
         latent_dim: PositiveInt = 16,
         hidden: list[PositiveInt] | None = None,
         width: PositiveInt | None = None,
-        loss: Literal["mse", "bce", "l1"] = "mse",
+        loss: Literal["mse", "bce", "l1", "ce"] | None = None,
         noise: Literal["no", "gaussian", "masking"] = "no",
         noise_level: PositiveFloat | None = None,
         sampler: Sampler = "gaussian",
@@ -52,6 +58,9 @@ class Autoencoder(LightningModule):
         super().__init__()
         self.save_hyperparameters()
         warn_unused_size(network, hidden, width)
+        if (loss == "ce") > (kind == "text"):
+            raise ValueError(f"--model.loss: expected mse, bce or l1 for data that are no text; got {loss}")
+        self.loss = loss or ("ce" if kind == "text" else "mse")
         warn_unused("noise_level", noise_level, noise != "no", "--model.noise")
         if noise == "masking" and (noise_level or 0) > 1:
             raise ValueError(f"--model.noise_level: expected a share of pixels, at most 1; got {noise_level}")
@@ -66,7 +75,7 @@ class Autoencoder(LightningModule):
 
     def decode(self, z: Tensor) -> Tensor:
         """Images (B, C, H, W) in [-1, 1] of codes (B, latent_dim)."""
-        return losses.to_image(self.hparams.loss, self.decoder(z))
+        return losses.to_image(self.loss, self.decoder(z))
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
@@ -76,12 +85,12 @@ class Autoencoder(LightningModule):
     @torch.no_grad()
     def sample(self, num: int, labels: Tensor | None = None) -> Tensor:
         """Images (num, C, H, W) in [-1, 1] decoded from drawn codes; labels are ignored."""
-        return self.decode(self.codes.draw(num, self.hparams.sampler).to(self.dtype))
+        return settle(self.decode(self.codes.draw(num, self.hparams.sampler).to(self.dtype)), self.hparams.kind)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, _ = batch
         z = self.encode(self._corrupt(x))
-        loss = losses.reconstruction(self.hparams.loss, self.decoder(z), x)
+        loss = losses.reconstruction(self.loss, self.decoder(z), x)
         self.codes.keep(z if self.hparams.noise == "no" else self.encode(x))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(x))
         return loss

@@ -22,6 +22,8 @@ class CoGAN(TwoPlayers):
             without a bond.
     """
 
+    kinds = ("image",)
+
     def __init__(
         self,
         image_shape: tuple[int, int, int],

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from lightning_genae import losses, networks
+from lightning_genae.images import KINDS, settle
 from lightning_genae.models._options import warn_unused
 from lightning_genae.models._two_players import TwoPlayers
 
@@ -16,6 +17,8 @@ Loss = Literal["ns", "minimax", "lsgan", "hinge", "wgan", "wgan-gp", "kl", "reve
 
 class GAN(TwoPlayers):
     """GAN: a generator against a critic.
+
+    Of text the generator gives probabilities, and the critic tells them from tokens (arXiv 1704.00028, section 5.5).
 
     Args:
         loss: non-saturating or minimax logistic (arXiv 1406.2661), least squares (1611.04076), hinge
@@ -28,6 +31,8 @@ class GAN(TwoPlayers):
         conditional: give both players the classes, the critic by projection (arXiv 1802.05637) or by
             concatenation (arXiv 1411.1784); sample then takes labels.
     """
+
+    kinds = KINDS
 
     def __init__(
         self,
@@ -67,7 +72,7 @@ class GAN(TwoPlayers):
         """Images (num, C, H, W) in [-1, 1] of the averaged generator; of classes drawn at random without labels."""
         if self.num_conditions and labels is None:
             labels = torch.randint(self.num_conditions, (num,), device=self.device)
-        return self.averaged.eval()(self._input(num, labels)).tanh()
+        return settle(self._bound(self.averaged.eval()(self._input(num, labels))), self.hparams.kind)
 
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
@@ -98,7 +103,10 @@ class GAN(TwoPlayers):
                 weight.clamp_(-self.clip, self.clip)
 
     def _generate(self, labels: Tensor) -> Tensor:
-        return self.generator(self._input(len(labels), labels)).tanh()
+        return self._bound(self.generator(self._input(len(labels), labels)))
+
+    def _bound(self, output: Tensor) -> Tensor:
+        return losses.to_image("ce", output) if self.hparams.kind == "text" else output.tanh()
 
     def _input(self, num: int, labels: Tensor | None) -> Tensor:
         if not self.num_conditions:

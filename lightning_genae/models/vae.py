@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lightning_genae import losses, networks
 from lightning_genae.codes import reparameterise
+from lightning_genae.images import KINDS, Kind, settle
 from lightning_genae.models._options import warn_unused, warn_unused_size
 
 
@@ -21,11 +22,13 @@ class VAE(LightningModule):
     Args:
         image_shape: (C, H, W) of the images.
         num_classes: number of classes in the data; not used by this model.
-        network: dense layers, convolutions or residual blocks.
+        kind: of the data; see lightning_genae/images.py.
+        network: dense layers, convolutions, residual blocks or, for sequences, a recurrent network.
         latent_dim: dimensions of the code, at least 1.
         hidden: sizes of the dense layers between image and code; mlp only. null: [512, 256].
         width: channels at full resolution, doubled with every halving of the image; conv, resnet. null: 16.
-        likelihood: of the pixels given the code: bernoulli, the pixels read as probabilities, or gaussian.
+        likelihood: of the pixels given the code: bernoulli, the pixels read as probabilities, or gaussian; of the
+            tokens of text: categorical. null: bernoulli for images, categorical for text, gaussian for the others.
         sigma: deviation of the gaussian (images span [-1, 1]). null: learned, which reconstructs well and, while
             the codes are far from the prior still, samples badly (arXiv 2006.13202).
         beta: weight of the KL divergence to the prior; 1 is the ELBO.
@@ -34,15 +37,18 @@ class VAE(LightningModule):
         lr: learning rate of Adam, above 0.
     """
 
+    kinds = KINDS
+
     def __init__(
         self,
         image_shape: tuple[int, int, int],
         num_classes: int = 0,
+        kind: Kind = "image",
         network: networks.Network = "conv",
         latent_dim: PositiveInt = 16,
         hidden: list[PositiveInt] | None = None,
         width: PositiveInt | None = None,
-        likelihood: Literal["bernoulli", "gaussian"] = "bernoulli",
+        likelihood: Literal["bernoulli", "gaussian", "categorical"] | None = None,
         sigma: PositiveFloat | None = None,
         beta: NonNegativeFloat = 1.0,
         warmup: NonNegativeInt = 0,
@@ -52,6 +58,12 @@ class VAE(LightningModule):
         super().__init__()
         self.save_hyperparameters()
         warn_unused_size(network, hidden, width)
+        likelihood = likelihood or {"image": "bernoulli", "text": "categorical"}.get(kind, "gaussian")
+        if (likelihood == "categorical") > (kind == "text"):
+            raise ValueError(
+                f"--model.likelihood: expected bernoulli or gaussian for data that are no text; got {likelihood}"
+            )
+        self.likelihood = likelihood
         warn_unused("sigma", sigma, likelihood == "gaussian", "--model.likelihood gaussian")
         self.encoder = networks.initialise(networks.encoder(image_shape, 2 * latent_dim, network, hidden, width))
         self.decoder = networks.initialise(networks.decoder(image_shape, latent_dim, network, hidden, width))
@@ -70,7 +82,8 @@ class VAE(LightningModule):
 
     def decode(self, z: Tensor) -> Tensor:
         """Images (B, C, H, W) in [-1, 1] of codes (B, latent_dim)."""
-        return losses.to_image("mse" if self.hparams.likelihood == "gaussian" else "bce", self.decoder(z))
+        loss = {"gaussian": "mse", "bernoulli": "bce", "categorical": "ce"}[self.likelihood]
+        return losses.to_image(loss, self.decoder(z))
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
@@ -80,7 +93,8 @@ class VAE(LightningModule):
     @torch.no_grad()
     def sample(self, num: int, labels: Tensor | None = None) -> Tensor:
         """Images (num, C, H, W) in [-1, 1] decoded from codes of the prior; labels are ignored."""
-        return self.decode(torch.randn(num, self.hparams.latent_dim, device=self.device, dtype=self.dtype))
+        z = torch.randn(num, self.hparams.latent_dim, device=self.device, dtype=self.dtype)
+        return settle(self.decode(z), self.hparams.kind)
 
     @torch.no_grad()
     def log_likelihood(self, x: Tensor, num_codes: int) -> Tensor:
@@ -110,7 +124,7 @@ class VAE(LightningModule):
         loss = (self._kl_weight() * rate - log_p) / x[0].numel()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(x))
         parts = {"elbo": log_p - kl.sum(), "log_likelihood": log_p, "kl": kl.sum()}
-        if self.hparams.likelihood == "gaussian":
+        if self.likelihood == "gaussian":
             parts["sigma"] = self.log_sigma.exp()
         self.log_dict({f"train/{name}": value.detach() for name, value in parts.items()}, batch_size=len(x))
         return loss
@@ -123,6 +137,8 @@ class VAE(LightningModule):
         return self.hparams.beta * share
 
     def _log_p(self, output: Tensor, x: Tensor) -> Tensor:
-        if self.hparams.likelihood == "gaussian":
+        if self.likelihood == "gaussian":
             return losses.gaussian_log_likelihood(output, x, self.log_sigma)
+        if self.likelihood == "categorical":
+            return losses.categorical_log_likelihood(output, x)
         return losses.bernoulli_log_likelihood(output, x)

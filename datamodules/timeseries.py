@@ -1,0 +1,247 @@
+"""Time series, of a CSV, .npy or .npz: many, or one long one cut into windows; else El Nino's sea temperatures."""
+
+import csv
+import logging
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from jsonargparse.typing import OpenUnitInterval, PositiveInt
+from torch import Tensor
+
+from datamodules._base import Images, split_off
+from datamodules._sequences import SequenceDataModule
+
+log = logging.getLogger("lightning_genae")
+MARGIN = 1.25  # the training data span this part of [-1, 1]: what is held out, or generated, may reach beyond
+
+
+class TimeSeriesDataModule(SequenceDataModule):
+    """Series with one or more channels, scaled to [-1, 1] by what the training data span, undone in all that is shown.
+
+    A file holds one long series, whose windows are the data and whose last part is held out, or many series, of which
+    some are held out. Those of different lengths are padded, and a mask tells where they end.
+
+    Args:
+        root: a file, .csv, .npy or .npz. An array of one or two dimensions, (length, channels), is a long series, one
+            of three (num, length, channels) are many; NaN at the end of one says that it ends before. Several arrays
+            in an .npz are a series each. A CSV has a channel a column, with or without a header. null: monthly sea
+            surface temperatures of El Nino, 1950 to 2010, in degrees Celsius (from the package statsmodels).
+        columns: those of a CSV that are channels, by name, or by number from 0. null: all but `series`.
+        series: the column of a CSV that tells one series from the other. null: all rows are one long series.
+        window: steps of a sequence; longer ones of many are cut. null: 24 for a long series, and as many as the longest
+            has for many.
+        stride: steps from one window to the next.
+        heldout: share that is held out: the last part of a long series, or so many of many, drawn at random.
+    """
+
+    def __init__(
+        self,
+        root: str | None = None,
+        columns: list[str] | None = None,
+        series: str | None = None,
+        window: PositiveInt | None = None,
+        stride: PositiveInt = 1,
+        heldout: OpenUnitInterval = 0.3,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if window == 1:
+            raise ValueError("--data.window: expected at least 2 steps; got 1")
+        self.root = root
+        self.columns = columns
+        self.series = series
+        self.window = window
+        self.stride = stride
+        self.share_heldout = heldout
+
+    def load(self) -> tuple[Images, Images, int]:
+        many, self.channels = self._read()
+        _check(many, self.root or "")
+        train, heldout = self._split_long(many[0]) if len(many) == 1 else self._split_many(many)
+        values = np.concatenate(train)
+        low, high = values.min(0), values.max(0)
+        self.centre, self.half = (low + high) / 2, np.maximum((high - low) / 2, 1e-12) * MARGIN
+        length = max(len(one) for one in [*train, *heldout])
+        if any(len(one) < length for one in [*train, *heldout]):
+            self.kind = "masked"
+        return self._images(train, length), self._images(heldout, length), 0
+
+    def natural(self, images: Tensor) -> np.ndarray:
+        """Series (N, L, C) in the data's own units, NaN beyond an end."""
+        values = images.detach().float().cpu().squeeze(2).transpose(1, 2).numpy()
+        if self.kind != "masked":
+            return values * self.half + self.centre
+        there = np.cumprod(values[..., -1:] > 0, axis=1).astype(bool)
+        return np.where(there, values[..., :-1] * self.half + self.centre, np.nan)
+
+    def _images(self, many: list[np.ndarray], length: int) -> Images:
+        """Series (length_i, C) as they are stored, (N, C, 1, L), with a mask if they are of different lengths."""
+        stored = np.zeros((len(many), length, len(self.channels) + (self.kind == "masked")), np.float32)
+        for one, row in zip(many, stored):
+            row[: len(one), : len(self.channels)] = (one - self.centre) / self.half
+            if self.kind == "masked":
+                row[:, -1] = np.where(np.arange(length) < len(one), 1, -1)
+        images = torch.from_numpy(stored).transpose(1, 2).unsqueeze(2).contiguous()
+        return Images(images, torch.zeros(len(many), dtype=torch.long))
+
+    def _split_long(self, values: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Windows of the first and of the last part of a series (length, C), which have no step in common."""
+        window = self.window or 24
+        border = round(len(values) * (1 - self.share_heldout))
+        if min(border, len(values) - border) < window:
+            raise ValueError(
+                f"--data.window: expected at most the steps of the part that is held out and of the rest, "
+                f"{len(values) - border} and {border}; got {window}"
+            )
+        return _windows(values[:border], window, self.stride), _windows(values[border:], window, self.stride)
+
+    def _split_many(self, many: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """The series, of which some are held out, those that are longer than the window cut into windows."""
+        num = round(len(many) * self.share_heldout)
+        if not 0 < num < len(many):
+            raise ValueError(f"--data.heldout: expected a share that leaves some of {len(many)} series on either side")
+        everyone = Images(torch.arange(len(many)), torch.zeros(len(many), dtype=torch.long))
+        sides = [[many[i] for i in split.images.tolist()] for split in split_off(everyone, num, seed=0)]
+        if self.window is None:
+            return tuple(sides)
+        longer = sum(len(one) > self.window for one in many)
+        if longer:
+            log.info(f"{longer} of {len(many)} series are longer than --data.window {self.window}: cut into windows")
+        train, heldout = ([part for one in side for part in _cut(one, self.window, self.stride)] for side in sides)
+        return train, heldout
+
+    def _read(self) -> tuple[list[np.ndarray], list[str]]:
+        """Series (length_i, C) in float64, and the names of their channels."""
+        if self.root is None:
+            return [_el_nino()], ["temperature in °C"]
+        path = Path(self.root)
+        if not path.is_file():
+            raise FileNotFoundError(f"--data.root: expected a file of series, got '{path}', which is none")
+        if path.suffix == ".csv":
+            return self._read_csv(path)
+        if path.suffix not in (".npy", ".npz"):
+            raise ValueError(f"--data.root: expected .csv, .npy or .npz; got '{path}'")
+        for option in ("columns", "series"):
+            if getattr(self, option) is not None:
+                raise ValueError(f"--data.{option}: expected with a .csv; got '{path}'")
+        many = _read_arrays(path)
+        return many, [f"channel {i}" for i in range(many[0].shape[1])]
+
+    def _read_csv(self, path: Path) -> tuple[list[np.ndarray], list[str]]:
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+            rows = [row for row in csv.reader(file) if row]
+        if not rows:
+            raise ValueError(f"--data.root: '{path}' is empty")
+        has_header = not all(_is_number(cell) for cell in rows[0])
+        names = [name.strip() for name in rows[0]] if has_header else [str(i) for i in range(len(rows[0]))]
+        first = 2 if has_header else 1  # line in the file, as an editor counts
+        rows = rows[has_header:]
+        for line, row in enumerate(rows, first):
+            if len(row) != len(names):
+                raise ValueError(f"--data.root: '{path}', line {line}: expected {len(names)} columns, got {len(row)}")
+        by = None if self.series is None else _column(names, self.series, "--data.series")
+        chosen = [i for i in range(len(names)) if i != by]
+        if self.columns is not None:
+            chosen = [_column(names, name, "--data.columns") for name in self.columns]
+        numbers = [[_number(row[i], path, line, names[i]) for i in chosen] for line, row in enumerate(rows, first)]
+        values = np.array(numbers, np.float64).reshape(len(rows), len(chosen))
+        if by is None:
+            return [values], [names[i] for i in chosen]
+        groups: dict[str, list[int]] = {}
+        for i, row in enumerate(rows):
+            groups.setdefault(row[by], []).append(i)
+        return [values[group] for group in groups.values()], [names[i] for i in chosen]
+
+
+def _windows(values: np.ndarray, window: int, stride: int) -> list[np.ndarray]:
+    return [values[start : start + window] for start in range(0, len(values) - window + 1, stride)]
+
+
+def _cut(values: np.ndarray, window: int, stride: int) -> list[np.ndarray]:
+    return [values] if len(values) <= window else _windows(values, window, stride)
+
+
+def _read_arrays(path: Path) -> list[np.ndarray]:
+    """The series of an .npy or .npz, each (length_i, C), without the NaN at their ends."""
+    try:
+        content = np.load(path, allow_pickle=False)
+        arrays = [content] if isinstance(content, np.ndarray) else [content[name] for name in content.files]
+    except (ValueError, OSError, EOFError, BadZipFile) as error:
+        raise ValueError(f"--data.root: '{path}' is damaged, or holds other than arrays of numbers") from error
+    if not arrays or any(array.dtype.kind not in "iuf" or not 1 <= array.ndim <= 3 for array in arrays):
+        raise ValueError(
+            f"--data.root: expected arrays of numbers, (length, channels) or (num, length, channels); got '{path}'"
+        )
+    many = [one for array in arrays for one in (array if array.ndim == 3 else [array.reshape(len(array), -1)])]
+    if len({one.shape[1] for one in many}) > 1:
+        raise ValueError(f"--data.root: expected series of as many channels each, got others in '{path}'")
+    return [_trimmed(one.astype(np.float64)) for one in many]
+
+
+def _trimmed(values: np.ndarray) -> np.ndarray:
+    """A series (L, C) without the steps at its end at which no channel has a value."""
+    there = np.flatnonzero(~np.isnan(values).all(1))
+    return values[: there[-1] + 1 if len(there) else 0]
+
+
+def _check(many: list[np.ndarray], path: str) -> None:
+    """Raises ValueError for gaps, infinite values, and series without a step or all alike."""
+    for i, one in enumerate(many):
+        which = f"'{path}'" if len(many) == 1 else f"series {i} of '{path}'"
+        if len(one) < 2:
+            raise ValueError(f"--data.root: expected at least 2 steps, got {len(one)} in {which}")
+        wrong = np.argwhere(~np.isfinite(one))
+        if len(wrong):
+            step, channel = wrong[0]
+            raise ValueError(
+                f"--data.root: expected a finite number at every step, got {one[step, channel]} at step {step}, "
+                f"channel {channel} of {which} ({len(wrong)} in all); fill the gaps or cut the series there"
+            )
+    values = np.concatenate(many)
+    constant = np.flatnonzero(values.min(0) == values.max(0))
+    if len(constant):
+        raise ValueError(
+            f"--data.root: expected channels that change, got {values[0, constant[0]]} at every step of "
+            f"channel {constant[0]} in '{path}'"
+        )
+
+
+def _column(names: list[str], wanted: str, option: str) -> int:
+    if wanted in names:
+        return names.index(wanted)
+    if wanted.isdecimal() and int(wanted) < len(names):
+        return int(wanted)
+    raise ValueError(f"{option}: expected one of {', '.join(names)}, or its number; got '{wanted}'")
+
+
+def _number(cell: str, path: Path, line: int, name: str) -> float:
+    """A number; NaN for an empty cell."""
+    if not cell.strip():
+        return np.nan
+    try:
+        return float(cell)
+    except ValueError as error:
+        raise ValueError(
+            f"--data.root: '{path}', line {line}: expected a number in column '{name}', got '{cell[:40]}'; "
+            "--data.columns says which columns are channels"
+        ) from error
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell or "nan")
+        return True
+    except ValueError:
+        return False
+
+
+def _el_nino() -> np.ndarray:
+    try:
+        from statsmodels.datasets import elnino
+    except ImportError as error:
+        raise ValueError(
+            '--data.root: the default series comes with statsmodels: pip install -e ".[sequences]", or give a file'
+        ) from error
+    return elnino.load_pandas().data.iloc[:, 1:].to_numpy(np.float64).reshape(-1, 1)
