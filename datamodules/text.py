@@ -1,4 +1,4 @@
-"""Text of your own, a file or a folder, or English of Python's manual, in windows of characters or of parts of words."""
+"""Text of your own, a file or a folder, or Python's manual, in windows of characters or of parts of words."""
 
 import os
 from collections import Counter
@@ -66,7 +66,9 @@ class TextDataModule(SequenceDataModule):
         if window < 2:
             raise ValueError(f"--data.window: expected at least 2 tokens, got {window}")
         if vocabulary < 3:
-            raise ValueError(f"--data.vocabulary: expected at least 3 tokens, one of them the unknown; got {vocabulary}")
+            raise ValueError(
+                f"--data.vocabulary: expected at least 3 tokens, one of them the unknown; got {vocabulary}"
+            )
         self.root = root
         self.tokens = tokens
         self.vocabulary = vocabulary
@@ -88,7 +90,7 @@ class TextDataModule(SequenceDataModule):
         return self._one_hot(train), self._one_hot(heldout), 0
 
     def natural(self, images: Tensor) -> list[str]:
-        """The texts (N,) of windows (N, V, 1, L), stored or as a model makes them: of each place the largest channel."""
+        """The texts (N,) of windows (N, V, 1, L), stored or in [-1, 1]: of each place the largest channel."""
         return self.tokenizer.decode_batch(images.argmax(1).squeeze(1).tolist(), skip_special_tokens=False)
 
     @cached_property
@@ -119,8 +121,8 @@ class TextDataModule(SequenceDataModule):
         """Raises ValueError if windows (N, L) of tokens are too few, too many or mostly unknown."""
         if min(len(train), len(heldout)) < MIN_WINDOWS:
             raise ValueError(
-                f"--data.root: expected text for at least {MIN_WINDOWS} windows of {self.window} tokens to train on and "
-                f"{MIN_WINDOWS} to hold out; got {len(train)} and {len(heldout)}; give more text, a smaller "
+                f"--data.root: expected text for at least {MIN_WINDOWS} windows of {self.window} tokens to train on "
+                f"and {MIN_WINDOWS} to hold out; got {len(train)} and {len(heldout)}; give more text, a smaller "
                 "--data.window, or another --data.heldout"
             )
         unknown = float((train == 0).double().mean())
@@ -165,7 +167,8 @@ def _tokenizer(tokens: str, text: str, vocabulary: int):
 
 
 def _manual() -> str:
-    """What Python's manual says of the language; its topics share paragraphs, which are held out and trained on once."""
+    """What Python's manual says of the language, each paragraph once: its topics share some, so that what is held out
+    would have been trained on."""
     from pydoc_data.topics import topics
 
     paragraphs = (paragraph for name in sorted(topics) for paragraph in topics[name].split("\n\n"))
