@@ -186,7 +186,8 @@ def _read_all(root: Path) -> list[str]:
         )
     texts = [text for text in map(_read, paths) if text.strip()]
     if not texts:
-        raise ValueError(f"--data.root: expected text, but {'all files in ' * root.is_dir()}'{root}' are empty")
+        empty = f"all files in '{root}' are" if root.is_dir() else f"'{root}' is"
+        raise ValueError(f"--data.root: expected text, but {empty} empty")
     return texts
 
 
