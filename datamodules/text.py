@@ -15,7 +15,7 @@ from datamodules._files import below
 from datamodules._sequences import SequenceDataModule
 
 UNKNOWN = "\ufffd"  # what stands for characters that have no token
-MAX_UNKNOWN = 0.1  # share of them in the training text
+MAX_UNKNOWN = 0.1  # share of them among the tokens that are trained on
 MAX_BYTES = 2e9  # of the stored windows
 MIN_WINDOWS = 2  # in either split
 # BPE joins what lies within one of these: a word or signs, with the space before it, or spaces
@@ -128,8 +128,8 @@ class TextDataModule(SequenceDataModule):
         unknown = float((train == 0).double().mean())
         if unknown > MAX_UNKNOWN:
             raise ValueError(
-                f"--data.vocabulary: expected a token for most characters; {self.vocabulary} tokens leave "
-                f"{unknown:.0%} of the training text unknown; give a larger one"
+                f"--data.vocabulary: expected a token for most of the text; {self.vocabulary} tokens leave "
+                f"{unknown:.0%} of what is trained on unknown; give a larger one"
             )
         num, size = len(train) + len(heldout), self.tokenizer.get_vocab_size()
         needed = num * size * self.window
