@@ -16,6 +16,7 @@ from torchvision.transforms import functional
 from tqdm import tqdm
 
 from datamodules._base import ImageDataModule, Images, split_off
+from datamodules._files import below
 
 _GREY_16 = ("I", "I;16", "I;16B", "I;16L")  # Pillow's modes of grey images of 16 bits
 _PACK_VERSION = 2  # of how images are read; another one makes new packs
@@ -61,22 +62,12 @@ class FolderDataModule(ImageDataModule):
     def _paths(self) -> list[Path]:
         if not self.root.is_dir():
             raise FileNotFoundError(f"--data.root: expected a folder of images, got '{self.root}', which is none")
-        paths = sorted(
-            path
-            for path in self.root.rglob("*")
-            if path.suffix.lower() in IMG_EXTENSIONS and not path.name.startswith(".")
-        )
-        paths = [path for path in paths if not self._is_of_a_run(path)]
+        paths = below(self.root, IMG_EXTENSIONS)
         if not paths:
             raise FileNotFoundError(
                 f"--data.root: expected images ({', '.join(IMG_EXTENSIONS)}) in '{self.root}', found none"
             )
         return paths
-
-    def _is_of_a_run(self, path: Path) -> bool:
-        """Whether a run made the picture: runs may lie among the images, and must not be trained on."""
-        folders = [folder for folder in path.parents if folder != self.root and folder.is_relative_to(self.root)]
-        return any((folder / "results.json").is_file() for folder in folders)
 
     def _labels(self, paths: list[Path]) -> tuple[torch.Tensor, int]:
         """A label a path, and the number of classes; 0 where there is less than two subfolders."""

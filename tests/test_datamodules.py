@@ -7,6 +7,7 @@ import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from PIL import Image
 from scipy.io import savemat
 from torch import nn
 
-from datamodules._base import Images, split_off
+from datamodules._base import Images, split_off, to_float
+from datamodules._sequences import SequenceDataModule
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.digits import Digits
 from datamodules.fashion_mnist import FashionMNISTDataModule
@@ -73,6 +75,8 @@ def make(name: str, tmp_path: Path, picture_folder: Path):
         write_svhn(root)
     elif name == "folder":
         root = picture_folder
+    elif name == "text":
+        root.write_text("".join(f"{i} and {i * i}\n" for i in range(400)))
     else:
         raise AssertionError(f"the contract test does not know how to make '{name}'")
     return registry.load("datamodules", name)(root=str(root), batch_size=8)
@@ -83,17 +87,26 @@ def test_contract(name, tmp_path, picture_folder):
     datamodule = make(name, tmp_path, picture_folder)
     datamodule.prepare_data()
     datamodule.setup()
-    dtype = torch.float32 if datamodule.image_shape[1:] == (1, 1) else torch.uint8  # points, images
+    are_points, is_sequence = datamodule.image_shape[1:] == (1, 1), isinstance(datamodule, SequenceDataModule)
+    assert datamodule.kind in get_args(SequenceDataModule.__annotations__["kind"] if is_sequence else Literal["image"])
+    dtype = torch.float32 if are_points or datamodule.kind in ("series", "masked", "audio") else torch.uint8
     for split in (datamodule.train, datamodule.train_split, datamodule.heldout):
         assert split.images.dtype == dtype
         assert split.images.shape[1:] == datamodule.image_shape
         assert split.labels.dtype == torch.int64
         assert len(split.labels) == len(split.images)
-        assert 0 <= split.labels.min() <= split.labels.max() < datamodule.num_classes
+        assert 0 <= split.labels.min() <= split.labels.max() < max(1, datamodule.num_classes)
     batches = list(datamodule.train_dataloader())
     assert len(batches) == datamodule.batches_per_epoch == len(datamodule.train.images) // 8
     assert all(images.shape == (8, *datamodule.image_shape) and images.dtype == dtype for images, _ in batches)
     assert sum(len(images) for images, _ in datamodule.val_dataloader()) == len(datamodule.heldout.images)
+    if is_sequence:
+        assert datamodule.image_shape[1] == 1
+        stored = datamodule.heldout.images
+        assert len(datamodule.natural(stored)) == len(stored)
+        assert np.array_equal(
+            datamodule.natural(stored), datamodule.natural(to_float(stored)), equal_nan=dtype.is_floating_point
+        )
     again = make(name, tmp_path, picture_folder)
     again.setup()
     assert again.train.fingerprint == datamodule.train.fingerprint

@@ -32,11 +32,35 @@ def some(num, seed, shift=0.0):
     return Samples(features, torch.randn(num, 10, generator=generator) * 3, images)
 
 
+def some_text(num, seed, shift=0.0):
+    """The same with texts, of which `read_text` gives the strings: three letters and blanks."""
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(0, len(LETTERS), (num, 1, 1, 20), generator=generator)
+    images = torch.zeros(num, len(LETTERS), 1, 20, dtype=torch.uint8).scatter_(1, tokens, 255)
+    return some(num, seed, shift)._replace(images=images)
+
+
+def read_text(images):
+    return ["".join(LETTERS[i] for i in row) for row in images.argmax(1).squeeze(1).tolist()]
+
+
+LETTERS = "abc  "
+# what data of a kind are made by, and what they are to people
+OF_KIND = {"image": (some, None), "text": (some_text, read_text)}
+
+
+def suiting(name):
+    """A metric's class, a maker of data that it is for, and their `natural`."""
+    metric = registry.load("lightning_genae.metrics", name)
+    return metric, *OF_KIND["image" if metric.kinds is None else metric.kinds[0]]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_contract(name):
     """A torchmetrics Metric: by parts as at once, repeatable, silent to the random numbers, finite at the floor."""
+    build, some, natural = suiting(name)
     real, fake = some(120, 0), some(100, 1, 0.3)
-    metric = registry.load("lightning_genae.metrics", name)(real, some(80, 2).images)
+    metric = build(real, some(80, 2).images, natural)
     assert isinstance(metric, SampleMetric) and isinstance(metric, torchmetrics.Metric)
     torch.manual_seed(3)
     expected = torch.rand(1)
@@ -59,9 +83,10 @@ def test_contract(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_metric_lacks(name):
     """Without classes or training images a metric of these says nothing, instead of something wrong."""
+    build, some, natural = suiting(name)
     real, fake = some(120, 0)._replace(logits=None), some(100, 1)._replace(logits=None)
-    values = registry.load("lightning_genae.metrics", name)(real).measure(fake)
-    assert bool(values) == (name in ("frechet", "kernel", "neighbours"))
+    values = build(real, None, natural).measure(fake)
+    assert bool(values) == (name in ("frechet", "kernel", "neighbours", "perplexity", "self_bleu", "words"))
 
 
 def gaussian_features(num, mean, covariance, seed):

@@ -1,0 +1,206 @@
+"""Text of your own, a file or a folder, or Python's manual, in windows of characters or of parts of words."""
+
+import os
+from collections import Counter
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jsonargparse.typing import OpenUnitInterval, PositiveInt
+from torch import Tensor
+
+from datamodules._base import Images
+from datamodules._files import below
+from datamodules._sequences import SequenceDataModule
+
+UNKNOWN = "\ufffd"  # what stands for characters that have no token
+MAX_UNKNOWN = 0.1  # share of them among the tokens that are trained on
+MAX_BYTES = 2e9  # of the stored windows
+MIN_WINDOWS = 2  # in either split
+# BPE joins what lies within one of these: a word or signs, with the space before it, or spaces
+PIECES = r" ?\w+| ?[^\w\s]+|\s+"
+
+
+class TextDataModule(SequenceDataModule):
+    """Windows of a text, as sequences (V, 1, L) with one channel for each of V tokens.
+
+    The last part of every file is held out; the parts that are trained on are joined into one text by empty lines, and
+    so are those held out, so that files may be shorter than a window. The tokens are learnt from all that could be
+    trained on, whatever num_train is: what is held out has no say, and subsets of all sizes have the same channels.
+    Token 0 stands for all characters that have none.
+
+    Args:
+        root: a file, or a folder with files (.txt, .md or without suffix, in subfolders too), of UTF-8 text. null: what
+            Python's manual says of the language, English of some 370,000 characters, which comes with Python.
+        tokens: characters, or bpe: parts of words that are frequent, by byte pair encoding (Sennrich et al. 2016,
+            arXiv 1508.07909), of which a window holds more text.
+        vocabulary: how many different tokens there are at most, the unknown one included; the most frequent ones.
+        window: length L of a sequence, in tokens.
+        stride: tokens from one training window to the next. null: the window, so that no two overlap; those held out
+            never do.
+        heldout: share of each file, its end, that is held out from training, in (0, 1).
+        lowercase: makes all letters small first.
+
+    Attributes:
+        tokenizer: of the library `tokenizers`; after `setup`.
+    """
+
+    kind = "text"
+    noun = "texts"
+
+    def __init__(
+        self,
+        root: str | None = None,
+        tokens: Literal["characters", "bpe"] = "characters",
+        vocabulary: PositiveInt = 256,
+        window: PositiveInt = 64,
+        stride: PositiveInt | None = None,
+        heldout: OpenUnitInterval = 0.2,
+        lowercase: bool = False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if root is not None and not root.strip():
+            raise ValueError("--data.root: expected a file or a folder of text, got an empty name")
+        if window < 2:
+            raise ValueError(f"--data.window: expected at least 2 tokens, got {window}")
+        if vocabulary < 3:
+            raise ValueError(
+                f"--data.vocabulary: expected at least 3 tokens, one of them the unknown; got {vocabulary}"
+            )
+        self.root = root
+        self.tokens = tokens
+        self.vocabulary = vocabulary
+        self.window = window
+        self.stride = stride or window
+        self.heldout_share = heldout
+        self.lowercase = lowercase
+
+    def load(self) -> tuple[Images, Images, int]:
+        texts = [_manual()] if self.root is None else _read_all(Path(self.root))
+        if self.lowercase:
+            texts = [text.lower() for text in texts]
+        cuts = [round(len(text) * (1 - self.heldout_share)) for text in texts]
+        train = "\n\n".join(text[:cut] for text, cut in zip(texts, cuts))
+        heldout = "\n\n".join(text[cut:] for text, cut in zip(texts, cuts))
+        self.tokenizer = _tokenizer(self.tokens, train, self.vocabulary)
+        train, heldout = self._windows(train, self.stride), self._windows(heldout, self.window)
+        self._check(train, heldout)
+        return self._one_hot(train), self._one_hot(heldout), 0
+
+    def natural(self, images: Tensor) -> list[str]:
+        """The texts (N,) of windows (N, V, 1, L), stored or in [-1, 1]: of each place the largest channel."""
+        return self.tokenizer.decode_batch(images.argmax(1).squeeze(1).tolist(), skip_special_tokens=False)
+
+    @cached_property
+    def train_texts(self) -> list[str]:
+        """The windows that are trained on, in the order of `train`; they overlap if the stride is below the window."""
+        return self.natural(self.train.images)
+
+    @cached_property
+    def heldout_texts(self) -> list[str]:
+        """The windows that are held out, in the order of the text."""
+        return self.natural(self.heldout.images)
+
+    @cached_property
+    def characters_per_token(self) -> float:
+        """Mean over the held-out windows; bits per token over this are bits per character."""
+        return sum(map(len, self.heldout_texts)) / (len(self.heldout_texts) * self.window)
+
+    def _windows(self, text: str, stride: int) -> Tensor:
+        """Tokens (N, L) of the windows of a text."""
+        tokens = torch.tensor(self.tokenizer.encode(text).ids, dtype=torch.long)
+        return tokens.unfold(0, self.window, stride) if len(tokens) >= self.window else tokens.new_empty(0, self.window)
+
+    def _one_hot(self, tokens: Tensor) -> Images:
+        images = torch.zeros(len(tokens), self.tokenizer.get_vocab_size(), 1, self.window, dtype=torch.uint8)
+        return Images(images.scatter_(1, tokens[:, None, None], 255), torch.zeros(len(tokens), dtype=torch.long))
+
+    def _check(self, train: Tensor, heldout: Tensor) -> None:
+        """Raises ValueError if windows (N, L) of tokens are too few, too many or mostly unknown."""
+        if min(len(train), len(heldout)) < MIN_WINDOWS:
+            raise ValueError(
+                f"--data.root: expected text for at least {MIN_WINDOWS} windows of {self.window} tokens to train on "
+                f"and {MIN_WINDOWS} to hold out; got {len(train)} and {len(heldout)}; give more text, a smaller "
+                "--data.window, or another --data.heldout"
+            )
+        unknown = float((train == 0).double().mean())
+        if unknown > MAX_UNKNOWN:
+            raise ValueError(
+                f"--data.vocabulary: expected a token for most of the text; {self.vocabulary} tokens leave "
+                f"{unknown:.0%} of what is trained on unknown; give a larger one"
+            )
+        num, size = len(train) + len(heldout), self.tokenizer.get_vocab_size()
+        needed = num * size * self.window
+        if needed > MAX_BYTES:
+            raise ValueError(
+                f"--data.vocabulary: expected windows of at most {MAX_BYTES / 1e9:.3g} GB; {num:,} of {size} tokens at "
+                f"{self.window} places take {needed / 1e9:.3g} GB; give a smaller one, a larger --data.stride, or less "
+                "text"
+            )
+
+
+def _tokenizer(tokens: str, text: str, vocabulary: int):
+    """A tokenizer that knows this text; its token 0 is the unknown one."""
+    # it would warn when processes that load batches start
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    except ImportError as error:
+        raise ValueError('--data: text needs the package tokenizers; pip install -e ".[sequences]"') from error
+    text = text.replace(UNKNOWN, "")  # it has its token already
+    options = {"vocab_size": vocabulary, "special_tokens": [UNKNOWN], "show_progress": False}
+    if tokens == "characters":
+        tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
+        tokenizer.pre_tokenizer = pre_tokenizers.FixedLength(1)
+        trainer = trainers.WordLevelTrainer(**options)
+    else:
+        tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(PIECES), behavior="isolated")
+        # given, because the library chooses among equally frequent ones by chance; half is left for what they make
+        alphabet = [character for character, _ in Counter(text).most_common(vocabulary // 2)]
+        trainer = trainers.BpeTrainer(**options, initial_alphabet=alphabet, limit_alphabet=len(alphabet))
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.train_from_iterator([text], trainer)
+    return tokenizer
+
+
+def _manual() -> str:
+    """What Python's manual says of the language, each paragraph once: its topics share some, so that what is held out
+    would have been trained on."""
+    from pydoc_data.topics import topics
+
+    paragraphs = (paragraph for name in sorted(topics) for paragraph in topics[name].split("\n\n"))
+    return "\n\n".join(dict.fromkeys(paragraphs))
+
+
+def _read_all(root: Path) -> list[str]:
+    """The texts of a file, or of the files in a folder, without empty ones."""
+    if not root.exists():
+        raise FileNotFoundError(f"--data.root: expected a file or a folder of text, got '{root}', which does not exist")
+    paths = below(root, ("", ".txt", ".md")) if root.is_dir() else [root]
+    if not paths:
+        raise FileNotFoundError(
+            f"--data.root: expected files of text (.txt, .md or without suffix) in '{root}', found none"
+        )
+    texts = [text for text in map(_read, paths) if text.strip()]
+    if not texts:
+        empty = f"all files in '{root}' are" if root.is_dir() else f"'{root}' is"
+        raise ValueError(f"--data.root: expected text, but {empty} empty")
+    return texts
+
+
+def _read(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+        text = content.decode()
+    except OSError as error:
+        raise ValueError(f"--data.root: '{path}' cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"--data.root: '{path}' is no UTF-8 text (byte 0x{content[error.start]:02x} at {error.start})"
+        ) from error
+    if "\0" in text:
+        raise ValueError(f"--data.root: '{path}' is no UTF-8 text (byte 0x00 at {content.index(0)})")
+    return text.removeprefix("\ufeff").replace("\r\n", "\n")

@@ -1,0 +1,55 @@
+"""Words of sampled text: how many differ (distinct-n, Li et al. 2016, arXiv 1510.03055), and how many are words."""
+
+import re
+from itertools import pairwise
+
+from lightning_genae.metrics._metric import SampleMetric, Samples
+
+WHOLE_WORD = re.compile(r"(?<=[\W\d_])[^\W\d_]+(?=[\W\d_])")  # letters, with something else before and after them
+
+
+class WordMetric(SampleMetric):
+    """Shares of the whole words of samples: letters only, and neither end of a window, which may cut them.
+
+    `distinct_1` and `distinct_2`: different words over all words, and pairs of neighbours, of the first 200 samples,
+    for it falls with their number; low where samples repeat each other, but noise has the highest. `known_words`: those
+    that real text has, trained on or held out. All are 0 without any words.
+    """
+
+    kinds = ("text",)
+    num_distinct = 200
+
+    def __init__(self, real: Samples, *given):
+        super().__init__(real, *given)
+        self.of_heldout = [whole_words(text) for text in self.natural(real.images)]
+        trained_on = [] if self.trained_on is None else self.natural(self.trained_on)
+        self.of_train = {word for text in trained_on for word in whole_words(text)}
+        self.known = self.of_train.union(*self.of_heldout)
+
+    def measure(self, samples: Samples) -> dict[str, float]:
+        texts = [whole_words(text) for text in self.natural(samples.images)]
+        words = [word for text in texts for word in text]
+        return {
+            "distinct_1": _distinct([word for text in texts[: self.num_distinct] for word in text]),
+            "distinct_2": _distinct([pair for text in texts[: self.num_distinct] for pair in pairwise(text)]),
+            "known_words": sum(word in self.known for word in words) / max(1, len(words)),
+        }
+
+    def floor(self, fresh: Samples) -> dict[str, float]:
+        """Known words are those of held-out windows that others have too, or the training text: what is new is known
+        of itself only, and the fresh ones may be trained on."""
+        elsewhere, once = set(self.of_train), set()
+        for text in self.of_heldout:
+            elsewhere |= once.intersection(text)
+            once.update(text)
+        words = [word for text in self.of_heldout for word in text]
+        return self.measure(fresh) | {"known_words": sum(word in elsewhere for word in words) / max(1, len(words))}
+
+
+def whole_words(text: str) -> list[str]:
+    """The words of a text that neither of its ends can have cut, in small letters."""
+    return WHOLE_WORD.findall(text.lower())
+
+
+def _distinct(grams: list) -> float:
+    return len(set(grams)) / max(1, len(grams))

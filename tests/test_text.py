@@ -1,0 +1,356 @@
+"""Text: files in windows of tokens, its metrics against closed forms and nltk, n-grams against nltk and a chain."""
+
+import math
+import random
+import sys
+from collections import Counter
+
+import pytest
+import torch
+from nltk.lm import WittenBellInterpolated
+from nltk.translate.bleu_score import corpus_bleu
+from nltk.util import everygrams
+
+from datamodules import text
+from datamodules._base import to_float
+from datamodules.text import UNKNOWN, TextDataModule
+from lightning_genae.metrics._metric import Samples
+from lightning_genae.metrics.perplexity import PerplexityMetric
+from lightning_genae.metrics.self_bleu import SelfBLEUMetric
+from lightning_genae.metrics.words import WordMetric, whole_words
+from lightning_genae.ngram import CharacterNGram, floors
+
+WORDS = "the model sees a small text and draws from it what no one has read before, über alles; naïve ☃\n"
+
+
+def prose(num_words, seed=0):
+    """Words in an order that means nothing."""
+    return " ".join(random.Random(seed).choices(WORDS.split(" "), k=num_words))
+
+
+def loaded(root, **options):
+    datamodule = TextDataModule(root=None if root is None else str(root), **{"batch_size": 4, **options})
+    datamodule.setup()
+    return datamodule
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "prose.txt"
+    path.write_text(prose(2000))
+    return path
+
+
+@pytest.mark.parametrize("tokens", ["characters", "bpe"])
+def test_windows_hold_the_text_and_nothing_that_is_held_out(file, tokens):
+    whole = file.read_text()
+    cut = round(len(whole) * 0.7)
+    data = loaded(file, tokens=tokens, vocabulary=90, window=32, heldout=0.3)
+    size = data.tokenizer.get_vocab_size()
+    assert data.image_shape == (size, 1, 32) and data.num_classes == 0
+    assert size == (90 if tokens == "bpe" else len(set(whole[:cut])) + 1)
+    for split, part, texts in (
+        (data.train, whole[:cut], data.train_texts),
+        (data.heldout, whole[cut:], data.heldout_texts),
+    ):
+        assert set(split.images.unique().tolist()) == {0, 255}
+        assert (split.images.sum(1, dtype=torch.int64) == 255).all()
+        # all of it, but what does not fill the last window
+        assert part.startswith("".join(texts)) and "".join(texts)
+        assert len(data.tokenizer.encode(part).ids) - 32 < 32 * len(texts)
+        assert data.natural(to_float(split.images)) == texts
+    assert data.characters_per_token == len("".join(data.heldout_texts)) / (32 * len(data.heldout_texts))
+    assert data.characters_per_token > 1.5 if tokens == "bpe" else data.characters_per_token == 1
+
+
+def test_floats_that_are_no_tokens_are_read_by_their_largest_channel(file):
+    data = loaded(file)
+    images = to_float(data.heldout.images[:5])
+    assert data.natural(images * 0.3 - 0.1 + 0.05 * torch.rand(images.shape)) == data.heldout_texts[:5]
+
+
+def test_strides_and_subsets(file):
+    whole = file.read_text()
+    half, none = loaded(file, window=32, stride=16), loaded(file, window=32)
+    assert half.train_texts[::2] == none.train_texts
+    assert half.train_texts[1] == whole[16:48]
+    assert half.heldout_texts == none.heldout_texts  # which never overlap
+    few, other = loaded(file, num_train=20), loaded(file, num_train=20, split_seed=1)
+    assert len(few.train_texts) == 20 and few.train_texts != other.train_texts
+    assert set(few.train_texts) <= set(loaded(file).train_texts)
+    assert few.image_shape == loaded(file).image_shape
+
+
+@pytest.mark.parametrize("tokens", ["characters", "bpe"])
+def test_the_tokens_know_training_text_alone(tmp_path, tokens):
+    (tmp_path / "a.txt").write_text("abcab " * 200 + "xxyz" * 5 + " x y z" * 46 + "zzzz")
+    data = loaded(tmp_path / "a.txt", tokens=tokens, window=8, heldout=0.1)
+    assert "x" in "".join(data.train_texts) and data.tokenizer.token_to_id("x") is not None
+    data = loaded(tmp_path / "a.txt", tokens=tokens, window=8, heldout=0.2)
+    assert not set("xyz") & set("".join(data.tokenizer.get_vocab()))
+    assert data.tokenizer.token_to_id(UNKNOWN) == 0
+    assert data.heldout_texts[-1] == f" {UNKNOWN}" * 4
+    # the unknown sign among the text, which is no other one than the token
+    (tmp_path / "a.txt").write_text((f"ab{UNKNOWN}cab" + " cab" * 20) * 100)
+    data = loaded(tmp_path / "a.txt", tokens=tokens, window=8)
+    assert sorted(data.tokenizer.get_vocab().values()) == list(range(data.image_shape[0]))
+    assert "".join(data.train_texts).startswith(f"ab{UNKNOWN}cab cab")
+
+
+def test_rare_characters_are_unknown(tmp_path):
+    (tmp_path / "a.txt").write_text("aaaaaaaabbbbbbccccd " * 300)
+    data = loaded(tmp_path / "a.txt", vocabulary=4)
+    assert data.image_shape[0] == 4
+    assert data.train_texts[0][:20] == f"aaaaaaaabbbbbbcccc{UNKNOWN * 2}"
+    with pytest.raises(ValueError, match=r"--data.vocabulary: .*; 3 tokens leave 30% of what is trained on unknown"):
+        loaded(tmp_path / "a.txt", vocabulary=3)
+
+
+def test_a_folder_joins_the_ends_of_its_files(tmp_path):
+    root = tmp_path / "books"
+    (root / "b" / ".git").mkdir(parents=True)
+    (root / "b" / "run").mkdir()
+    for name, content in {
+        "c": "C" * 100,  # all are shorter than a window
+        "A.TXT": "a" * 100,
+        "b/b.md": "b" * 100,
+        "b/empty.txt": " \n",
+        "b/.git/HEAD": "hidden",
+        "b/code.py": "no text",
+        "b/run/results.json": "{}",
+        "b/run/samples.txt": "what a model made",
+    }.items():
+        (root / name).write_text(content)
+    data = loaded(root, window=20, heldout=0.5, batch_size=2)
+    assert "".join(data.train_texts) == "\n\n".join(["a" * 50, "b" * 50, "C" * 50])[:140]
+    assert "".join(data.heldout_texts) == "\n\n".join(["a" * 50, "b" * 50, "C" * 50])[:140]
+    assert "".join(loaded(root, window=20, heldout=0.5, batch_size=2, lowercase=True).train_texts)[-9:] == "c" * 9
+    assert (
+        loaded(root, window=20, batch_size=2).train.fingerprint
+        == loaded(root, window=20, batch_size=2).train.fingerprint
+    )
+
+
+def test_signs_of_the_system_are_left_out(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbf" + b"a line\r\n" * 200)
+    assert loaded(tmp_path / "a.txt").train_texts[0] == ("a line\n" * 10)[:64]
+
+
+@pytest.mark.parametrize("tokens", ["characters", "bpe"])
+def test_the_default_text_holds_out_what_it_does_not_train_on(tokens):
+    data = loaded(None, tokens=tokens)
+    again = loaded(None, tokens=tokens)
+    assert data.train.fingerprint == again.train.fingerprint and data.heldout.fingerprint == again.heldout.fingerprint
+    assert len(data.train.images) > 2000 and len(data.heldout.images) > 500
+    train = "".join(data.train_texts)
+    assert "statement" in train and UNKNOWN not in train
+    copies = sum(window in train for window in data.heldout_texts[::4])
+    assert copies < 0.02 * len(data.heldout_texts) / 4  # usual phrases, but no paragraph
+
+
+def test_errors(tmp_path, monkeypatch):
+    def error(content=None, **options):
+        if content is not None:
+            (tmp_path / "x.txt").write_bytes(content)
+        with pytest.raises((ValueError, OSError)) as info:
+            loaded(**{"root": tmp_path / "x.txt", **options})
+        assert "\n" not in str(info.value)
+        return str(info.value).replace(f"{tmp_path}/", "")
+
+    assert "--data.root: expected a file or a folder of text, got '" in error()
+    assert error(b"") == error(b" \n") == "--data.root: expected text, but 'x.txt' is empty"
+    assert error(b"a" * 17 + b"\xff") == "--data.root: 'x.txt' is no UTF-8 text (byte 0xff at 17)"
+    assert "is no UTF-8 text (byte 0x00 at 6)" in error("größe"[:4].encode() + b"\0" + b"more")
+    assert "expected text for at least 2 windows of 64 tokens to train on and 2 to hold out; got 5 and 1" in error(
+        b"ab" * 200
+    )
+    text_of_10_000 = "".join(chr(0x4E00 + i % 500) for i in range(10_000)).encode()
+    assert "--data.vocabulary: expected a token for most of the text; 100 tokens leave 80% of what" in error(
+        text_of_10_000, vocabulary=100
+    )
+    assert "--data.vocabulary: expected at least 3 tokens" in error(vocabulary=2)
+    assert "--data.window: expected at least 2 tokens, got 1" in error(window=1)
+    assert "--data.root: expected a file or a folder of text, got an empty name" in error(root=" ")
+    assert "--data.num_train: expected at most" in error(num_train=1_000_000, vocabulary=600)
+    assert "smaller --data.batch_size" in error(batch_size=1_000_000, vocabulary=600)
+    (tmp_path / "folder").mkdir()
+    assert "expected files of text (.txt, .md or without suffix) in" in error(root=tmp_path / "folder")
+    (tmp_path / "folder" / "a").touch()
+    assert "--data.root: expected text, but all files in 'folder' are empty" in error(root=tmp_path / "folder")
+    monkeypatch.setattr(text, "MAX_BYTES", 1e6)
+    assert (
+        "--data.vocabulary: expected windows of at most 0.001 GB; 156 of 501 tokens at 64 places take 0.005 GB"
+        in error(text_of_10_000, vocabulary=600)
+    )
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    assert error() == '--data: text needs the package tokenizers; pip install -e ".[sequences]"'
+
+
+ALPHABET = "abcdefghijklmnopqrstuvwxyz .,"
+
+
+def one_hot(texts):
+    """Texts of one length as they are stored, (N, V, 1, L)."""
+    tokens = torch.tensor([[ALPHABET.index(character) for character in line] for line in texts])
+    images = torch.zeros(len(texts), len(ALPHABET), 1, tokens.shape[1], dtype=torch.uint8)
+    return images.scatter_(1, tokens[:, None, None], 255)
+
+
+def natural(images):
+    return ["".join(ALPHABET[i] for i in row) for row in images.argmax(1).squeeze(1).tolist()]
+
+
+def measured(metric, heldout, samples, trained_on=None):
+    build = metric(Samples(images=one_hot(heldout)), None if trained_on is None else one_hot(trained_on), natural)
+    return build.measure(Samples(images=one_hot(samples)))
+
+
+def windows(num, seed, length=40):
+    """Windows of words from a list, with a frequent one first, and no comma."""
+    generator = random.Random(seed)
+    words = ["the", "cat", "sat", "on", "a", "mat", "and", "saw", "some", "dogs", "there.", "what", "luck"]
+    line = " ".join(generator.choices(words, weights=range(26, 0, -2), k=num * length // 3))
+    return [line[i * length : (i + 1) * length] for i in range(num)]
+
+
+def test_whole_words():
+    assert whole_words("ut one_Two, thrEE4 f") == ["one", "two", "three"]
+    assert whole_words(" one 2 ") == ["one"]
+    assert whole_words("nothing") == whole_words("") == whole_words("two words") == whole_words("1 2 3") == []
+    assert whole_words("(größe)") == ["größe"]
+
+
+def test_distinct_and_known_words_by_hand():
+    heldout, trained_on = [" cat sat on ", " cat ran by "], [" dog ate it "]
+    values = measured(WordMetric, heldout, [" cat dog cat ", "t xx cat dog "], trained_on)
+    # cat dog cat xx cat dog, of which three differ; cat-dog dog-cat xx-cat cat-dog
+    assert values == pytest.approx({"distinct_1": 3 / 6, "distinct_2": 3 / 4, "known_words": 5 / 6})
+    assert measured(WordMetric, heldout, [" cat dog cat ", "t xx cat dog "])["known_words"] == 3 / 6
+    assert set(measured(WordMetric, heldout, ["............"]).values()) == {0}
+    metric = WordMetric(Samples(images=one_hot(heldout)), one_hot([" dog ate by "]), natural)
+    # cat is in both held-out texts, by in the training text; sat, on and ran are nowhere else
+    assert metric.floor(Samples(images=one_hot(trained_on)))["known_words"] == 3 / 6
+
+
+def test_distinct_words_are_of_equally_many_samples():
+    heldout, many = windows(300, 0), windows(400, 1)
+    assert measured(WordMetric, heldout, many)["distinct_2"] == measured(WordMetric, heldout, many[:200])["distinct_2"]
+    assert measured(WordMetric, heldout, many[:100])["distinct_2"] > measured(WordMetric, heldout, many)["distinct_2"]
+
+
+def test_self_bleu_against_nltk():
+    samples = windows(30, 2)
+    words = [whole_words(line) for line in samples]
+    others = [words[:i] + words[i + 1 :] for i in range(len(words))]
+    expected = corpus_bleu(others, words, weights=[1 / 3] * 3)
+    assert 0.2 < expected < 0.95
+    assert measured(SelfBLEUMetric, samples, samples)["self_bleu"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_self_bleu_at_its_ends():
+    samples = windows(150, 3)
+    assert measured(SelfBLEUMetric, samples, samples[:1] * 50)["self_bleu"] == pytest.approx(1)
+    assert (
+        measured(SelfBLEUMetric, samples, samples)["self_bleu"]
+        == measured(SelfBLEUMetric, samples, samples[:100])["self_bleu"]
+    )
+    generator = random.Random(0)
+    noise = ["".join(generator.choices(ALPHABET, k=40)) for _ in range(50)]
+    assert measured(SelfBLEUMetric, samples, noise)["self_bleu"] < 0.01
+
+
+def test_perplexity_of_noise_is_its_alphabet():
+    generator = random.Random(0)
+    noise = [["".join(generator.choices("abcdefgh", k=50)) for _ in range(800)] for _ in range(2)]
+    values = measured(PerplexityMetric, *noise)
+    # somewhat more, for n-grams that were seen too seldom
+    assert 8 <= values["perplexity"] < 11
+    assert values["reverse_perplexity"] == pytest.approx(values["perplexity"], rel=0.05)
+
+
+def test_perplexity_tells_copies_collapse_and_nonsense():
+    heldout, train, fresh = (windows(300, seed) for seed in range(3))
+    real = measured(PerplexityMetric, heldout, fresh)
+    copies = measured(PerplexityMetric, heldout, train, train)
+    assert copies["perplexity"] == pytest.approx(real["perplexity"], rel=0.05)  # no reward for them
+    collapsed = measured(PerplexityMetric, heldout, ["the the the the the the the the the the "] * 300)
+    assert collapsed["perplexity"] < real["perplexity"]
+    assert collapsed["reverse_perplexity"] > 3 * real["reverse_perplexity"]
+    generator = random.Random(0)
+    mixed = ["".join(generator.sample(line, len(line))) for line in fresh]
+    nonsense = measured(PerplexityMetric, heldout, mixed)
+    assert nonsense["perplexity"] > 2 * real["perplexity"]
+    assert nonsense["reverse_perplexity"] > 2 * real["reverse_perplexity"]
+
+
+@pytest.mark.parametrize("order", [1, 2, 5])
+def test_probabilities_sum_to_one(order):
+    model = CharacterNGram(order).fit([prose(100)])
+    letters = sorted(set(prose(100)))
+    for context in ("", "t", "the ", "what no", "zq", "th\0e"):
+        probabilities = [model.probability(letter, context) for letter in [*letters, "\0"]]
+        assert min(probabilities) > 0
+        assert math.fsum(probabilities) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("order", [2, 4])
+def test_ngrams_against_nltk(order):
+    texts, other = [prose(60), prose(50, 1)], prose(40, 2) + "zz"
+    ours = CharacterNGram(order).fit(texts)
+    theirs = WittenBellInterpolated(order)
+    theirs.fit([everygrams(line, max_len=order) for line in texts], vocabulary_text="".join(texts))
+    # nltk has no probability for what it never saw; the same one step further, by the formula of the paper
+    counts, size = Counter("".join(texts)), len(set("".join(texts)))
+
+    def of_no_context(word):
+        return (counts[word] + size / (size + 1)) / (counts.total() + size)
+
+    theirs.estimator.unigram_score = of_no_context
+    for i in range(len(other)):
+        context = other[max(0, i - order + 1) : i]
+        expected = theirs.unmasked_score(other[i], tuple(context))
+        assert ours.probability(other[i], context) == pytest.approx(expected, rel=1e-6)
+        assert ours.probability(other[i], other[:i]) == ours.probability(other[i], context)
+    scores = [theirs.unmasked_score(other[i], tuple(other[max(0, i - order + 1) : i])) for i in range(len(other))]
+    assert ours.bits_per_character([other]) == pytest.approx(-sum(map(math.log2, scores)) / len(other), rel=1e-6)
+
+
+def chain(length, seed):
+    """Text of a Markov chain of three letters: the next one by 0.7, the one after it by 0.1, else the same."""
+    generator, letters = random.Random(seed), ["a"]
+    for step in generator.choices([1, 0, 2], weights=[0.7, 0.2, 0.1], k=length - 1):
+        letters.append("abc"[("abc".index(letters[-1]) + step) % 3])
+    return "".join(letters)
+
+
+def test_ngrams_approach_the_entropy_rate():
+    rate = -sum(p * math.log2(p) for p in (0.7, 0.2, 0.1))
+    heldout = [chain(20_000, 1)]
+    bits = {num: CharacterNGram(2).fit([chain(num, 0)]).bits_per_character(heldout) for num in (30, 300, 30_000)}
+    assert bits[30] > bits[300] > bits[30_000]
+    assert bits[30_000] == pytest.approx(rate, abs=0.02)
+    # without a context only the letters are left, which are equally frequent
+    assert CharacterNGram(1).fit([chain(30_000, 0)]).bits_per_character(heldout) == pytest.approx(
+        math.log2(3), abs=0.01
+    )
+
+
+def test_ngrams_do_not_cross_texts():
+    model = CharacterNGram(3).fit(["ab", "ca"])
+    assert model.counts == {"a": 2, "b": 1, "c": 1, "ab": 1, "ca": 1}
+    assert CharacterNGram(3).fit([]).bits_per_character(["abc"]) == 0  # no letter but the unknown one
+    assert model.bits_per_character([]) == 0
+
+
+def test_floors():
+    generator = random.Random(0)
+    train, heldout = (["".join(generator.choices("abcd", k=64)) for _ in range(200)] for _ in range(2))
+    noise = floors(train, heldout)
+    assert 2 <= noise["ngram"] < 2.3 and 2 <= noise["gzip"] < 2.5
+    known = floors(train, train[:100])
+    assert known["gzip"] < 0.2  # found again, within 32 kB
+    assert known["ngram"] < noise["ngram"]
+    english = floors(windows(500, 0), windows(100, 1))
+    assert english["ngram"] < english["gzip"] < 2
+    # bits are of characters, not of bytes
+    assert floors(["ü" * 100], ["".join(generator.choices("äöüß", k=2000))])["gzip"] > 2
