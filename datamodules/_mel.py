@@ -3,6 +3,7 @@
 Frames are of about 64 ms, a quarter of that apart; at 16 kHz 1024 and 256 samples.
 """
 
+import warnings
 from functools import cached_property
 from math import log2
 from types import ModuleType
@@ -46,7 +47,8 @@ class Mel:
     def bands(self) -> np.ndarray:
         """The weights of a band's frequencies, (num_mels, n_fft / 2 + 1); all bands together weigh 1 or less."""
         librosa, _ = sound_libraries()
-        return librosa.filters.mel(sr=self.sample_rate, n_fft=self.n_fft, n_mels=self.num_mels, norm=None)
+        with warnings.catch_warnings(action="ignore"):  # of bands without frequencies, which the data set refuses
+            return librosa.filters.mel(sr=self.sample_rate, n_fft=self.n_fft, n_mels=self.num_mels, norm=None)
 
     @cached_property
     def frequencies(self) -> np.ndarray:

@@ -17,8 +17,9 @@ def fidelity(
 ) -> dict[str, float]:
     """Values by name, of images and reconstructions (N, C, H, W) in [-1, 1].
 
-    `mse` per pixel, `psnr` in dB, `ssim` (Wang et al. 2004; not of images below 6 pixels); `lpips` (Zhang et al. 2018, arXiv
-    1801.03924) and `spectral_convergence` if they are given, the latter by what makes magnitudes (N, F, T) of sounds.
+    `mse` per pixel, `psnr` in dB, `ssim` (Wang et al. 2004; not of images below 6 pixels); if it is given, `lpips`
+    (Zhang et al. 2018, arXiv 1801.03924); and, given what makes magnitudes (N, F, T) of sounds,
+    `spectral_convergence`.
     """
     values = {"mse": (x_hat - x).square().mean(), "psnr": peak_signal_noise_ratio(x_hat, x, data_range=(-1.0, 1.0))}
     if min(x.shape[2:]) > 5:  # SSIM's window reaches five pixels over the border

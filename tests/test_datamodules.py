@@ -63,7 +63,7 @@ def make(name: str, tmp_path: Path, picture_folder: Path):
     root = tmp_path / "root"
     if name == "digits":
         return Digits(batch_size=8)
-    if name in ("ring", "grid"):
+    if name in ("ring", "grid", "audio"):
         return registry.load("datamodules", name)(batch_size=8)
     if name in ("mnist", "fashion_mnist", "kmnist"):
         write_idx(root, compress=name == "kmnist")
@@ -83,7 +83,8 @@ def test_contract(name, tmp_path, picture_folder):
     datamodule = make(name, tmp_path, picture_folder)
     datamodule.prepare_data()
     datamodule.setup()
-    dtype = torch.float32 if datamodule.image_shape[1:] == (1, 1) else torch.uint8  # points, images
+    is_float = datamodule.image_shape[1] == 1 and datamodule.kind != "text"  # points and sequences
+    dtype = torch.float32 if is_float else torch.uint8
     for split in (datamodule.train, datamodule.train_split, datamodule.heldout):
         assert split.images.dtype == dtype
         assert split.images.shape[1:] == datamodule.image_shape
@@ -94,6 +95,7 @@ def test_contract(name, tmp_path, picture_folder):
     assert len(batches) == datamodule.batches_per_epoch == len(datamodule.train.images) // 8
     assert all(images.shape == (8, *datamodule.image_shape) and images.dtype == dtype for images, _ in batches)
     assert sum(len(images) for images, _ in datamodule.val_dataloader()) == len(datamodule.heldout.images)
+    assert len(datamodule.natural(datamodule.heldout.images[:3])) == 3
     again = make(name, tmp_path, picture_folder)
     again.setup()
     assert again.train.fingerprint == datamodule.train.fingerprint
