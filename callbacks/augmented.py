@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Callback
 
-from callbacks._pictures import are_points, layout, draw, pairs, publish, save_curves, show
+from callbacks._pictures import are_points, draw, layout, pairs, publish, save_curves, show
 from lightning_genae import gate
 
 

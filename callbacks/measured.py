@@ -7,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from pytorch_lightning import Callback
 
-from callbacks._pictures import are_points, layout, draw, pairs, publish
+from callbacks._pictures import are_points, draw, layout, pairs, publish
 from callbacks.evaluate import Evaluate
 from lightning_genae.images import to_float
 from lightning_genae.metrics.memorisation import MemorisationMetric, nearest

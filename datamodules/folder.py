@@ -16,7 +16,7 @@ from torchvision.transforms import functional
 from tqdm import tqdm
 
 from datamodules._base import ImageDataModule, Images, split_off
-from datamodules._files import below
+from datamodules._files import classes, find, stamps
 
 _GREY_16 = ("I", "I;16", "I;16B", "I;16L")  # Pillow's modes of grey images of 16 bits
 _PACK_VERSION = 2  # of how images are read; another one makes new packs
@@ -43,8 +43,8 @@ class FolderDataModule(ImageDataModule):
         self.heldout_share = heldout
 
     def load(self) -> tuple[Images, Images, int]:
-        paths = self._paths()
-        labels, num_classes = self._labels(paths)
+        paths = find(self.root, IMG_EXTENSIONS, "images")
+        labels, num_classes = classes(paths, self.root, "image")
         num_heldout = round(self.heldout_share * len(paths))
         if not 2 <= num_heldout <= len(paths) - 2:
             raise ValueError(
@@ -59,31 +59,9 @@ class FolderDataModule(ImageDataModule):
         train, heldout = Images(images[:num_train], labels[:num_train]), Images(images[num_train:], labels[num_train:])
         return train, heldout, num_classes
 
-    def _paths(self) -> list[Path]:
-        if not self.root.is_dir():
-            raise FileNotFoundError(f"--data.root: expected a folder of images, got '{self.root}', which is none")
-        paths = below(self.root, IMG_EXTENSIONS)
-        if not paths:
-            raise FileNotFoundError(
-                f"--data.root: expected images ({', '.join(IMG_EXTENSIONS)}) in '{self.root}', found none"
-            )
-        return paths
-
-    def _labels(self, paths: list[Path]) -> tuple[torch.Tensor, int]:
-        """A label a path, and the number of classes; 0 where there is less than two subfolders."""
-        parts = [path.relative_to(self.root).parts for path in paths]
-        classes = sorted({part[0] for part in parts if len(part) > 1})
-        if len(classes) < 2:
-            return torch.zeros(len(paths), dtype=torch.long), 0
-        loose = next((path for path, part in zip(paths, parts) if len(part) == 1), None)
-        if loose:
-            raise ValueError(f"--data.root: expected every image in a subfolder, its class, but '{loose}' is in none")
-        return torch.tensor([classes.index(part[0]) for part in parts]), len(classes)
-
     def _pack(self, paths: list[Path]) -> Path:
         """The file with all images, uint8 (N, C, H, W), in the order of the paths."""
-        files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-        key = hashlib.sha256(json.dumps([_PACK_VERSION, files, self.image_size]).encode()).hexdigest()[:16]
+        key = hashlib.sha256(json.dumps([_PACK_VERSION, stamps(paths), self.image_size]).encode()).hexdigest()[:16]
         target = Path(self.cache_dir, "images", f"{key}.npy")
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{target}.lock"):

@@ -11,7 +11,7 @@ from jsonargparse.typing import OpenUnitInterval, PositiveInt
 from torch import Tensor
 
 from datamodules._base import Images
-from datamodules._files import below
+from datamodules._files import find
 from datamodules._sequences import SequenceDataModule
 
 UNKNOWN = "\ufffd"  # what stands for characters that have no token
@@ -179,11 +179,7 @@ def _read_all(root: Path) -> list[str]:
     """The texts of a file, or of the files in a folder, without empty ones."""
     if not root.exists():
         raise FileNotFoundError(f"--data.root: expected a file or a folder of text, got '{root}', which does not exist")
-    paths = below(root, ("", ".txt", ".md")) if root.is_dir() else [root]
-    if not paths:
-        raise FileNotFoundError(
-            f"--data.root: expected files of text (.txt, .md or without suffix) in '{root}', found none"
-        )
+    paths = find(root, (".txt", ".md", ""), "files of text") if root.is_dir() else [root]
     texts = [text for text in map(_read, paths) if text.strip()]
     if not texts:
         empty = f"all files in '{root}' are" if root.is_dir() else f"'{root}' is"

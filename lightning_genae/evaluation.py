@@ -65,6 +65,7 @@ class Evaluation:
         self.real = reference(self.extractor, self.heldout, datamodule.cache_dir)
         classes = (registry.load(PACKAGE, name) for name in registry.names(PACKAGE))
         self.kind = datamodule.kind
+        self.magnitudes = datamodule.magnitudes if self.kind == "audio" else None
         told = self.real, self.trained_on, datamodule.natural
         self.metrics: list[SampleMetric] = [
             metric(*told) for metric in classes if metric.kinds is None or self.kind in metric.kinds
@@ -137,7 +138,7 @@ class Evaluation:
         values = {}
         if hasattr(model, "reconstruct"):
             parts = [model.reconstruct(as_input(model, part)).float().cpu() for part in self.heldout.split(500)]
-            values |= fidelity.fidelity(to_float(self.heldout), torch.cat(parts), self.lpips)
+            values |= fidelity.fidelity(to_float(self.heldout), torch.cat(parts), self.lpips, self.magnitudes)
         if hasattr(model, "log_likelihood"):
             self.protocol |= {"n_log_likelihood": self.num_likelihoods, "importance_samples": self.num_codes}
             x = as_input(model, self.heldout[: self.num_likelihoods])

@@ -1,4 +1,4 @@
-"""How like an image its reconstruction is, by torchmetrics."""
+"""How like an image its reconstruction is, by torchmetrics; of sounds also the error of their spectra."""
 
 from collections.abc import Callable
 
@@ -9,18 +9,35 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 from lightning_genae.extractors._extractor import given_file, load_state, to_rgb
 
 
-def fidelity(x: Tensor, x_hat: Tensor, lpips: Callable[[Tensor, Tensor], Tensor] | None = None) -> dict[str, float]:
+def fidelity(
+    x: Tensor,
+    x_hat: Tensor,
+    lpips: Callable[[Tensor, Tensor], Tensor] | None = None,
+    magnitudes: Callable[[Tensor], Tensor] | None = None,
+) -> dict[str, float]:
     """Values by name, of images and reconstructions (N, C, H, W) in [-1, 1].
 
-    `mse` per pixel, `psnr` in dB, `ssim` (Wang et al. 2004; not of images below 6 pixels) and, if it is given,
-    `lpips` (Zhang et al. 2018, arXiv 1801.03924).
+    `mse` per pixel, `psnr` in dB, `ssim` (Wang et al. 2004; not of images below 6 pixels); if it is given, `lpips`
+    (Zhang et al. 2018, arXiv 1801.03924); and, given what makes magnitudes (N, F, T) of sounds,
+    `spectral_convergence`.
     """
     values = {"mse": (x_hat - x).square().mean(), "psnr": peak_signal_noise_ratio(x_hat, x, data_range=(-1.0, 1.0))}
     if min(x.shape[2:]) > 5:  # SSIM's window reaches five pixels over the border
         values["ssim"] = structural_similarity_index_measure(x_hat, x, data_range=(-1.0, 1.0))
     if lpips is not None:
         values["lpips"] = lpips(x, x_hat)
+    if magnitudes is not None:
+        pairs = zip(x.split(100), x_hat.split(100))
+        values["spectral_convergence"] = torch.cat(
+            [spectral_convergence(magnitudes(a), magnitudes(b)) for a, b in pairs]
+        ).mean()
     return {name: float(value) for name, value in values.items()}
+
+
+def spectral_convergence(magnitudes: Tensor, magnitudes_hat: Tensor) -> Tensor:
+    """The norm of the error of magnitudes (N, F, T) over their own norm, (N,); 0 is the best (arXiv 1808.06719)."""
+    error = (magnitudes_hat - magnitudes).flatten(1).norm(dim=1)
+    return error / magnitudes.flatten(1).norm(dim=1).clamp_min(1e-12)
 
 
 def lpips(weights: str) -> Callable[[Tensor, Tensor], Tensor]:

@@ -81,6 +81,7 @@ METRICS = {  # words and format of what the table shows
     "psnr": ("PSNR, dB", ".2f"),
     "ssim": ("SSIM", ".3f"),
     "lpips": ("LPIPS", ".3f"),
+    "spectral_convergence": ("spectral error of reconstructions", ".3f"),
 }
 
 

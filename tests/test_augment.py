@@ -307,7 +307,9 @@ print(hash_weights(augment.autoencoder))
 def test_wrong_checkpoints(digits, tmp_path):
     path = tmp_path / "some.ckpt"
     path.write_text("no checkpoint")
-    expected = r"--augment.checkpoint: expected a checkpoint of --model ae or --model aegan or --model rae, got .*some.ckpt"
+    expected = (
+        r"--augment.checkpoint: expected a checkpoint of --model ae or --model aegan or --model rae, got .*some.ckpt"
+    )
     with pytest.raises(ValueError, match=expected):
         AutoencoderAugment(checkpoint=str(path)).check(digits)
     with pytest.raises(ValueError, match=r"expected a checkpoint of --model vae"):

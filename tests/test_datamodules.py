@@ -65,7 +65,7 @@ def make(name: str, tmp_path: Path, picture_folder: Path):
     root = tmp_path / "root"
     if name == "digits":
         return Digits(batch_size=8)
-    if name in ("ring", "grid"):
+    if name in ("ring", "grid", "audio"):
         return registry.load("datamodules", name)(batch_size=8)
     if name in ("mnist", "fashion_mnist", "kmnist"):
         write_idx(root, compress=name == "kmnist")
@@ -102,7 +102,7 @@ def test_contract(name, tmp_path, picture_folder):
     assert sum(len(images) for images, _ in datamodule.val_dataloader()) == len(datamodule.heldout.images)
     if is_sequence:
         assert datamodule.image_shape[1] == 1
-        stored = datamodule.heldout.images
+        stored = datamodule.heldout.images[:20]
         assert len(datamodule.natural(stored)) == len(stored)
         assert np.array_equal(
             datamodule.natural(stored), datamodule.natural(to_float(stored)), equal_nan=dtype.is_floating_point

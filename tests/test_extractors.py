@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from datamodules.audio import AudioDataModule
 from lightning_genae import registry
 from lightning_genae.extractors import _extractor
 from lightning_genae.extractors.classifier import ClassifierFeatures
@@ -53,14 +54,24 @@ def dino_weights(tmp_path_factory):
 def build(digits, inception_weights, dino_weights):
     """Builds the extractor of a name."""
     weights = {"inception": str(inception_weights), "dinov2": str(dino_weights)}
-    return lambda name: _extractor.build(name, weights.get(name), digits)
+    return lambda name, data=digits: _extractor.build(name, weights.get(name), data)
+
+
+@pytest.fixture
+def sounds(cache):
+    """Sequences, set up."""
+    datamodule = AudioDataModule()
+    datamodule.cache_dir = str(cache)
+    datamodule.setup()
+    return datamodule
 
 
 @pytest.mark.parametrize("name", registry.names(_extractor.PACKAGE))
-def test_contract(build, digits, name):
+def test_contract(build, digits, sounds, name):
     """Features of stored images, the same alone and among others, with a head that gives classes, if there is one."""
-    extractor = build(name)
-    images = digits.heldout.images[:3]
+    data = sounds if name == "moments" else digits
+    extractor = build(name, data)
+    images = data.heldout.images[:3]
     features = extractor(images)
     assert features.shape == (3, extractor.num_features)
     assert features.dtype == torch.float32
@@ -73,7 +84,7 @@ def test_contract(build, digits, name):
     description = extractor.description
     assert description["extractor"].startswith(name)
     assert len(description["weights"]) == 16 and description["resize"]
-    assert build(name).description == description
+    assert build(name, data).description == description
     assert not any(parameter.requires_grad for parameter in extractor.parameters())
 
 
@@ -139,9 +150,10 @@ def test_order_of_real_and_spoilt_images(build, digits, name):
     assert values == sorted(values)
 
 
-def test_extractor_choice(digits, tmp_path):
+def test_extractor_choice(digits, sounds):
+    assert _extractor.build(None, None, sounds).description["extractor"] == "moments"
     assert _extractor.build(None, None, digits).description["extractor"] == "classifier"
-    unlabelled = SimpleNamespace(num_classes=0, train_split=digits.train_split, image_shape=(1, 8, 8))
+    unlabelled = SimpleNamespace(kind="image", num_classes=0, train_split=digits.train_split, image_shape=(1, 8, 8))
     assert _extractor.build(None, None, unlabelled).description["extractor"] == "pixels"
     with pytest.raises(ValueError, match=r"--metrics.features: classifier needs labels"):
         _extractor.build("classifier", None, unlabelled)

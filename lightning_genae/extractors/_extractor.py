@@ -62,7 +62,7 @@ def build(name: str | None, weights: str | None, datamodule) -> Extractor:
     """The extractor of a name.
 
     Args:
-        name: a file of this package. None: classifier for images with labels, else pixels.
+        name: a file of this package. None: moments for audio, classifier for other data with labels, else pixels.
         weights: path of its weights, if it takes any; None fetches them.
         datamodule: of the images, after its setup.
 
@@ -70,6 +70,8 @@ def build(name: str | None, weights: str | None, datamodule) -> Extractor:
         ValueError: it cannot be had, or not for these data.
     """
     are_points = datamodule.image_shape[1:] == (1, 1)
+    if name is None and datamodule.kind == "audio":
+        name = "moments"
     name = name or ("classifier" if datamodule.num_classes and not are_points else "pixels")
     registry.check("--metrics.features", PACKAGE, name)
     if are_points and name != "pixels":

@@ -1,0 +1,203 @@
+"""Sounds from a folder, one class a subfolder or none; without a folder 99 short ones of drums and synthesizers."""
+
+import hashlib
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from filelock import FileLock
+from jsonargparse.typing import OpenUnitInterval, PositiveFloat, PositiveInt
+from torch import Tensor
+from tqdm import tqdm
+
+from datamodules._base import Images, split_off
+from datamodules._files import classes, find, stamps
+from datamodules._mel import Mel, sound_libraries
+from datamodules._sequences import SequenceDataModule
+
+log = logging.getLogger("lightning_genae")
+
+SHIPPED = Path(__file__).parent / "sounds"
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+SILENCE = 1e-3  # a window whose samples are all below this, 60 dB below the loudest, is silent
+MIN_FRAMES = 8
+_PACK_VERSION = 1  # of how sounds are read; another one makes new packs
+
+
+class AudioDataModule(SequenceDataModule):
+    """Windows of sounds, as frames of log-mel bands or as waves.
+
+    Stereo becomes mono, the mean of the channels; other sample rates are converted; samples beyond [-1, 1], which
+    files of floats can have, are cut off. A sound shorter than a window is followed by silence, and so is what remains
+    at the end of a longer one if it fills half a window or more; windows of silence are left out. All windows are
+    packed once into a file in the cache; a changed file makes a new pack.
+
+    Args:
+        root: folder with WAV, FLAC, OGG or MP3 files, directly or with one subfolder a class. null: the sounds that
+            come with the project (see datamodules/sounds/README.md).
+        sample_rate: samples a second, at least 1000; sounds hold frequencies up to half of it.
+        seconds: length of a window, rounded to whole frames (of 16 ms at 16 kHz: the default makes 64).
+        stride: seconds from one window of a sound to the next; less than a window makes them overlap. null: a window.
+        form: mel: frames of log-mel bands from -80 dB to 0 dB, the loudest that a wave can be, scaled to [-1, 1];
+            they are heard by way of Griffin and Lim's phases. wave: the samples themselves.
+        num_mels: bands of a frame, which are the channels; without effect on waves.
+        heldout: share of the files that is held out from training, always the same ones, in (0, 1).
+
+    Attributes:
+        num_samples: samples in a window.
+    """
+
+    kind = "audio"
+    noun = "sounds"
+
+    def __init__(
+        self,
+        root: str | None = None,
+        sample_rate: PositiveInt = 16_000,
+        seconds: PositiveFloat = 1.024,
+        stride: PositiveFloat | None = None,
+        form: Literal["mel", "wave"] = "mel",
+        num_mels: PositiveInt = 64,
+        heldout: OpenUnitInterval = 0.2,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if root is not None and not root.strip():
+            raise ValueError("--data.root: expected a folder of sounds, got an empty name")
+        if sample_rate < 1000:
+            raise ValueError(f"--data.sample_rate: expected at least 1000 samples a second; got {sample_rate}")
+        self.root = Path(root) if root else SHIPPED
+        self.sample_rate = sample_rate
+        self.form = form
+        self.heldout_share = heldout
+        self.mel = Mel(sample_rate, num_mels)
+        self.num_samples = round(seconds * sample_rate / self.mel.hop) * self.mel.hop
+        shortest = self.mel.hop / sample_rate
+        if self.num_samples < MIN_FRAMES * self.mel.hop:
+            raise ValueError(
+                f"--data.seconds: expected at least {MIN_FRAMES * shortest:g}, {MIN_FRAMES} frames; got {seconds:g}"
+            )
+        if stride and not shortest <= stride <= self.num_samples / sample_rate:
+            raise ValueError(
+                f"--data.stride: expected {shortest:g}, a frame, to {self.num_samples / sample_rate:g}, a window; "
+                f"got {stride:g}"
+            )
+        self.stride = round(stride * sample_rate) if stride else self.num_samples
+
+    def load(self) -> tuple[Images, Images, int]:
+        paths = find(self.root, SUFFIXES, "sounds")
+        labels, num_classes = classes(paths, self.root, "sound")
+        num_heldout = round(self.heldout_share * len(paths))
+        if not 2 <= num_heldout <= len(paths) - 2:
+            raise ValueError(
+                f"--data.heldout: expected at least 2 sounds to hold out and 2 to train on; got a share of "
+                f"{self.heldout_share} of {len(paths)} sounds in '{self.root}'"
+            )
+        images, counts = _loaded(self._pack(paths))
+        # by file: windows of one sound are too alike to be on both sides
+        sides = split_off(Images(torch.arange(len(paths)), labels), num_heldout, seed=0)
+        train, heldout = (_of_files(images, counts, side) for side in sides)
+        return train, heldout, num_classes
+
+    def natural(self, images: Tensor) -> np.ndarray:
+        """Sequences (N, C, 1, L) as waves (N, num_samples) in [-1, 1], float32, at `sample_rate`."""
+        x = images.detach().float().cpu().clamp(-1, 1).squeeze(2)
+        if self.form == "wave":
+            return x.squeeze(1).numpy()
+        waves = [self.mel.decode(frames) for frames in x.numpy()]
+        return np.array(waves, np.float32).reshape(len(x), self.num_samples)
+
+    def magnitudes(self, images: Tensor) -> Tensor:
+        """Sequences (N, C, 1, L) in [-1, 1] as magnitudes (N, bands or frequencies, frames), no longer in dB."""
+        x = images.float().squeeze(2)
+        return self.mel.magnitudes_of_waves(x.squeeze(1)) if self.form == "wave" else self.mel.magnitudes(x)
+
+    def _pack(self, paths: list[Path]) -> Path:
+        """The file with the windows of all sounds, float32 (N, C, 1, L), and how many each sound has."""
+        options = [self.sample_rate, self.num_samples, self.stride, self.form, self.form == "mel" and self.mel.num_mels]
+        key = hashlib.sha256(json.dumps([_PACK_VERSION, stamps(paths), options]).encode()).hexdigest()[:16]
+        target = Path(self.cache_dir, "sounds", f"{key}.npz")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{target}.lock"):
+            if not target.exists():
+                unfinished = target.with_suffix(".unfinished.npz")  # numpy adds this ending where it is missing
+                windows = self._read_all(paths)
+                np.savez(unfinished, images=np.concatenate(windows), counts=[len(part) for part in windows])
+                os.replace(unfinished, target)
+        return target
+
+    def _read_all(self, paths: list[Path]) -> list[np.ndarray]:
+        self._check_bands()
+        windows, rates = [], []
+        for path in tqdm(paths, desc="packing sounds", unit="sound", disable=None):
+            wave, rate = _read(path, self.sample_rate)
+            windows.append(self._to_images(self._cut(wave, path)))
+            rates.append(rate)
+        others = sorted({rate for rate in rates if rate != self.sample_rate})
+        if others:
+            log.info(
+                f"WARNING: {sum(rate != self.sample_rate for rate in rates)} of {len(rates)} sounds have other sample "
+                f"rates ({', '.join(map(str, others))}); they were converted to --data.sample_rate {self.sample_rate}"
+            )
+        return windows
+
+    def _check_bands(self) -> None:
+        num_empty = (self.mel.bands.max(1) == 0).sum() if self.form == "mel" else 0
+        if num_empty:
+            raise ValueError(
+                f"--data.num_mels: expected fewer bands, since {num_empty} of {self.mel.num_mels} are narrower than "
+                f"the frequencies of a frame are apart at --data.sample_rate {self.sample_rate}"
+            )
+
+    def _cut(self, wave: np.ndarray, path: Path) -> np.ndarray:
+        """The windows (N, num_samples) of a sound that are not silent."""
+        last = max(0, len(wave) - self.num_samples // 2)  # a later one would be more silence than sound
+        starts = range(0, last + 1, self.stride)
+        wave = np.pad(wave, (0, self.num_samples))
+        windows = np.stack([wave[start : start + self.num_samples] for start in starts])
+        windows = windows[np.abs(windows).max(1) >= SILENCE]
+        if not len(windows):
+            raise ValueError(f"--data.root: '{path}' is silent; expected a sound above -60 dB")
+        return windows
+
+    def _to_images(self, windows: np.ndarray) -> np.ndarray:
+        channels = windows[:, None] if self.form == "wave" else self.mel.encode(windows)
+        return channels[:, :, None]
+
+
+def _read(path: Path, sample_rate: int) -> tuple[np.ndarray, int]:
+    """A file's sound, float32 (num_samples,) in [-1, 1] at the sample rate, and the file's own sample rate."""
+    librosa, soundfile = sound_libraries()
+    try:
+        channels, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except soundfile.SoundFileError as error:
+        raise ValueError(f"--data.root: '{path}' is a broken sound, or none") from error
+    if not len(channels):
+        raise ValueError(f"--data.root: '{path}' is empty; expected a sound of one sample or more")
+    if not np.isfinite(channels).all():
+        raise ValueError(f"--data.root: '{path}' holds samples that are not finite")
+    wave = librosa.resample(channels.mean(1), orig_sr=rate, target_sr=sample_rate, res_type="soxr_hq")
+    return wave.clip(-1, 1), rate
+
+
+def _loaded(path: Path) -> tuple[Tensor, np.ndarray]:
+    """The windows of all sounds, (N, C, 1, L), and how many each sound has."""
+    try:
+        with np.load(path) as pack:
+            return torch.from_numpy(pack["images"]), pack["counts"]
+    except Exception as error:  # numpy and zipfile raise many kinds for a damaged file
+        raise ValueError(f"--cache: '{path}' is damaged; delete it to have it anew") from error
+
+
+def _of_files(images: Tensor, counts: np.ndarray, files: Images) -> Images:
+    """The windows of files, given by number and label, in an order drawn at random, so that the first are a sample."""
+    of_window = torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
+    labels = torch.full((len(counts),), -1)
+    labels[files.images] = files.labels
+    chosen = torch.nonzero(torch.isin(of_window, files.images)).flatten()
+    chosen = chosen[torch.randperm(len(chosen), generator=torch.Generator().manual_seed(0))]
+    return Images(images[chosen], labels[of_window[chosen]])
