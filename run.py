@@ -1,7 +1,7 @@
 """Trains a generative model on few images, with an autoencoder's augmentation, and measures what it gained.
 
     python run.py --model gan --augment ae                  trains, evaluates, leaves a run folder
-    python run.py sample RUN --num 64                       images of a run
+    python run.py sample RUN --num 64                       samples of a run
     python run.py evaluate RUN --metrics.features pixels    its metrics again, in other features
     python run.py prefetch --augment ae                     what a run needs, for nodes without internet
     python run.py ablate --augment none,ae --seed 0..4      a grid of runs, with statistics and a report
@@ -333,7 +333,7 @@ def fit(trainer, model, datamodule, folder, callbacks: dict, resume: bool) -> No
 
 
 def sample(arguments: list[str]) -> None:
-    """Images of a run."""
+    """Samples of a run."""
 
     def sample_options(
         run: str,
@@ -346,10 +346,10 @@ def sample(arguments: list[str]) -> None:
 
         Args:
             run: the run folder.
-            num: number of images.
+            num: number of samples.
             label: their class, of a model with --model.conditional. null: drawn at random.
             seed: of the noise.
-            out: folder to write samples[-labelLABEL]-seedSEED.png and .npz to. null: the run folder.
+            out: folder to write samples[-labelLABEL]-seedSEED.png, .npz and others to. null: the run folder.
         """
 
     parser = new_parser("python run.py sample RUN [--OPTION VALUE ...]")
@@ -357,10 +357,8 @@ def sample(arguments: list[str]) -> None:
     given = parse_verb(parser, arguments)
     if given is None:
         return
-    import numpy as np
-
-    from callbacks._pictures import save_grid
-    from lightning_genae.images import draw, to_float
+    from callbacks._exports import export_images, export_sequences
+    from lightning_genae.images import draw
     from lightning_genae.run_folder import check_writable
 
     folder, config = open_run(given["run"])
@@ -372,10 +370,12 @@ def sample(arguments: list[str]) -> None:
     chosen = "" if label is None else f"-label{label}"
     stem = Path(given["out"] or folder.path, f"samples{chosen}-seed{given['seed']}")
     check_writable("--out", stem.parent)
-    images = draw(model, given["num"], given["seed"], label)
-    save_grid(stem.with_suffix(".png"), to_float(images), num_columns=max(1, round(given["num"] ** 0.5)))
-    np.savez_compressed(stem.with_suffix(".npz"), images=images.numpy())
-    log.info(f"{given['num']} samples, {images.dtype} (N, C, H, W) in the .npz:\n  {stem}.png\n  {stem}.npz")
+    samples = draw(model, given["num"], given["seed"], label)
+    if model.hparams.kind == "image":
+        files = export_images(stem, samples)
+    else:  # what they are, their data set alone knows
+        files = export_sequences(stem, samples, build_datamodule(config))
+    log.info("\n".join([f"{given['num']} samples:", *(f"  {path}: {what}" for path, what in files.items())]))
 
 
 def evaluate(arguments: list[str]) -> None:
@@ -475,7 +475,7 @@ def compare(arguments: list[str]) -> None:
 
 def represent(model, datamodule, folder) -> tuple[dict, Path]:
     """What the model's codes are worth, and their picture in the plane."""
-    from callbacks._pictures import save_scatter
+    from callbacks._grids import save_scatter
     from lightning_genae.representation import encode, plane, representation
 
     log.info("Comparing the codes with principal components and pixels")

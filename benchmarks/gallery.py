@@ -123,7 +123,7 @@ def sheet(path: Path, folders: dict[str, Path]) -> None:
 def last_samples(folder: Path) -> Image.Image:
     """Two rows of samples of a finished run."""
     import run
-    from callbacks._pictures import save_grid
+    from callbacks._grids import save_grid
     from lightning_genae.images import draw, to_float
 
     model = run.load_model(*run.open_run(str(folder)))

@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageDraw
 from pytorch_lightning import Trainer
 from torch import Tensor
-from torch.nn.functional import interpolate
-from torchvision.utils import make_grid, save_image
 
+from callbacks._grids import add_header, are_points, save_grid
 from callbacks._lines import save_lines
+from callbacks._sounds import save_sounds
 from callbacks._texts import save_page
 from lightning_genae.images import Kind
 
@@ -24,12 +23,12 @@ def show(trainer: Trainer, folder: Path, images: Tensor, num_columns: int, rows:
         rows: what the rows show, by turns; for sequences.
     """
     path = folder / f"{trainer.datamodule.batches:08d}.png"
-    draw(path, images, num_columns, trainer.datamodule, rows)
+    save_picture(path, images, num_columns, trainer.datamodule, rows)
     publish(trainer, folder.name, path)
     return path
 
 
-def draw(
+def save_picture(
     path: Path,
     images: Tensor,
     num_columns: int,
@@ -49,9 +48,8 @@ def draw(
     if datamodule.kind == "text":
         return save_page(path, datamodule.natural(images), num_columns, rows)
     if datamodule.kind == "audio":
-        save_bands(path, images, num_columns, datamodule, rows)
-    else:
-        save_grid(path, images, num_columns, datamodule.heldout.images)
+        return save_sounds(path, images, num_columns, datamodule, rows, titles)
+    save_grid(path, images, num_columns, datamodule.heldout.images)
     if titles:
         add_header(path, titles)
     return path
@@ -71,65 +69,6 @@ def publish(trainer: Trainer, name: str, path: Path) -> None:
             logger.log_audio(f"{name}-sounds", [str(sound) for sound in sounds], caption=[one.stem for one in sounds])
 
 
-def save_grid(path: Path, images: Tensor, num_columns: int, real: Tensor | None = None) -> Path:
-    """Writes images (N, C, H, W) in [-1, 1] as one PNG, small ones enlarged without smoothing.
-
-    Points are shown in the plane, before the real ones if those are given.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    images = images.detach().float().cpu()
-    if are_points(images):
-        title, behind = ("", None) if real is None else ("grey: held-out points", real.flatten(1))
-        return save_scatter(path, {title: (images.flatten(1), None)}, limits=(-1, 1), behind=behind)
-    images = ((images + 1) / 2).clamp(0, 1)
-    enlargement = max(1, round(48 / images.shape[-1]))
-    images = interpolate(images, scale_factor=enlargement, mode="nearest")
-    save_image(make_grid(images, nrow=num_columns, padding=2, pad_value=0.5), path)
-    return path
-
-
-def add_header(path: Path, titles: tuple[str, ...]) -> None:
-    """Writes titles over the columns of a picture."""
-    picture = Image.open(path).convert("RGB")
-    with_header = Image.new("RGB", (picture.width, picture.height + 14), "white")
-    with_header.paste(picture, (0, 14))
-    for i, title in enumerate(titles):
-        centre = (i + 0.5) * picture.width / len(titles)
-        ImageDraw.Draw(with_header).text((centre, 7), title, fill="black", anchor="mm")
-    with_header.save(path)
-
-
-def save_scatter(
-    path: Path,
-    panels: dict[str, tuple[Tensor, Tensor | None]],
-    limits: tuple[float, float] | None = None,
-    behind: Tensor | None = None,
-) -> Path:
-    """Writes points in the plane as one PNG, a panel beside the other.
-
-    Args:
-        path: of the PNG.
-        panels: points (N, 2) and their classes (N,), which colour them, or None, by title.
-        limits: of both axes. None: as the points lie.
-        behind: points (N, 2) that every panel shows in grey.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure = Figure(figsize=(5 * len(panels), 5), layout="constrained")
-    for axes, (title, (points, labels)) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
-        if behind is not None:
-            axes.scatter(*behind.T, s=12, c="0.8")
-        colours = None if labels is None else "tab10" if labels.max() < 10 else "tab20"
-        drawn = axes.scatter(*points.T, s=3, c=labels, cmap=colours)
-        axes.set(title=title, xlim=limits, ylim=limits, aspect="equal" if limits else "auto")
-        if labels is not None and len(drawn.legend_elements(num=None)[0]) <= 20:
-            axes.legend(*drawn.legend_elements(num=None), fontsize="small", markerscale=0.7, title="class")
-    FigureCanvasAgg(figure).print_png(path)
-    return path
-
-
 def for_codes(trainer: Trainer, model, num: int) -> Tensor | None:
     """Held-out images whose codes a picture can show, in the model's precision; None where there is nothing to show:
     without an encoder, of points, and on all processes but the first."""
@@ -139,44 +78,10 @@ def for_codes(trainer: Trainer, model, num: int) -> Tensor | None:
     return None if are_points(x) else x.to(model.dtype)
 
 
-def are_points(images: Tensor) -> bool:
-    """Whether "images" (N, C, H, W) are points in the plane."""
-    return tuple(images.shape[1:]) == (2, 1, 1)
-
-
 def pairs(above: Tensor, below: Tensor, num_columns: int) -> Tensor:
     """Two sets of images (N, C, H, W), N a multiple of the columns, as alternating rows of a grid."""
     rows = zip(above.cpu().split(num_columns), below.cpu().split(num_columns))
     return torch.cat([images for row in rows for images in row])
-
-
-def save_curves(
-    path: Path, label: str, x: list[float], panels: dict[str, dict[str, list[float]]], marked: float | None = None
-) -> Path:
-    """Writes curves over common values as one PNG, a panel beside the other.
-
-    Args:
-        path: of the PNG.
-        label: of the values.
-        x: the values.
-        panels: the curves of a panel by their names, by the label of the panel's other axis.
-        marked: a value to be marked by a line.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure = Figure(figsize=(5 * len(panels), 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    for axes, (title, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
-        for name, y in curves.items():
-            axes.plot(x, y, "--" if len(set(y)) == 1 else "o-", label=name)
-        if marked is not None:
-            axes.axvline(marked, color="grey", linewidth=0.8)
-        axes.set(xlabel=label, ylabel=title)
-        axes.legend(fontsize="small")
-    figure.savefig(path, dpi=100)
-    return path
 
 
 def layout(kind: Kind) -> tuple[int, int]:

@@ -3,8 +3,54 @@
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
+
+from callbacks._grids import add_header, save_grid
 
 RANGE = 80  # dB below the loudest moment of a picture that are shown
+MAX_HEARD = 16  # sounds of a picture that are written as files and drawn with axes; more are a grid of their frames
+
+
+def save_sounds(
+    path: Path,
+    images: Tensor,
+    num_columns: int,
+    datamodule,
+    rows: tuple[str, ...] = ("",),
+    titles: tuple[str, ...] = (),
+) -> Path:
+    """Writes a picture of sounds (N, C, 1, L) in [-1, 1] and, if they are few, WAV files in a folder of its name.
+
+    Args:
+        path: of the PNG.
+        num_columns: sounds in a row.
+        datamodule: that knows their waves, magnitudes and sample rate.
+        rows: what the rows show, by turns.
+        titles: of the columns, of many sounds.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if len(images) > MAX_HEARD:
+        return _save_frames(path, datamodule.magnitudes(images.detach().cpu()), num_columns, titles)
+    waves = datamodule.natural(images)
+    names = [rows[i // num_columns % len(rows)] for i in range(len(waves))]
+    for name in dict.fromkeys(names):
+        chosen = waves[[i for i in range(len(waves)) if names[i] == name]]
+        save_waves(path.with_suffix(""), chosen, datamodule.sample_rate, name.replace(" ", "-") or "sound")
+    return save_spectrograms(path, waves, datamodule.sample_rate, names)
+
+
+def _save_frames(path: Path, magnitudes: Tensor, num_columns: int, titles: tuple[str, ...]) -> Path:
+    """Writes magnitudes (N, F, T) as one grid, each row of frequencies from low to high upwards."""
+    from matplotlib import colormaps
+
+    decibels = 20 * (magnitudes / magnitudes.max().clamp_min(1e-12)).clamp_min(1e-6).log10()
+    shares = (1 + decibels / RANGE).clamp(0, 1).flip(1)
+    colours = torch.from_numpy(colormaps["magma"](shares.numpy())[..., :3]).movedim(3, 1)
+    save_grid(path, 2 * colours - 1, num_columns)
+    if titles:
+        add_header(path, titles)
+    return path
 
 
 def save_spectrograms(path: Path, waves: np.ndarray, sample_rate: int, titles: list[str] | None = None) -> Path:

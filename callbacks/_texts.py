@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-MAX_LINE = 160  # characters of a text that a page shows
+MAX_LINE = 160  # characters of a line that a picture shows
 
 
 def save_page(path: Path, texts: list[str], num_columns: int, rows: tuple[str, ...] = ("",)) -> Path:
@@ -25,15 +25,15 @@ def save_page(path: Path, texts: list[str], num_columns: int, rows: tuple[str, .
             lines.append("")
         lines.append(f"{rows[row % len(rows)]:{width}}  {as_line(text)}".strip() if width else as_line(text))
     path.with_suffix(".txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    _picture(lines).save(path)
+    _picture([line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]}…" for line in lines]).save(path)
     return path
 
 
 def as_line(text: str) -> str:
-    """A text in one line, as far as it is shown."""
+    """A text in one line."""
     for mark, written in {"\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}.items():
         text = text.replace(mark, written)
-    return text if len(text) <= MAX_LINE else f"{text[:MAX_LINE]}…"
+    return text
 
 
 def _picture(lines: list[str]) -> Image.Image:

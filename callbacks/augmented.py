@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Callback
 
-from callbacks._pictures import are_points, draw, layout, pairs, publish, save_curves, show
+from callbacks._grids import are_points, save_curves
+from callbacks._pictures import layout, pairs, publish, save_picture, show
 from lightning_genae import gate
 
 
@@ -50,7 +51,7 @@ class Augmented(Callback):
         titles = ("original", *(f"{strength:g}" for strength in gate.STRENGTHS))
         path = self.folder / f"strengths-{name}.png"
         columns, rows = (1, titles) if datamodule.kind == "text" else (len(titles), ("",))
-        return draw(path, varied, columns, datamodule, rows, () if columns == 1 else titles)
+        return save_picture(path, varied, columns, datamodule, rows, () if columns == 1 else titles)
 
     def _draw_gate(self, name: str, quality: dict) -> Path:
         rows = quality["strengths"]

@@ -7,7 +7,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from pytorch_lightning import Callback
 
-from callbacks._pictures import are_points, draw, layout, pairs, publish
+from callbacks._grids import are_points
+from callbacks._pictures import layout, pairs, publish, save_picture
 from callbacks.evaluate import Evaluate
 from lightning_genae.images import to_float
 from lightning_genae.metrics.memorisation import MemorisationMetric, nearest
@@ -48,7 +49,7 @@ class Measured(Callback):
         samples = samples[: min(16, num, len(samples) // num_columns * num_columns)]
         _, which = nearest(samples, trained_on)
         shown = pairs(to_float(samples), to_float(trained_on[which]), num_columns)
-        return draw(self.folder / "nearest.png", shown, num_columns, datamodule, rows=("sample", "nearest"))
+        return save_picture(self.folder / "nearest.png", shown, num_columns, datamodule, rows=("sample", "nearest"))
 
     def _distances(self, memorisation: MemorisationMetric, samples) -> Path:
         """How far samples and held-out images are from the nearest training image."""

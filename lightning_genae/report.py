@@ -29,7 +29,7 @@ def _gate_of_arm(name: str, q: dict) -> list[str]:
             f"{key} {originals[key]:.2f}, {varied[key]:.2f}" for key in ("precision", "recall", "density", "coverage")
         ),
         f"  a variation is {varied['distance_to_original']:.3f} from its original and "
-        f"{varied['distance_to_nearest_other']:.3f} from the nearest other of the {items} (root mean square, per {value})",
+        f"{varied['distance_to_nearest_other']:.3f} from the nearest other one (root mean square, per {value})",
     ]
     if "mse_heldout" in q:
         lines.insert(
@@ -73,6 +73,7 @@ METRICS = {  # words and format of what the table shows
     "discriminative_score": ("discriminative score", ".3f"),
     "predictive_score": ("predictive score", ".4f"),
     "perplexity": ("perplexity a character, by n-grams", ".2f"),
+    "reverse_perplexity": ("  of held-out text, by those of samples", ".2f"),
     "distinct_1": ("distinct words", ".3f"),
     "distinct_2": ("distinct pairs of words", ".3f"),
     "known_words": ("known words", ".3f"),

@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from callbacks._pictures import pairs, save_grid, save_scatter
+from callbacks._grids import save_grid, save_scatter
+from callbacks._pictures import pairs
 from callbacks.interpolations import Interpolations
 from callbacks.metrics_csv import MetricsCsv
 from callbacks.samples import Samples
