@@ -64,7 +64,7 @@ class Evaluation:
         self.real = reference(self.extractor, self.heldout, datamodule.cache_dir)
         classes = (registry.load(PACKAGE, name) for name in registry.names(PACKAGE))
         self.kind = datamodule.kind
-        told = self.real, self.trained_on, datamodule.natural
+        told = self.real, self.trained_on, datamodule.natural, self.kind
         self.metrics: list[SampleMetric] = [
             metric(*told) for metric in classes if metric.kinds is None or self.kind in metric.kinds
         ]
