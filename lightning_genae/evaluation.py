@@ -66,7 +66,7 @@ class Evaluation:
         classes = (registry.load(PACKAGE, name) for name in registry.names(PACKAGE))
         self.kind = datamodule.kind
         self.magnitudes = datamodule.magnitudes if self.kind == "audio" else None
-        told = self.real, self.trained_on, datamodule.natural
+        told = self.real, self.trained_on, datamodule.natural, self.kind
         self.metrics: list[SampleMetric] = [
             metric(*told) for metric in classes if metric.kinds is None or self.kind in metric.kinds
         ]

@@ -51,10 +51,23 @@ def dino_weights(tmp_path_factory):
 
 
 @pytest.fixture
-def build(digits, inception_weights, dino_weights):
+def data(digits, sounds):
+    """Data that an extractor, by its name, is for."""
+    return lambda name: {"rocket": series(), "moments": sounds}.get(name, digits)
+
+
+def series(kind="series", labels=0):
+    """Random sequences, as a data module after its setup has them."""
+    images = torch.randn(300, 2, 1, 20, generator=torch.Generator().manual_seed(0)).cumsum(3).div(10).clamp(-1, 1)
+    split = SimpleNamespace(images=images)
+    return SimpleNamespace(kind=kind, num_classes=labels, image_shape=(2, 1, 20), train_split=split, heldout=split)
+
+
+@pytest.fixture
+def build(data, inception_weights, dino_weights):
     """Builds the extractor of a name."""
     weights = {"inception": str(inception_weights), "dinov2": str(dino_weights)}
-    return lambda name, data=digits: _extractor.build(name, weights.get(name), data)
+    return lambda name: _extractor.build(name, weights.get(name), data(name))
 
 
 @pytest.fixture
@@ -67,11 +80,10 @@ def sounds(cache):
 
 
 @pytest.mark.parametrize("name", registry.names(_extractor.PACKAGE))
-def test_contract(build, digits, sounds, name):
+def test_contract(build, data, name):
     """Features of stored images, the same alone and among others, with a head that gives classes, if there is one."""
-    data = sounds if name == "moments" else digits
-    extractor = build(name, data)
-    images = data.heldout.images[:3]
+    extractor = build(name)
+    images = data(name).heldout.images[:3]
     features = extractor(images)
     assert features.shape == (3, extractor.num_features)
     assert features.dtype == torch.float32
@@ -155,6 +167,10 @@ def test_extractor_choice(digits, sounds):
     assert _extractor.build(None, None, digits).description["extractor"] == "classifier"
     unlabelled = SimpleNamespace(kind="image", num_classes=0, train_split=digits.train_split, image_shape=(1, 8, 8))
     assert _extractor.build(None, None, unlabelled).description["extractor"] == "pixels"
+    for kind in ("series", "masked", "text"):
+        assert _extractor.build(None, None, series(kind, labels=2)).description["extractor"] == "rocket"
+    with pytest.raises(ValueError, match=r"--metrics.features: rocket is for sequences; got images of 8x8 pixels"):
+        _extractor.build("rocket", None, digits)
     with pytest.raises(ValueError, match=r"--metrics.features: classifier needs labels"):
         _extractor.build("classifier", None, unlabelled)
     with pytest.raises(ValueError, match=r"--metrics.weights: goes with .* dinov2 or inception, not with pixels"):

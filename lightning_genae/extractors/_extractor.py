@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lightning_genae import registry
 
 PACKAGE = "lightning_genae.extractors"
+DEFAULTS = {"series": "rocket", "masked": "rocket", "text": "rocket", "audio": "moments"}  # by kind
 
 
 class Extractor(nn.Module):
@@ -62,17 +63,16 @@ def build(name: str | None, weights: str | None, datamodule) -> Extractor:
     """The extractor of a name.
 
     Args:
-        name: a file of this package. None: moments for audio, classifier for other data with labels, else pixels.
+        name: a file of this package. None: that of DEFAULTS; of other kinds classifier with labels, else pixels.
         weights: path of its weights, if it takes any; None fetches them.
-        datamodule: of the images, after its setup.
+        datamodule: of the data, after its setup.
 
     Raises:
         ValueError: it cannot be had, or not for these data.
     """
     are_points = datamodule.image_shape[1:] == (1, 1)
-    if name is None and datamodule.kind == "audio":
-        name = "moments"
-    name = name or ("classifier" if datamodule.num_classes and not are_points else "pixels")
+    usual = "classifier" if datamodule.num_classes and not are_points else "pixels"
+    name = name or DEFAULTS.get(datamodule.kind, usual)
     registry.check("--metrics.features", PACKAGE, name)
     if are_points and name != "pixels":
         raise ValueError(f"--metrics.features: expected pixels for points; got {name}")

@@ -37,9 +37,10 @@ class SampleMetric(torchmetrics.Metric):
         trained_on: stored images (N, C, H, W) that the model was trained on.
         natural: from stored images to what they are to people, for data that are no images: texts, or arrays of series
             (N, L, C) in their units or of waves (N, L); see datamodules/_sequences.py.
+        kind: of the data; see lightning_genae/images.py.
 
     Attributes:
-        kinds: of data that it is for; see lightning_genae/images.py. None: for all.
+        kinds: of data that it is for. None: for all.
     """
 
     full_state_update = False
@@ -47,12 +48,17 @@ class SampleMetric(torchmetrics.Metric):
     kinds: tuple[Kind, ...] | None = None
 
     def __init__(
-        self, real: Samples, trained_on: Tensor | None = None, natural: Callable[[Tensor], Sequence] | None = None
+        self,
+        real: Samples,
+        trained_on: Tensor | None = None,
+        natural: Callable[[Tensor], Sequence] | None = None,
+        kind: Kind = "image",
     ):
         super().__init__()
         self.real = real
         self.trained_on = trained_on
         self.natural = natural
+        self.kind = kind
         for name in Samples._fields:
             self.add_state(name, [], dist_reduce_fx="cat")
 

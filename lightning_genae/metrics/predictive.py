@@ -1,0 +1,43 @@
+"""Whether samples teach how real sequences go on: train on synthetic, test on real (Yoon et al., NeurIPS 2019)."""
+
+from torch import Tensor, nn
+
+from lightning_genae.metrics._metric import SampleMetric, Samples
+from lightning_genae.metrics._recurrent import Recurrent, stretches, train
+
+
+class PredictiveMetric(SampleMetric):
+    """`predictive_score`, mean absolute error of predicting the next values of real sequences, in units of their range
+    [-1, 1], by a recurrent network that is trained on generated ones.
+
+    TimeGAN predicts one channel by the others; here all channels are predicted by all. The network predicts the change
+    to the next place, so that at first it expects no change.
+    """
+
+    kinds = ("series", "masked")
+
+    def __init__(self, real: Samples, *given):
+        super().__init__(real, *given)
+        self.of_real = stretches(real.images, self.kind)
+
+    def measure(self, samples: Samples) -> dict[str, float]:
+        return {}  # a network is trained: only at the end
+
+    def at_the_end(self, samples: Samples) -> dict[str, float]:
+        values, valid = stretches(samples.images, self.kind, seed=1)
+        network = train(
+            lambda: Recurrent(values.shape[1], values.shape[1]),
+            lambda network, chosen: _error(network, values[chosen], valid[chosen]),
+            len(values),
+        )
+        return {"predictive_score": float(_error(network, *self.of_real))}
+
+    def floor(self, fresh: Samples) -> dict[str, float]:
+        return self.at_the_end(fresh)
+
+
+def _error(network: nn.Module, values: Tensor, valid: Tensor) -> Tensor:
+    """Mean absolute error of the values (N, C, L) after the first ones, where they are valid (N, L)."""
+    predicted = values[:, :, :-1] + network(values[:, :, :-1]).movedim(1, 2)
+    errors = (predicted - values[:, :, 1:]).abs().mean(1)
+    return (errors * valid[:, 1:]).sum() / valid[:, 1:].sum().clamp(min=1)
