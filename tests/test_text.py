@@ -229,7 +229,9 @@ def test_distinct_and_known_words_by_hand():
     assert set(measured(WordMetric, heldout, ["............"]).values()) == {0}
     metric = WordMetric(Samples(images=one_hot(heldout)), one_hot([" dog ate by "]), natural)
     # cat is in both held-out texts, by in the training text; sat, on and ran are nowhere else
-    assert metric.floor(Samples(images=one_hot(trained_on)))["known_words"] == 3 / 6
+    floor = metric.floor(Samples(images=one_hot(trained_on)))
+    # dog ate it cat sat on cat ran by, of which eight differ
+    assert floor == pytest.approx({"distinct_1": 8 / 9, "distinct_2": 1, "known_words": 3 / 6})
 
 
 def test_distinct_words_are_of_equally_many_samples():
@@ -245,6 +247,16 @@ def test_self_bleu_against_nltk():
     expected = corpus_bleu(others, words, weights=[1 / 3] * 3)
     assert 0.2 < expected < 0.95
     assert measured(SelfBLEUMetric, samples, samples)["self_bleu"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_floors_of_few_training_windows_are_of_as_many_as_samples():
+    heldout, few = one_hot(windows(300, 0)), one_hot(windows(10, 1))
+    metric = SelfBLEUMetric(Samples(images=heldout), few, natural)
+    (floor,) = metric.floor(Samples(images=few)).values()
+    (enough,) = metric.measure(Samples(images=one_hot(windows(100, 2)))).values()
+    (too_few,) = metric.measure(Samples(images=few)).values()
+    assert too_few < 0.7 * enough
+    assert floor == pytest.approx(enough, rel=0.1)
 
 
 def test_self_bleu_at_its_ends():
@@ -273,6 +285,7 @@ def test_perplexity_tells_copies_collapse_and_nonsense():
     real = measured(PerplexityMetric, heldout, fresh)
     copies = measured(PerplexityMetric, heldout, train, train)
     assert copies["perplexity"] == pytest.approx(real["perplexity"], rel=0.05)  # no reward for them
+    assert copies == measured(PerplexityMetric, heldout, train)
     collapsed = measured(PerplexityMetric, heldout, ["the the the the the the the the the the "] * 300)
     assert collapsed["perplexity"] < real["perplexity"]
     assert collapsed["reverse_perplexity"] > 3 * real["reverse_perplexity"]

@@ -10,7 +10,8 @@ class PerplexityMetric(SampleMetric):
     `perplexity`: of the samples, by the n-grams of held-out text: from 1 on, and right where that of real text is;
     above they are no such text, below they say the most usual things again and again. `reverse_perplexity`: of
     held-out text, by the n-grams of the samples, as in Zhao et al. 2018; lower is better, and samples that lack
-    variety, or sense, are bad. It depends on the number of samples.
+    variety, or sense, are bad. It depends on the number of samples; its floor is that of training windows as they are,
+    which a model can beat where they are few.
     """
 
     kinds = ("text",)

@@ -3,7 +3,7 @@
 from torchmetrics.functional.text import bleu_score
 
 from lightning_genae.metrics._metric import SampleMetric, Samples
-from lightning_genae.metrics.words import whole_words
+from lightning_genae.metrics.words import filled_up, whole_words
 
 
 class SelfBLEUMetric(SampleMetric):
@@ -22,3 +22,6 @@ class SelfBLEUMetric(SampleMetric):
         texts = [" ".join(whole_words(text)) for text in self.natural(samples.images[: self.num_compared])]
         others = [texts[:i] + texts[i + 1 :] for i in range(len(texts))]
         return {"self_bleu": float(bleu_score(texts, others, n_gram=self.max_words))}
+
+    def floor(self, fresh: Samples) -> dict[str, float]:
+        return self.measure(filled_up(fresh, self.real))

@@ -3,6 +3,8 @@
 import re
 from itertools import pairwise
 
+import torch
+
 from lightning_genae.metrics._metric import SampleMetric, Samples
 
 WHOLE_WORD = re.compile(r"(?<=[\W\d_])[^\W\d_]+(?=[\W\d_])")  # letters, with something else before and after them
@@ -36,19 +38,30 @@ class WordMetric(SampleMetric):
         }
 
     def floor(self, fresh: Samples) -> dict[str, float]:
-        """Known words are those of held-out windows that others have too, or the training text: what is new is known
-        of itself only, and the fresh ones may be trained on."""
+        """Known words are those of held-out windows that others have too, or the training text: the fresh ones may be
+        trained on, and what is new is known of itself only."""
         elsewhere, once = set(self.of_train), set()
         for text in self.of_heldout:
             elsewhere |= once.intersection(text)
             once.update(text)
         words = [word for text in self.of_heldout for word in text]
-        return self.measure(fresh) | {"known_words": sum(word in elsewhere for word in words) / max(1, len(words))}
+        return self.measure(filled_up(fresh, self.real)) | {
+            "known_words": sum(word in elsewhere for word in words) / max(1, len(words))
+        }
 
 
 def whole_words(text: str) -> list[str]:
     """The words of a text that neither of its ends can have cut, in small letters."""
     return WHOLE_WORD.findall(text.lower())
+
+
+def filled_up(fresh: Samples, real: Samples) -> Samples:
+    """Fresh images and then held-out ones, for what is said of a number of them that the fresh ones may not reach.
+
+    The latter are in an order drawn at random: neighbours in a text are of one topic, and alike.
+    """
+    order = torch.randperm(len(real.images), generator=torch.Generator().manual_seed(0))
+    return Samples(images=torch.cat([fresh.images, real.images[order]]))
 
 
 def _distinct(grams: list) -> float:
