@@ -81,7 +81,7 @@ def test_what_a_metric_lacks(name):
     """Without classes or training images a metric of these says nothing, instead of something wrong."""
     metric, kind, some = metric_and_data(name)
     real, fake = some(120, 0)._replace(logits=None), some(100, 1)._replace(logits=None)
-    metric = metric(real, kind=kind)
+    metric = metric(real, None, None, kind)
     values = metric.measure(fake) | metric.at_the_end(fake)
     assert bool(values) == (name not in ("classes", "memorisation"))
 
