@@ -179,8 +179,9 @@ def test_discrepancy_against_scikit_learn():
     assert abs(np.mean(floors)) < 3 * np.std(floors) / math.sqrt(20)  # unbiased
 
 
-def test_discriminative_score_is_a_coins_at_the_floor():
+def test_discriminative_score_is_a_coins_at_the_floor(monkeypatch):
     """0.399 / sqrt(n) of n sequences in the test; one whose answers are all the same scores less."""
+    monkeypatch.setattr(_recurrent, "NUM_STEPS", 60)
     scores = [
         made(DiscriminativeMetric, drawn(AR1, 60, 4, seed=2 * i)).floor(
             Samples(images=drawn(AR1, 60, 4, seed=2 * i + 1))
