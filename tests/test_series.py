@@ -1,0 +1,326 @@
+"""Metrics and features of series: against closed forms, statsmodels and scikit-learn, and on real series."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics.pairwise import rbf_kernel
+from statsmodels.datasets import elnino, sunspots
+from statsmodels.tsa.arima_process import ArmaProcess
+
+from datamodules._base import Images
+from datamodules._sequences import SequenceDataModule
+from lightning_genae.evaluation import Evaluation
+from lightning_genae.extractors.rocket import RocketFeatures
+from lightning_genae.metrics import _recurrent
+from lightning_genae.metrics._metric import Samples
+from lightning_genae.metrics._recurrent import MAX_LENGTH, MAX_SEQUENCES, stretches
+from lightning_genae.metrics.discriminative import DiscriminativeMetric
+from lightning_genae.metrics.frechet import frechet_distance
+from lightning_genae.metrics.mmd import DiscrepancyMetric
+from lightning_genae.metrics.predictive import PredictiveMetric
+from lightning_genae.metrics.spectrum import SpectrumMetric
+from lightning_genae.series import values_and_valid, with_mask
+
+METRICS = [SpectrumMetric, DiscrepancyMetric, DiscriminativeMetric, PredictiveMetric]
+WHITE, AR1, AR2 = (ArmaProcess(ar) for ar in ([1.0], [1, -0.7], [1, -1.2, 0.8]))
+
+
+def drawn(process, num, length=24, seed=0, deviation=0.2):
+    """Stored series (num, 1, 1, length) of a stationary process, of which next to nothing is beyond [-1, 1]."""
+    noise = np.random.default_rng(seed).standard_normal
+    x = process.generate_sample((num, length), axis=1, distrvs=lambda size: noise(size), burnin=100)
+    return torch.from_numpy(x * deviation / math.sqrt(process.acovf(1)[0])).float()[:, None, None]
+
+
+def cut(images, seed=0, shortest=2):
+    """The same series (N, C, 1, L), each of a length of its own: masked (N, C + 1, 1, L), with rubbish at the end."""
+    num, _, _, length = images.shape
+    lengths = torch.randint(shortest, length + 1, (num,), generator=torch.Generator().manual_seed(seed))
+    valid = torch.arange(length) < lengths[:, None]
+    values = torch.where(valid[:, None], images[:, :, 0], 0.9)
+    return with_mask(values, valid, "masked")[:, :, None]
+
+
+def made(metric, real, kind="series"):
+    return metric(Samples(images=real), real, None, kind)
+
+
+def values_of(metric, images):
+    samples = Samples(images=images)
+    return metric.measure(samples) | metric.at_the_end(samples)
+
+
+def test_values_and_masks():
+    mask = torch.tensor([[1.0, 1, -1, 1], [0.2, 0.1, 0.3, 0.1], [0, 1, 1, 1]])  # a sequence ends once
+    images = torch.stack([torch.ones(3, 4), mask], 1)[:, :, None]
+    values, valid = values_and_valid(images, "masked")
+    assert valid.tolist() == [[True, True, False, False], [True] * 4, [False] * 4]
+    assert torch.equal(values[:, 0], valid.float())
+    assert torch.equal(with_mask(values, valid, "masked")[:, 1], 2 * valid.float() - 1)
+    values, valid = values_and_valid(images, "series")
+    assert torch.equal(with_mask(values, valid, "series"), images[:, :, 0]) and valid.all()
+
+
+@pytest.fixture
+def few_steps(monkeypatch):
+    """Networks are hardly trained."""
+    monkeypatch.setattr(_recurrent, "NUM_STEPS", 10)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_masked_series_beyond_their_end_do_not_count(metric, few_steps):
+    """Nor is it an error if a model makes sequences without any value, or of one alone."""
+    real = cut(drawn(AR1, 60, 10))
+    metric = made(metric, real, "masked")
+    fake = cut(drawn(AR1, 60, 10, seed=1), seed=1)
+    fake[:5, -1], fake[5:10, -1, :, 1:] = -1, -1
+    values, valid = values_and_valid(fake, "masked")
+    expected = values_of(metric, with_mask(values, valid, "masked")[:, :, None])
+    assert values_of(metric, fake) == expected
+    nothing = fake.clone()
+    nothing[:, -1] = -1
+    assert all(math.isfinite(value) for value in values_of(metric, nothing).values())
+
+
+@pytest.mark.parametrize("metric", [DiscriminativeMetric, PredictiveMetric])
+def test_networks_are_trained_wherever_gradients_are_off(metric, few_steps):
+    real, fake = drawn(AR1, 40, 5), drawn(AR1, 40, 5, seed=1)
+    expected = values_of(made(metric, real), fake)
+    with torch.no_grad():
+        assert values_of(made(metric, real), fake) == expected
+    with torch.inference_mode():
+        assert values_of(made(metric, real + 0), fake + 0) == expected
+
+
+@pytest.mark.parametrize("process", [AR1, AR2])
+@pytest.mark.parametrize("is_masked", [False, True])
+def test_autocorrelation_against_statsmodels(process, is_masked):
+    real = drawn(process, 3000)
+    metric = made(SpectrumMetric, cut(real) if is_masked else real, "masked" if is_masked else "series")
+    assert metric.of_real[0][0].numpy() == pytest.approx(process.acf(13)[1:], abs=0.03)
+
+
+def test_autocorrelation_distance_of_known_processes():
+    """Of AR(1) with coefficient p to white noise: the mean of p^k."""
+    metric = made(SpectrumMetric, drawn(AR1, 3000))
+    values = metric.measure(Samples(images=drawn(WHITE, 3000)))
+    assert values["autocorrelation_distance"] == pytest.approx(np.mean(0.7 ** np.arange(1, 13)), abs=0.02)
+    values = metric.measure(Samples(images=drawn(AR2, 3000)))
+    expected = np.abs(AR1.acf(13) - AR2.acf(13))[1:].mean()
+    assert values["autocorrelation_distance"] == pytest.approx(expected, abs=0.02)
+
+
+def expected_spectrum(process, length):
+    """The mean of the one-sided periodogram, sum over |k| < L of (1 - |k| / L) gamma(k) cos(w k), with the sum 1."""
+    lags = np.arange(1, length)
+    covariances, w = process.acovf(length), 2 * np.pi * np.arange(length // 2 + 1) / length
+    tapered = (1 - lags / length) * covariances[1:]
+    powers = covariances[0] + 2 * np.cos(w[:, None] * lags) @ tapered
+    powers[1 : None if length % 2 else -1] *= 2
+    return powers / powers.sum()
+
+
+@pytest.mark.parametrize("length", [24, 25])
+def test_spectrum_against_statsmodels(length):
+    processes = (WHITE, AR1, AR2)
+    metrics = [made(SpectrumMetric, drawn(process, 3000, length)) for process in processes]
+    expected = [expected_spectrum(process, length) for process in processes]
+    for metric, spectrum in zip(metrics, expected):
+        assert metric.of_real[1][0].numpy() == pytest.approx(spectrum, abs=0.02)
+    values = metrics[1].measure(Samples(images=drawn(AR2, 3000, length, seed=1)))
+    assert values["spectrum_distance"] == pytest.approx(np.abs(expected[1] - expected[2]).sum() / 2, abs=0.02)
+    values = metrics[1].measure(Samples(images=drawn(WHITE, 3000, length, seed=1)))
+    assert values["spectrum_distance"] == pytest.approx(np.abs(expected[1] - expected[0]).sum() / 2, abs=0.02)
+
+
+def test_spectrum_of_the_same_and_of_nothing():
+    real = torch.cat([drawn(AR1, 200), drawn(AR2, 200)], 1)
+    metric = made(SpectrumMetric, real)
+    assert set(metric.measure(Samples(images=real)).values()) == {0}
+    scaled = metric.measure(Samples(images=real / 2 + 0.1))  # neither level nor scale counts
+    assert scaled == pytest.approx({"autocorrelation_distance": 0, "spectrum_distance": 0}, abs=1e-5)
+    constant = metric.measure(Samples(images=torch.full_like(real, 0.3)))
+    assert constant["spectrum_distance"] == pytest.approx(1, abs=0.2) and constant["autocorrelation_distance"] > 0.7
+
+
+def mean_kernel(width, d, variance, shift):
+    """E k of isotropic gaussians, by the sum of their variances and the square of the distance of their means."""
+    total = width**2 + variance
+    return (width**2 / total) ** (d / 2) * math.exp(-shift / (2 * total))
+
+
+def test_discrepancy_of_two_gaussians():
+    a, b, shift, d, values, expected = 0.2, 0.3, 0.1, 6, [], []
+    for seed in range(5):
+        generator = torch.Generator().manual_seed(seed)
+        real, fake = (torch.randn(500, 2, 1, 3, generator=generator) for _ in range(2))
+        metric = made(DiscrepancyMetric, real * a)
+        values.append(values_of(metric, fake * b + shift)["mmd"])
+        within = sum(mean_kernel(metric.width, d, 2 * variance, 0) for variance in (a**2, b**2))
+        expected.append(within - 2 * mean_kernel(metric.width, d, a**2 + b**2, d * shift**2))
+    assert metric.width == pytest.approx(a * math.sqrt(2 * d), rel=0.1)  # the median heuristic
+    assert np.mean(values) == pytest.approx(np.mean(expected), rel=0.05)
+
+
+def test_discrepancy_against_scikit_learn():
+    real, fake = drawn(AR1, 50), drawn(AR2, 40)
+    metric = made(DiscrepancyMetric, real)
+    x, y = (images.flatten(1).double().numpy() for images in (real, fake))
+    xx, yy, xy = (rbf_kernel(*pair, gamma=1 / (2 * metric.width**2)) for pair in ((x, x), (y, y), (x, y)))
+    expected = sum((k.sum() - np.trace(k)) / (len(k) * (len(k) - 1)) for k in (xx, yy)) - 2 * xy.mean()
+    assert values_of(metric, fake)["mmd"] == pytest.approx(expected, rel=1e-6)
+    floors = [
+        values_of(made(DiscrepancyMetric, drawn(AR1, 50, seed=2 * i)), drawn(AR1, 50, seed=2 * i + 1))["mmd"]
+        for i in range(20)
+    ]
+    assert abs(np.mean(floors)) < 3 * np.std(floors) / math.sqrt(20)  # unbiased
+
+
+def test_discriminative_score_is_a_coins_at_the_floor(monkeypatch):
+    """0.399 / sqrt(n) of n sequences in the test; one whose answers are all the same scores less."""
+    monkeypatch.setattr(_recurrent, "NUM_STEPS", 60)
+    scores = [
+        made(DiscriminativeMetric, drawn(AR1, 60, 4, seed=2 * i)).floor(
+            Samples(images=drawn(AR1, 60, 4, seed=2 * i + 1))
+        )
+        for i in range(16)
+    ]
+    mean = np.mean([score["discriminative_score"] for score in scores])
+    assert 0.6 < mean / (0.399 / math.sqrt(60)) < 1.3
+
+
+def test_discriminative_score_tells_samples():
+    real = drawn(AR1, 200, 12)
+    metric = made(DiscriminativeMetric, real)
+    assert values_of(metric, torch.full_like(real, 0.3))["discriminative_score"] > 0.45
+    assert values_of(metric, drawn(AR2, 200, 12))["discriminative_score"] > 0.25
+    too_long = with_mask(real[:, :, 0], torch.ones(200, 12, dtype=torch.bool), "masked")[:, :, None]
+    metric = made(DiscriminativeMetric, cut(real), "masked")
+    assert values_of(metric, too_long)["discriminative_score"] > 0.35
+
+
+def test_predictive_score_of_known_processes():
+    """The best error of AR(1) is s sqrt(2 / pi); expecting no change is worse by sqrt(2 / (1 + p))."""
+    p, deviation = 0.7, 0.2
+    best = deviation * math.sqrt(1 - p**2) * math.sqrt(2 / math.pi)
+    metric = made(PredictiveMetric, drawn(AR1, 500, 24, seed=5, deviation=deviation))
+    values, _ = metric.of_real
+    persistence = float((values[:, :, 1:] - values[:, :, :-1]).abs().mean())
+    assert persistence == pytest.approx(best * math.sqrt(2 / (1 + p)), rel=0.03)
+    floor = metric.floor(Samples(images=drawn(AR1, 300, 24, deviation=deviation)))["predictive_score"]
+    assert floor == pytest.approx(best, rel=0.04) and floor < 0.96 * persistence
+    assert values_of(metric, drawn(WHITE, 300, 24, deviation=deviation))["predictive_score"] > 1.2 * best
+
+
+def test_stretches_of_long_series():
+    images = torch.arange(300.0).expand(MAX_SEQUENCES + 5, 2, 1, 300) / 300
+    values, valid = stretches(images, "series")
+    assert values.shape == (MAX_SEQUENCES, 2, MAX_LENGTH) and valid.shape == (MAX_SEQUENCES, MAX_LENGTH)
+    assert values.diff(dim=2).numpy() == pytest.approx(1 / 300, abs=1e-6)
+    assert values[:, 0, 0].min() < 0.01 and values[:, 0, -1].max() > 0.99
+    assert torch.equal(values[:, 0], values[:, 1])
+    values, valid = stretches(cut(images, shortest=40), "masked")
+    lengths = valid.sum(1)
+    assert lengths.min() < 60 and lengths.max() == MAX_LENGTH  # as much as there is
+    assert torch.equal(values[:, 0] * ~valid, torch.zeros_like(values[:, 0]))
+
+
+def windows(x, length=24, step=2):
+    """Stored windows of one long series, in random order."""
+    parts = np.lib.stride_tricks.sliding_window_view(x, length)[::step]
+    parts = np.random.default_rng(0).permutation(2 * (parts - x.min()) / (x.max() - x.min()) - 1)
+    return torch.from_numpy(parts).float()[:, None, None]
+
+
+def extractor_of(images, kind="series"):
+    split = SimpleNamespace(images=images)
+    return RocketFeatures(SimpleNamespace(image_shape=tuple(images.shape[1:]), kind=kind, train_split=split))
+
+
+@pytest.mark.parametrize("name", ["sunspots", "elnino"])
+def test_order_of_real_and_spoilt_series(name):
+    if name == "sunspots":
+        series = windows(sunspots.load_pandas().data.SUNACTIVITY.to_numpy(), step=1)
+    else:
+        series = windows(elnino.load_pandas().data.iloc[:, 1:].to_numpy().ravel())
+    fresh, real = series.chunk(2)
+    extractor = extractor_of(fresh)
+    real, noise = extractor(real), torch.randn(fresh.shape)
+    noisy = [(fresh + strength * noise).clamp(-1, 1) for strength in (0, 0.05, 0.15, 0.4)]
+    distances = [frechet_distance(real, extractor(images)) for images in noisy]
+    assert distances == sorted(distances)
+    shuffled = fresh.gather(3, torch.rand(fresh.shape).argsort(3))
+    for spoilt in (fresh.flip(3), shuffled, (fresh + 0.2).clamp(-1, 1), fresh[:1].repeat(len(fresh), 1, 1, 1)):
+        assert frechet_distance(real, extractor(spoilt)) > 1.5 * distances[0]
+
+
+def test_features_are_of_one_scale():
+    images = torch.cat([drawn(AR1, 300), drawn(AR2, 300) / 100], 1)
+    features = extractor_of(images)(images)
+    for half in features.chunk(2, 1):  # shares and maxima
+        assert half.std(0).mean() == pytest.approx(1, rel=1e-3)
+
+
+def test_features_of_masked_series():
+    images = cut(drawn(AR1, 100))
+    extractor = extractor_of(images, "masked")
+    features = extractor(images)
+    assert features.shape == (100, 65) and features.isfinite().all()
+    values, valid = values_and_valid(images, "masked")
+    assert torch.equal(extractor(with_mask(values, valid, "masked")[:, :, None]), features)
+    lengths = valid.sum(1).float()
+    assert torch.allclose(features[:, -1] / features[:, -1].max(), lengths / lengths.max())
+    images[:, -1] = -1
+    assert extractor(images).isfinite().all()
+
+
+@pytest.mark.parametrize("length", [2, 3, 6, 100])
+def test_features_of_short_and_long_series(length):
+    images = torch.cat([drawn(AR1, 50, length)] * 3, 1)
+    features = extractor_of(images)(images)
+    assert features.shape == (50, 64) and features.isfinite().all() and features.std(0).min() >= 0
+    assert frechet_distance(features, features) == pytest.approx(0, abs=1e-3)
+
+
+def test_features_of_texts_know_the_order_of_tokens():
+    """Texts in which one of 80 tokens follows another, against the same tokens in any order."""
+    start = torch.randint(80, (300, 1))
+    texts = (start + torch.arange(32)) % 80
+    stored = [
+        torch.nn.functional.one_hot(tokens, 80).movedim(1, 2)[:, :, None].to(torch.uint8) * 255
+        for tokens in (texts[:150], texts[150:], texts[150:].gather(1, torch.rand(150, 32).argsort(1)))
+    ]
+    extractor = extractor_of(stored[0], "text")
+    real, fresh, spoilt = (extractor(images) for images in stored)
+    assert frechet_distance(real, spoilt) > 5 * frechet_distance(real, fresh)
+
+
+class Process(SequenceDataModule):
+    """AR(1) of 12 places."""
+
+    def load(self):
+        splits = [Images(drawn(AR1, num, 12, seed=seed), torch.zeros(num, dtype=torch.long))
+                  for seed, num in enumerate((200, 160))]  # fmt: skip
+        return *splits, 0
+
+
+def test_series_are_measured_by_their_metrics(tmp_path):
+    datamodule = Process(batch_size=20)
+    datamodule.cache_dir = str(tmp_path)
+    datamodule.setup()
+    evaluation = Evaluation(datamodule)
+    model = SimpleNamespace(
+        device=torch.device("cpu"), sample=lambda num, labels: drawn(WHITE, num, 12, int(torch.randint(9, ())))
+    )
+    fast = {"fd", "kid", "autocorrelation_distance", "spectrum_distance", "mmd"}
+    slow = {"discriminative_score", "predictive_score"}
+    floor = evaluation.protocol["floor"]
+    assert evaluation.protocol["extractor"] == "rocket" and fast | slow <= set(floor)
+    values = evaluation.measure(model, at_the_end=False)
+    assert fast <= set(values) and not slow & set(values)
+    values = evaluation.measure(model)
+    assert fast | slow <= set(values)
+    assert {name for name in fast | slow if values[name] <= floor[name]} == set()
