@@ -181,7 +181,7 @@ def test_no_file_is_on_both_sides(load, tmp_path):
     for split, found in zip((data.train, data.heldout), pitches):
         assert [number % 2 for number in found] == split.labels.tolist()
     assert data.heldout.labels.bincount().tolist() == [len(data.heldout.labels) // 2] * 2  # stratified
-    assert pitches[0] != sorted(pitches[0])  # the first are of many files
+    assert np.mean(np.diff(pitches[0]) == 0) < 0.3  # neighbours are of any files, and so are the first
 
 
 def test_packs_once_and_sees_changes(load, tones, cache, monkeypatch):
