@@ -25,7 +25,7 @@ def test_choices():
 
 def test_a_wrong_name_lists_the_choices_and_the_nearest():
     with pytest.raises(
-        ValueError, match=r"--data: expected one of cifar10, digits.*; got 'digit'; did you mean 'digits'\?"
+        ValueError, match=r"--data: expected one of .*cifar10, digits.*; got 'digit'; did you mean 'digits'\?"
     ):
         registry.check("--data", "datamodules", "digit")
 

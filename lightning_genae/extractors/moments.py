@@ -12,7 +12,8 @@ from lightning_genae.images import to_float
 
 
 class MomentFeatures(Extractor):
-    """The moments of C channels, (N, 2 C), divided by one number, their mean deviation over the training split.
+    """The moments of C channels, (N, 2 C), less their means over the training split and divided by one number, their
+    mean deviation there.
 
     A sound's wave, which is one channel, is first split into `num_bands` bands, whose logarithmic power over time the
     channels then are.
@@ -35,10 +36,11 @@ class MomentFeatures(Extractor):
             )
         is_wave = datamodule.kind == "audio" and num_channels == 1
         channels = _Bands(num_bands, length) if is_wave else nn.Flatten(2)
-        network = nn.Sequential(channels, _Moments())
+        network = nn.Sequential(channels, _Moments(num_bands if is_wave else num_channels))
         with torch.no_grad():
             parts = [network(to_float(part)) for part in datamodule.train_split.images[:5000].split(250)]
         features = torch.cat(parts)
+        network[1].centre.copy_(features.mean(0))
         network[1].scale.copy_(features.std(0).mean().clamp_min(1e-12))
         description = {
             "extractor": f"moments of {num_bands} bands" if is_wave else "moments",
@@ -49,13 +51,16 @@ class MomentFeatures(Extractor):
 
 
 class _Moments(nn.Module):
-    def __init__(self):
+    def __init__(self, num_channels: int):
         super().__init__()
+        self.register_buffer("centre", torch.zeros(2 * num_channels))
         self.register_buffer("scale", torch.ones(()))
 
     def forward(self, x: Tensor) -> Tensor:
         """Channels over time (N, C, L) to (N, 2 C)."""
-        return torch.cat([x.mean(2), x.std(2, correction=0)], 1) / self.scale
+        mean = x.mean(2, keepdim=True)
+        deviation = (x - mean).square().mean(2).sqrt()
+        return (torch.cat([mean.squeeze(2), deviation], 1) - self.centre) / self.scale
 
 
 class _Bands(nn.Module):
