@@ -40,6 +40,7 @@ class RocketFeatures(Extractor):
         super().__init__(network, 2 * num_kernels + is_masked, to_float, description)
         deviations = self(images[:5000]).std(0)[: 2 * num_kernels].view(2, num_kernels)
         network.factors /= deviations.mean(1).clamp(min=1e-6)
+        network.centre = self(images[:5000]).mean(0)
         description["weights"] = hash_weights(network)
 
 
@@ -66,6 +67,7 @@ class _Kernels(nn.Module):
         self.register_buffer("dilation", torch.tensor(dilations))
         self.register_buffer("bias", torch.zeros(num))
         self.register_buffer("factors", torch.ones(2))
+        self.register_buffer("centre", torch.zeros(()))
         self.dilations = sorted(set(dilations))
 
     def fit(self, images: Tensor) -> None:
@@ -91,7 +93,7 @@ class _Kernels(nn.Module):
         features = [shares * self.factors[0], maxima * self.factors[1]]
         if self.kind == "masked":
             features.append(lengths / valid.shape[1] * self.factors[0])
-        return torch.cat(features, 1)
+        return torch.cat(features, 1) - self.centre  # kernels of features (KID) depend on where 0 is
 
     def outputs(self, values: Tensor) -> Tensor:
         """What the kernels, without biases, make of values (N, C, L), 0 beyond their ends: (N, num, L)."""
