@@ -405,7 +405,10 @@ def evaluate(arguments: list[str]) -> None:
     lines = table(**result)
     if hasattr(model, "encode"):
         result["representation"], picture = represent(model, datamodule, folder)
-        lines += [*representation_table(result["representation"]), f"Codes of held-out images: {picture}"]
+        lines += [
+            *representation_table(result["representation"], datamodule.noun),
+            f"Codes of held-out data: {picture}",
+        ]
     folder.update(evaluations=[*folder.results.get("evaluations", []), result])
     log.info("\n".join(lines))
 

@@ -86,4 +86,4 @@ def pairs(above: Tensor, below: Tensor, num_columns: int) -> Tensor:
 
 def layout(kind: Kind) -> tuple[int, int]:
     """How many pairs of originals and what became of them a picture shows, and in how many columns."""
-    return {"image": (32, 8), "text": (16, 1), "audio": (8, 4)}.get(kind, (16, 8))
+    return {"image": (32, 8), "text": (16, 1), "audio": (4, 4)}.get(kind, (16, 8))

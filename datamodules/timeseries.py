@@ -83,7 +83,9 @@ class TimeSeriesDataModule(SequenceDataModule):
             row[: len(one), : len(self.channels)] = (one - self.centre) / self.half
             if self.kind == "masked":
                 row[:, -1] = np.where(np.arange(length) < len(one), 1, -1)
-        images = torch.from_numpy(stored).transpose(1, 2).unsqueeze(2).contiguous()
+        # in an order drawn at random, so that the first are not all of one time
+        order = torch.randperm(len(many), generator=torch.Generator().manual_seed(0))
+        images = torch.from_numpy(stored).transpose(1, 2).unsqueeze(2)[order].contiguous()
         return Images(images, torch.zeros(len(many), dtype=torch.long))
 
     def _split_long(self, values: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -117,7 +117,7 @@ def table(metrics: dict, protocol: dict) -> list[str]:
     ]
 
 
-def representation_table(values: dict) -> list[str]:
+def representation_table(values: dict, items: str = "images") -> list[str]:
     """What `lightning_genae.representation` measured, as text."""
     rows = {
         "mse": ("squared error per pixel", ".4f"),
@@ -128,7 +128,7 @@ def representation_table(values: dict) -> list[str]:
         "knn": ("accuracy of 5 nearest neighbours", ".3f"),
     }
     pca = f"PCA, {values['num_components']} dims"
-    lines = ["Representation of held-out images:", f"  {'':40}{'codes':>10}{pca:>16}{'pixels':>10}"]
+    lines = [f"Representation of held-out {items}:", f"  {'':40}{'codes':>10}{pca:>16}{'pixels':>10}"]
     for name, (words, form) in rows.items():
         given = (values.get(f"{name}{suffix}") for suffix in ("", "_pca", "_pixels"))
         cells = ["" if value is None else format(value, form) for value in given]
@@ -136,7 +136,7 @@ def representation_table(values: dict) -> list[str]:
             lines.append(f"  {words:34}{cells[0]:>10}{cells[1]:>16}{cells[2]:>10}")
     if values["bits_per_dimension"] < 0.1:
         lines.append(
-            "  WARNING: the codes say next to nothing of the images; a lower --model.beta or --model.kl, if it has one"
+            f"  WARNING: the codes say next to nothing of the {items}; a lower --model.beta or --model.kl, if it has one"
         )
     return lines
 

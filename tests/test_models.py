@@ -162,7 +162,7 @@ OTHER = {
         "beta": 4.0,
     }
     | {"warmup": 1, "word_dropout": 0.5, "teacher_forcing": 0.0, "teacher_decay": 1, "temperature": 1.0}
-    | {"sampler": "mixture", "lr": 0.1, "gradient_clip": 0.001},
+    | {"sampler": "gaussian", "lr": 0.1, "gradient_clip": 0.001},
 }
 # what an option needs beside it to have an effect
 NEEDS = {

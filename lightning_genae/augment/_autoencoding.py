@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from lightning_genae.augment._arm import Arm
-from lightning_genae.images import as_stored, to_float
+from lightning_genae.images import Kind, as_stored, to_float
 from lightning_genae.metrics._metric import MAX_IMAGES
 from lightning_genae.metrics.frechet import frechet_distance
 
@@ -22,7 +22,8 @@ class AutoencodingArm(Arm):
     Args:
         strength: of the perturbation, in [0, 1]. 0: none.
         detail: residual adds the change that the perturbation makes in the decoded image to the original,
-            x + dec(z') - dec(z), and so keeps what the decoder blurs; decode is dec(z') itself.
+            x + dec(z') - dec(z), and so keeps what the decoder blurs; of text it takes the tokens whose decoding
+            changes. decode is dec(z') itself.
     """
 
     # by benchmarks/low_data.py; see README.md
@@ -34,8 +35,10 @@ class AutoencodingArm(Arm):
         super().__init__()
         self.strength = strength
         self.detail = detail
+        self.kind: Kind = "image"
 
     def check(self, datamodule) -> None:
+        self.kind = datamodule.kind
         if len(datamodule.train.images) < 2:
             raise ValueError("--data.num_train: expected at least 2 images for an autoencoder to learn from; got 1")
 
@@ -49,6 +52,9 @@ class AutoencodingArm(Arm):
         if self.detail == "decode":
             return self.autoencoder.decode(varied)
         decoded, original = self.autoencoder.decode(torch.cat([varied, z])).chunk(2)  # together is quicker
+        if self.kind == "text":
+            changes = decoded.argmax(1, keepdim=True) != original.argmax(1, keepdim=True)
+            return torch.where(changes, decoded, images)
         return images + (decoded - original)
 
     def reconstruct(self, images: Tensor) -> Tensor:

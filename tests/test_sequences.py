@@ -1,0 +1,212 @@
+"""Series, text and sounds by the real command: what a run leaves behind, samples in their own units, wrong input."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from datamodules.timeseries import TimeSeriesDataModule
+
+SHORT = ["--steps", "10", "--folder", "run"]
+AUGMENT = ["--augment", "ae", "--augment.steps", "20"]
+SMALL = {
+    "timeseries": [],
+    "text": ["--data.window", "16", "--data.num_train", "300", "--metrics.num_samples", "40"],
+    "audio": ["--data.num_mels", "16", "--data.seconds", "0.256"],
+}
+METRICS = {
+    "timeseries": {"fd", "mmd", "spectrum_distance", "autocorrelation_distance"}
+    | {"discriminative_score", "predictive_score"},
+    "text": {"fd", "perplexity", "self_bleu", "distinct_1", "known_words", "bits_per_character"},
+    "audio": {"fd", "spectral_convergence", "spectrum_distance", "mmd"},
+}
+
+
+def results(folder: str = "run") -> dict:
+    return json.loads(Path(folder, "results.json").read_text())
+
+
+def rows_of(path: str) -> list[dict]:
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("data", SMALL)
+def test_the_main_command_and_samples(cli, data):
+    status, out, error = cli("--model", "rae", "--data", data, *AUGMENT, *SMALL[data], *SHORT)
+    assert status == 0, error
+    done = results()
+    assert done["status"] == "finished"
+    assert METRICS[data] <= set(done["metrics"])
+    assert all(np.isfinite(value) for value in done["metrics"].values())
+    noun = {"timeseries": "sequences", "text": "texts", "audio": "sounds"}[data]
+    assert f"held-out {noun}, in the" in out and "images" not in out.replace("training images", "")
+    for picture in ("samples/00000010", "reconstructions/00000010", "augmented/00000000", "metrics/nearest"):
+        assert Path("run", f"{picture}.png").stat().st_size > 1000
+        if data == "text":
+            assert len(Path("run", f"{picture}.txt").read_text().splitlines()) >= 16
+        if data == "audio":
+            assert len(list(Path("run", picture).glob("*.wav"))) == 8
+    assert cli("sample", "run", "--num", "9")[0] == 0
+    check_samples(data)
+
+
+def check_samples(data: str) -> None:
+    """Nine samples in their own units."""
+    if data == "timeseries":
+        series = np.load("run/samples-seed0.npz")["sequences"]
+        assert series.shape == (9, 24, 1)
+        assert 10 < series.min() < series.max() < 40  # degrees Celsius
+        rows = rows_of("run/samples-seed0.csv")
+        assert [float(row["temperature in °C"]) for row in rows] == pytest.approx(series.flatten().tolist())
+        again = TimeSeriesDataModule("run/samples-seed0.csv", ["temperature in °C"], series="series", batch_size=2)
+        again.setup()
+        assert len(again.train.images) + len(again.heldout.images) == 9
+    elif data == "text":
+        assert len(Path("run/samples-seed0.txt").read_text().splitlines()) == 9
+    else:
+        wave, rate = soundfile.read("run/samples-seed0/sample-8.wav")
+        assert (rate, len(wave)) == (16_000, np.load("run/samples-seed0.npz")["sounds"].shape[1])
+
+
+@pytest.mark.parametrize("data", ["text", pytest.param("audio", marks=pytest.mark.slow)])
+def test_wandb_gets_texts_and_sounds(cli, data):
+    words = ["--model", "ae", "--model.width", "4", "--data", data, *SMALL[data], *SHORT, "--logger", "wandb"]
+    assert cli(*words)[0] == 0
+    kinds = {"text": "table", "audio": "audio"}[data]
+    (media,) = Path("run/wandb").glob("offline-run-*/files/media")
+    assert {path.name.split("-")[0] for path in (media / kinds).iterdir()} >= {"samples", "reconstructions"}
+
+
+def test_series_of_different_lengths(cli):
+    """A CSV with a column that tells them apart: the model sees a mask, samples end where they end."""
+    generator = np.random.default_rng(0)
+    with Path("many.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["who", "up", "down"])
+        for who in range(120):
+            for step in range(generator.integers(5, 15)):
+                writer.writerow([who, 100 + step + generator.normal(), -step])
+    data = ["--data", "timeseries", "--data.root", "many.csv", "--data.series", "who", "--data.batch_size", "16"]
+    status, _, error = cli("--model", "rae", *data, "--augment", "classic", "--steps", "60", "--folder", "run")
+    assert status == 0, error
+    assert cli("sample", "run", "--num", "30")[0] == 0
+    series = np.load("run/samples-seed0.npz")["sequences"]
+    ends = np.isnan(series).any(2)
+    assert series.shape[2] == 2 and ends.any() and not ends.all()
+    assert (np.diff(ends.astype(int), axis=1) >= 0).all()  # nothing comes after an end
+    assert len(rows_of("run/samples-seed0.csv")) == (~ends).sum()
+
+
+def test_a_gan_of_sequences(cli):
+    """TimeGAN's kind: recurrent players, with a penalty of the critic's gradient, and the autoencoder before it."""
+    words = ["--model", "gan", "--model.network", "recurrent", "--model.width", "8", "--model.r1", "0.1"]
+    assert cli(*words, "--data", "timeseries", *AUGMENT, "--augment.autoencoder", "recurrent", *SHORT)[0] == 0
+    assert results()["augment"]["ae"]["on"] == "critic"
+    words = ["--model", "gan", "--model.loss", "wgan-gp", "--data", "text", *SMALL["text"], "--overwrite"]
+    assert cli(*words, "--augment", "ae", "--augment.steps", "20", *SHORT)[0] == 0
+
+
+@pytest.mark.slow  # UMAP
+def test_codes_of_sequences(cli):
+    assert cli("--model", "vae", "--data", "timeseries", *SHORT)[0] == 0
+    status, out, error = cli("evaluate", "run", "--metrics.features", "pixels")
+    assert status == 0, error
+    assert "Representation of held-out sequences" in out
+
+
+def write(name: str, content: str | bytes) -> None:
+    Path(name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def write_bad_files() -> None:
+    rows = [f"{i},{i % 7},{i % 5}" for i in range(100)]
+    write("gap.csv", "\n".join(["time,a,b", *rows[:50], "50,,3", *rows[51:]]))
+    write("word.csv", "\n".join(["time,a,b", *rows[:50], "50,much,3", *rows[51:]]))
+    write("short.csv", "\n".join(["time,a,b", *rows[:50], "50,1", *rows[51:]]))
+    write("flat.csv", "\n".join(["a,b", *(f"{i % 3},1" for i in range(100))]))
+    write("empty.csv", "")
+    write("broken.npy", b"\x93NUMPY nothing")
+    np.save("words.npy", np.array([["a", "b"], ["c", "d"]]))
+    np.save("objects.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    np.save("one.npy", np.zeros((1, 30, 1)) + np.arange(30)[:, None])
+    np.save("infinite.npy", np.where(np.arange(90) == 70, np.inf, np.arange(90) % 7))
+    write("empty.txt", " \n")
+    write("binary.txt", bytes(range(256)) * 20)
+    for folder in ("silent", "damaged", "nothing"):
+        Path(folder).mkdir()
+    for i in range(12):
+        soundfile.write(f"silent/{i}.wav", np.zeros(16_000) if i == 5 else np.sin(np.arange(16_000) / (5 + i)), 16_000)
+        soundfile.write(f"damaged/{i}.flac", np.sin(np.arange(16_000) / 5), 16_000)
+    write("damaged/7.flac", Path("damaged/7.flac").read_bytes()[:2000])
+
+
+SERIES = ["--data", "timeseries", "--data.root"]
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ([*SERIES, "gap.csv"], "expected a finite number at every step, got nan at step 50, channel 1 of 'gap.csv'"),
+        ([*SERIES, "word.csv"], "'word.csv', line 52: expected a number in column 'a', got 'much'"),
+        ([*SERIES, "short.csv"], "'short.csv', line 52: expected 3 columns, got 2"),
+        ([*SERIES, "flat.csv"], "expected channels that change, got 1.0 at every step of channel 1"),
+        ([*SERIES, "empty.csv"], "'empty.csv' is empty"),
+        ([*SERIES, "broken.npy"], "'broken.npy' is damaged, or holds other than arrays of numbers"),
+        ([*SERIES, "objects.npy"], "'objects.npy' is damaged, or holds other than arrays of numbers"),
+        ([*SERIES, "words.npy"], "expected arrays of numbers, (length, channels) or (num, length, channels)"),
+        ([*SERIES, "infinite.npy"], "expected a finite number at every step, got inf at step 70"),
+        ([*SERIES, "none.npy"], "expected a file of series, got 'none.npy', which is none"),
+        ([*SERIES, "gap.csv", "--data.columns", "[c]"], "--data.columns: expected one of time, a, b, or its number"),
+        ([*SERIES, "words.npy", "--data.columns", "[a]"], "--data.columns: expected with a .csv; got 'words.npy'"),
+        (["--data", "timeseries", "--data.window", "500"], "--data.window: expected at most the steps"),
+        (["--data", "timeseries", "--data.window", "1"], "--data.window: expected at least 2 steps; got 1"),
+        (["--data", "text", "--data.root", "empty.txt"], "--data.root: expected text, but 'empty.txt' is empty"),
+        (["--data", "text", "--data.root", "binary.txt"], "'binary.txt' is no UTF-8 text"),
+        (["--data", "audio", "--data.root", "silent"], "'silent/5.wav' is silent"),
+        (["--data", "audio", "--data.root", "damaged"], "'damaged/7.flac' is a broken sound, or none"),
+        (["--data", "audio", "--data.root", "nothing"], "--data.root: expected sounds (.wav, .flac"),
+        (["--model", "rae"], "--model: expected one for data of kind image (--data); got RecurrentAutoencoder"),
+        (["--model", "aegan", "--data", "text"], "--model: expected one for data of kind text"),
+        (["--data", "timeseries", "--augment", "diffaug"], "--augment: diffaug expected grey or RGB images"),
+        (["--data", "text", "--augment", "classic"], "--augment: classic expected images, series or sounds; got text"),
+        (
+            ["--data", "text", "--augment", "ae", "--augment.autoencoder", "aegan"],
+            "--augment.autoencoder: expected one",
+        ),
+        (["--model", "ae", "--model.network", "recurrent"], "recurrent expected sequences, got data of shape"),
+        (
+            ["--data", "timeseries", "--metrics.features", "efficientnet"],
+            "--metrics.features: expected rocket, moments or pixels for sequences; got efficientnet",
+        ),
+        (["--metrics.features", "rocket"], "--metrics.features: rocket is for sequences"),
+        (["--data", "timeseries", "--model", "rae", "--model.loss", "ce"], "--model.loss: expected mse or l1; got ce"),
+    ],
+)
+def test_wrong_input_is_one_line(cli, words, message):
+    write_bad_files()
+    status, _, error = cli(*words, "--steps", "2", "--folder", "run")
+    assert status == 2
+    assert message in error
+    assert len(error.strip().splitlines()[-1:]) == 1 and "Traceback" not in error
+    assert not Path("run").exists()
+
+
+def test_longer_series_are_cut_with_a_line(caplog):
+    generator = np.random.default_rng(0)
+    many = [generator.standard_normal((length, 1)) for length in [10] * 20 + [39] * 40]
+    np.savez("many.npz", *many)
+    datamodule = TimeSeriesDataModule("many.npz", window=20, stride=10, batch_size=16)
+    with caplog.at_level("INFO"):
+        datamodule.setup()
+    assert "40 of 60 series are longer than --data.window 20: cut into windows" in caplog.text
+    assert datamodule.kind == "masked" and datamodule.image_shape == (2, 1, 20)
+    found = np.concatenate([datamodule.natural(split.images) for split in (datamodule.train, datamodule.heldout)])
+    assert len(found) == 20 + 2 * 40  # two whole windows of 39 steps
+    wanted = [np.pad(one, ((0, 10), (0, 0)), constant_values=np.nan) for one in many[:20]]
+    wanted += [one[start : start + 20] for one in many[20:] for start in (0, 10)]
+    as_sets = ({one.astype(np.float32).round(4).tobytes() for one in windows} for windows in (found, np.array(wanted)))
+    assert len(set.intersection(*as_sets)) > 95  # rounding may fall either way
