@@ -407,7 +407,7 @@ def evaluate(arguments: list[str]) -> None:
         result["representation"], picture = represent(model, datamodule, folder)
         lines += [
             *representation_table(result["representation"], datamodule.noun),
-            f"Codes of held-out data: {picture}",
+            f"Codes of held-out {datamodule.noun}: {picture}",
         ]
     folder.update(evaluations=[*folder.results.get("evaluations", []), result])
     log.info("\n".join(lines))

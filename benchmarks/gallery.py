@@ -22,7 +22,8 @@ from PIL import Image, ImageDraw
 from lightning_genae import registry
 
 ROOT = Path(__file__).resolve().parents[1]
-MODELS = registry.names("lightning_genae.models")
+PACKAGE = "lightning_genae.models"
+MODELS = [name for name in registry.names(PACKAGE) if "image" in registry.load(PACKAGE, name).kinds]
 BATCH_SIZE = 32
 NUM_SHOWN = 12
 

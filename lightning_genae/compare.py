@@ -3,8 +3,9 @@
 from lightning_genae.command_line import flatten
 from lightning_genae.run_folder import RunFolder
 
-DERIVED = ("floor", "accuracy_heldout")  # follow from the rest of a protocol
+DERIVED = ("floor", "accuracy_heldout", "items", "bits_per_character_of")  # follow from the rest of a protocol
 COLUMNS = ("fd", "fd_infinity", "kid", "precision", "recall", "density", "coverage", "copying")
+OF_SEQUENCES = ("spectrum_distance", "discriminative_score", "predictive_score", "perplexity", "bits_per_character")
 
 
 def compare(folders: list[RunFolder], best: bool = False) -> list[str]:
@@ -54,13 +55,15 @@ def difference(protocol: dict, protocols: list[dict]) -> str:
 
 
 def _table(folders: list[RunFolder], best: bool) -> list[str]:
-    rows = [["run", "best FD", "at images"] if best else ["run", *COLUMNS]]
+    has = {name for folder in folders for name in folder.results["metrics"]}
+    columns = [*COLUMNS, *(name for name in OF_SEQUENCES if name in has)]
+    rows = [["run", "best FD", "at images"] if best else ["run", *columns]]
     for folder in folders:
         results = folder.results
         if best:
             rows.append([str(folder.path), f"{results['best']['fd']:.3f}", f"{results['best']['images']:,}"])
         else:
-            rows.append([str(folder.path), *(_cell(results["metrics"], name) for name in COLUMNS)])
+            rows.append([str(folder.path), *(_cell(results["metrics"], name) for name in columns)])
     return aligned(rows)
 
 

@@ -41,7 +41,7 @@ def _gate_of_arm(name: str, q: dict) -> list[str]:
         if name != "pca" and q["mse_heldout"] > q["mse_pca"]:
             lines.append("  WARNING: the autoencoder is worse than PCA; it may want more --augment.steps or data")
         if q["autoencoder_images"] != q["images_trained_on"]:
-            lines.append("  WARNING: the autoencoder knows other {items} than this run's; it may flatter the results")
+            lines.append(f"  WARNING: the autoencoder knows other {items} than this run's; it may flatter the results")
     if q["on"] == "data" and varied["fd_mixed"] > TOLERANCE * originals["fd"]:
         less = "less --augment.strength" if q["strengths"] else "less of it"
         lines.append(
@@ -136,7 +136,7 @@ def representation_table(values: dict, items: str = "images") -> list[str]:
             lines.append(f"  {words:34}{cells[0]:>10}{cells[1]:>16}{cells[2]:>10}")
     if values["bits_per_dimension"] < 0.1:
         lines.append(
-            f"  WARNING: the codes say next to nothing of the {items}; a lower --model.beta or --model.kl, if it has one"
+            f"  WARNING: the codes say next to nothing of the {items}; a lower --model.beta or --model.kl may help"
         )
     return lines
 

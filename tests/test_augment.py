@@ -258,6 +258,7 @@ def test_fit_does_not_depend_on_the_run(digits):
     assert digits.batches == 0
 
 
+@pytest.mark.slow
 def test_the_adversarial_autoencoder(digits):
     arm = fitted(AutoencoderAugment(autoencoder="aegan", steps=300), digits)
     x, labels = batch(digits)

@@ -37,6 +37,17 @@ def test_gallery(tmp_path):
 
 
 @pytest.mark.slow
+def test_sequences(tmp_path):
+    done = benchmark("sequences", "--data", "text", "--steps", "4", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "out" / "README.md").read_text()
+    results = json.loads((tmp_path / "runs/sequences/text/results.json").read_text())
+    assert f"| bits per character of held-out text, at most | {results['metrics']['bits_per_character']:.3f} |" in text
+    assert f"| Frechet distance | {results['metrics']['fd']:.3f} |" in text
+    assert np.asarray(Image.open(tmp_path / "out" / "text-samples.png").convert("L")).std() > 10
+
+
+@pytest.mark.slow
 def test_modes(tmp_path):
     done = benchmark("modes", "--seeds", "2", "--steps", "5", "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

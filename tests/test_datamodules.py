@@ -65,7 +65,7 @@ def make(name: str, tmp_path: Path, picture_folder: Path):
     root = tmp_path / "root"
     if name == "digits":
         return Digits(batch_size=8)
-    if name in ("ring", "grid", "audio"):
+    if name in ("ring", "grid", "audio", "timeseries"):
         return registry.load("datamodules", name)(batch_size=8)
     if name in ("mnist", "fashion_mnist", "kmnist"):
         write_idx(root, compress=name == "kmnist")

@@ -60,7 +60,7 @@ def suiting(name):
     metric = registry.load("lightning_genae.metrics", name)
     kind = metric.kinds[0] if metric.kinds else "image"
     make, natural = OF_KIND[kind]
-    return metric, make, {"natural": natural, "kind": kind}
+    return metric, make, (natural, kind)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -68,7 +68,7 @@ def test_contract(name):
     """A torchmetrics Metric: by parts as at once, repeatable, silent to the random numbers, finite at the floor."""
     build, some, told = suiting(name)
     real, fake = some(120, 0), some(100, 1, 0.3)
-    metric = build(real, some(80, 2).images, **told)
+    metric = build(real, some(80, 2).images, *told)
     assert isinstance(metric, SampleMetric) and isinstance(metric, torchmetrics.Metric)
     torch.manual_seed(3)
     expected = torch.rand(1)
@@ -96,7 +96,7 @@ def test_what_a_metric_lacks(name):
     """Without classes or training images a metric of these says nothing, instead of something wrong."""
     build, some, told = suiting(name)
     real, fake = some(120, 0)._replace(logits=None), some(100, 1)._replace(logits=None)
-    metric = build(real, None, **told)
+    metric = build(real, None, *told)
     values = metric.measure(fake) | metric.at_the_end(fake)
     assert bool(values) == (name not in ("classes", "memorisation"))
 

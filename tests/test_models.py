@@ -153,7 +153,7 @@ OTHER = {
     "bigan": TWO_PLAYERS,
     "cogan": TWO_PLAYERS | {"second": "edges", "num_shared": 0},
     "rae": {
-        "cell": "lstm",
+        "cell": "gru",
         "latent_dim": 3,
         "width": 8,
         "num_layers": 2,
@@ -235,6 +235,7 @@ def test_ae_learns_to_reconstruct(digits):
     assert (model.reconstruct(x) - x).square().mean() < 0.2 * before
 
 
+@pytest.mark.slow
 def test_ae_learns_images_that_are_mostly_black():
     """A tanh before the loss would saturate, and the autoencoder draw black ever after."""
 

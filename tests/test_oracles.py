@@ -109,6 +109,7 @@ def elbo(model: VAE, x: torch.Tensor, num_draws: int = 50) -> float:
         return float(torch.stack([model.log_likelihood(x, 1).mean() for _ in range(num_draws)]).mean())
 
 
+@pytest.mark.slow
 def test_a_linear_vae_is_probabilistic_pca():
     eigenvalues = [2.0, 1.0, 0.5, 0.1, 0.08, 0.06, 0.05, 0.03]
     data, k = Gaussian(*eigenvalues), 3
@@ -124,6 +125,7 @@ def test_a_linear_vae_is_probabilistic_pca():
     assert model.log_likelihood(x, 50).mean().item() == pytest.approx(expected, rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", [1.0, 4.0, 16.0])
 def test_posterior_collapse_of_a_linear_beta_vae(beta):
     """Dimension j lives iff lambda_j > s = beta sigma^2, with KL ln(lambda_j / s) / 2."""
@@ -145,6 +147,7 @@ def test_posterior_collapse_of_a_linear_beta_vae(beta):
     assert error == pytest.approx(len(living) * s + rest, rel=0.05)
 
 
+@pytest.mark.slow
 def test_codes_of_an_adversarial_autoencoder_reach_the_prior(digits):
     model = AdversarialAutoencoder(digits.image_shape, latent_dim=4, network="mlp", hidden=[64], adversarial=0.1)
     x = digits.train.images.float() / 127.5 - 1
@@ -161,6 +164,7 @@ def test_codes_of_an_adversarial_autoencoder_reach_the_prior(digits):
     assert before > 1
 
 
+@pytest.mark.slow
 def test_a_bigans_encoder_inverts_its_generator():
     """Linear and gaussian: x = A z, so that the best encoder is A's inverse."""
     data = Gaussian(1.0, 0.4)
@@ -232,6 +236,7 @@ def test_ebgans_critic_loses_the_margin_where_energies_are_equal(digits):
     assert model.loss_critic(x, None).item() == pytest.approx(5, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_began_reaches_its_equilibrium(digits):
     """The errors' ratio goes to gamma, k stays within [0, 1]."""
     model = BEGAN(digits.image_shape, network="mlp", hidden=[64], gamma=0.6, lambda_k=0.05)

@@ -13,6 +13,9 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line and not line.startswith("#")]
 
+(_SECTION,) = re.findall(r"## Sequences\n(.*?)\n## ", README, re.DOTALL)
+SEQUENCES = [command for command in COMMANDS if command in _SECTION.splitlines()]
+
 
 def test_the_two_commands():
     """Installing is .ci/run's business; here it matters that they stand there as they are run."""
@@ -35,8 +38,18 @@ def shortened(words: list[str]) -> list[str]:
 
 
 def test_more_commands(cli):
-    commands = [COMMANDS[0].partition("&& ")[2], *COMMANDS[2:]]
+    commands = [COMMANDS[0].partition("&& ")[2], *(one for one in COMMANDS[2:] if one not in SEQUENCES)]
     assert len(commands) > 8
+    check(commands, cli)
+
+
+@pytest.mark.slow
+def test_commands_of_sequences(cli):
+    assert len(SEQUENCES) > 8
+    check(SEQUENCES, cli)
+
+
+def check(commands: list[str], cli) -> None:
     for command in commands:
         python, script, *words = shlex.split(command)
         assert (python, script) == ("python", "run.py")

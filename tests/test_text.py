@@ -174,7 +174,7 @@ def test_errors(tmp_path, monkeypatch):
     assert "--data.num_train: expected at most" in error(num_train=1_000_000, vocabulary=600)
     assert "smaller --data.batch_size" in error(batch_size=1_000_000, vocabulary=600)
     (tmp_path / "folder").mkdir()
-    assert "expected files of text (.txt, .md or without suffix) in" in error(root=tmp_path / "folder")
+    assert "expected files of text (.txt, .md, or without suffix) in" in error(root=tmp_path / "folder")
     (tmp_path / "folder" / "a").touch()
     assert "--data.root: expected text, but all files in 'folder' are empty" in error(root=tmp_path / "folder")
     monkeypatch.setattr(text, "MAX_BYTES", 1e6)

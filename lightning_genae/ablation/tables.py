@@ -20,12 +20,14 @@ HIGHER_IS_BETTER = {"precision", "recall", "density", "coverage", "classifier_sc
 MORE = {  # beside those of a run's own report
     "best_fd": "least Frechet distance during training",
     "log_likelihood": "log-likelihood",
+    "bits_per_character": "bits per character of held-out text",
     "modes": "modes found",
     "good": "share of good samples",
 }
-HIGHER_IS_BETTER |= {"log_likelihood", "modes", "good"}
+HIGHER_IS_BETTER |= {"log_likelihood", "modes", "good", "known_words"}
 ENOUGH = 5  # seeds, below which a verdict says that they are few
-NEITHER = {"distance_to_train", "copying"}  # better where held-out images are
+# better where held-out data are
+NEITHER = {"distance_to_train", "copying", "perplexity", "distinct_1", "distinct_2", "self_bleu"}
 
 
 class Table(NamedTuple):
