@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as _spectral_norm
+from torch.nn.utils.rnn import PackedSequence
 
 Network = Literal["mlp", "conv", "resnet", "recurrent"]
 Conditional = Literal["no", "projection", "concatenation"]
@@ -189,9 +190,7 @@ class _Reader(nn.Module):
         self.gru = nn.GRU(num_channels, width, batch_first=True, bidirectional=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        # cuDNN's has no second derivative, which penalties of a critic's gradient need
-        with torch.backends.cudnn.flags(enabled=not (torch.is_grad_enabled() and x.requires_grad)):
-            return self.gru(as_steps(x))[1].transpose(0, 1).flatten(1)
+        return run(self.gru, as_steps(x), twice=True)[1].transpose(0, 1).flatten(1)
 
 
 class _Writer(nn.Module):
@@ -210,7 +209,22 @@ class _Writer(nn.Module):
         length = len(self.marks)
         marks = self.marks.to(z.dtype).expand(len(z), -1, -1)
         steps = torch.cat([z[:, None].expand(-1, length, -1), marks], 2)
-        return as_sequence(self.output(self.gru(steps, self.start(z).tanh()[None])[0]))
+        return as_sequence(self.output(run(self.gru, steps, self.start(z).tanh()[None])[0]))
+
+
+def run(network: nn.RNNBase, steps: Tensor | PackedSequence, states=None, twice: bool = False) -> tuple:
+    """What a recurrent network gives for steps (B, L, C), and its last states.
+
+    On a GPU without cuDNN, where that has no derivative by the steps: in evaluation mode, or a second one.
+
+    Args:
+        states: the first ones. None: 0.
+        twice: a second derivative may be asked for, by penalties of a critic's gradient.
+    """
+    values = steps.data if isinstance(steps, PackedSequence) else steps
+    is_derived = torch.is_grad_enabled() and values.requires_grad
+    with torch.backends.cudnn.flags(enabled=not (is_derived and (twice or not network.training))):
+        return network(steps, states)
 
 
 def as_steps(x: Tensor) -> Tensor:

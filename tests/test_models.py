@@ -161,7 +161,14 @@ OTHER = {
         "variational": True,
         "beta": 4.0,
     }
-    | {"warmup": 1, "word_dropout": 0.5, "teacher_forcing": 0.0, "teacher_decay": 1, "temperature": 1.0}
+    | {
+        "warmup": 1,
+        "free_bits": 2.0,
+        "word_dropout": 0.5,
+        "teacher_forcing": 0.0,
+        "teacher_decay": 1,
+        "temperature": 1.0,
+    }
     | {"sampler": "gaussian", "lr": 0.1, "gradient_clip": 0.001},
 }
 # what an option needs beside it to have an effect
@@ -172,6 +179,7 @@ NEEDS = {
     ("aegan", "sampler"): {"variational": False},
     ("rae", "beta"): {"variational": True},
     ("rae", "warmup"): {"variational": True},
+    ("rae", "free_bits"): {"variational": True},
 }
 
 

@@ -204,7 +204,7 @@ def test_a_markov_chain_of_letters_is_learned(tmp_path):
     Path(tmp_path, "chain.txt").write_text(chain(40_000))
     datamodule = TextDataModule(str(tmp_path / "chain.txt"), window=32)
     datamodule.setup()
-    model = RecurrentAutoencoder(datamodule.image_shape, kind="text")
+    model = RecurrentAutoencoder(datamodule.image_shape, kind="text", free_bits=0.0)
     train(model, datamodule, 1000)
     pairs = [pair for text in datamodule.natural(draw(model, 2000, seed=0)) for pair in pairwise(text)]
     letters = [(before, after) for before, after in pairs if {before, after} <= set(LETTERS)]

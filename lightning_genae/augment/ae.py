@@ -22,7 +22,8 @@ class AutoencoderAugment(PerturbingArm):
         autoencoder: convolutional, dense, residual or, for sequences, recurrent (`--model ae`), or sharper, trained
             against a critic (aegan), or the recurrent autoencoder (rae).
         latent_dim: dimensions of its code, at least 1.
-        width: its channels at full resolution; but for mlp. A narrow one costs less in every batch.
+        width: its channels at full resolution, or units of a recurrent one; but for mlp. A narrow one costs less in
+            every batch. null: 8, of a recurrent one 64.
         steps: batches of 64 images that it learns from at most; it stops when the error on a tenth of the training
             images, kept aside for that, does not fall any more.
         lr: learning rate of Adam, above 0. null: the model's own.
@@ -34,7 +35,7 @@ class AutoencoderAugment(PerturbingArm):
         self,
         autoencoder: Literal["conv", "mlp", "resnet", "recurrent", "aegan", "rae"] = "conv",
         latent_dim: PositiveInt = 16,
-        width: PositiveInt = 8,
+        width: PositiveInt | None = None,
         steps: PositiveInt = 1000,
         lr: PositiveFloat | None = None,
         checkpoint: str | None = None,
@@ -47,7 +48,8 @@ class AutoencoderAugment(PerturbingArm):
         if autoencoder != "rae":
             self.options["network"] = "conv" if autoencoder == "aegan" else autoencoder
         self.options |= {} if lr is None else {"lr": lr}
-        self.options |= {} if autoencoder == "mlp" else {"width": width}
+        usual = 64 if autoencoder in ("recurrent", "rae") else 8
+        self.options |= {} if autoencoder == "mlp" else {"width": width or usual}
         self.steps = steps
         self.checkpoint = checkpoint
         self.foreign = foreign

@@ -14,7 +14,7 @@ from lightning_genae import losses
 from lightning_genae.codes import Sampler, TrainingCodes, reparameterise
 from lightning_genae.images import Kind, lengths, settle
 from lightning_genae.models._options import warn_unused
-from lightning_genae.networks import as_sequence, as_steps
+from lightning_genae.networks import as_sequence, as_steps, run
 
 MIN_LOG_SCALE = -4.0  # of data in [-1, 1]: without a bound the density of what is told exactly has none
 
@@ -39,6 +39,8 @@ class RecurrentAutoencoder(LightningModule):
         variational: the code is a gaussian and the loss the evidence lower bound. null: for text alone.
         beta: weight of the KL divergence to the prior; variational only. null: 1.
         warmup: batches over which that weight rises from 0 (arXiv 1511.06349). null: 1000.
+        free_bits: bits of every code dimension's mean KL that cost nothing (arXiv 1606.04934); variational only. A
+            writer that is told the step before learns to do without a code that costs. null: 0.5 for text, otherwise 0.
         word_dropout: share of the steps that the writer is not told, so that it has to rely on the code
             (arXiv 1511.06349). null: 0.25 for a variational one of text, otherwise 0.
         teacher_forcing: share of the first batches in which the writer is told the true step before instead of its own
@@ -68,6 +70,7 @@ class RecurrentAutoencoder(LightningModule):
         variational: bool | None = None,
         beta: NonNegativeFloat | None = None,
         warmup: NonNegativeInt | None = None,
+        free_bits: NonNegativeFloat | None = None,
         word_dropout: ClosedUnitInterval | None = None,
         teacher_forcing: ClosedUnitInterval = 1.0,
         teacher_decay: NonNegativeInt | None = None,
@@ -85,7 +88,9 @@ class RecurrentAutoencoder(LightningModule):
         self.variational = is_text if variational is None else variational
         warn_unused("beta", beta, self.variational, "--model.variational true")
         warn_unused("warmup", warmup, self.variational, "--model.variational true")
+        warn_unused("free_bits", free_bits, self.variational, "--model.variational true")
         warn_unused("sampler", sampler, not self.variational, "--model.variational false")
+        self.free_bits = (0.5 if is_text else 0.0) if free_bits is None else free_bits
         self.beta, self.warmup = 1.0 if beta is None else beta, 1000 if warmup is None else warmup
         self.word_dropout = (0.25 if is_text and self.variational else 0.0) if word_dropout is None else word_dropout
         self.teacher_decay = (0 if is_text else 1000) if teacher_decay is None else teacher_decay
@@ -109,10 +114,16 @@ class RecurrentAutoencoder(LightningModule):
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Codes (B, latent_dim) of sequences (B, C, 1, L), and the log variance of a variational one, else None."""
-        steps = as_steps(x).contiguous()
+        # backwards, so that what is written first was read last (Sutskever et al. 2014, arXiv 1409.3215)
+        steps = as_steps(x)
         if self.hparams.kind == "masked":
-            steps = pack_padded_sequence(steps, lengths(x).clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
-        _, states = self.reader(steps)
+            num = lengths(x).clamp(min=1)
+            order = (num[:, None] - 1 - torch.arange(x.shape[3], device=x.device)).clamp(min=0)
+            steps = steps.gather(1, order[:, :, None].expand_as(steps))
+            steps = pack_padded_sequence(steps, num.cpu(), batch_first=True, enforce_sorted=False)
+        else:
+            steps = steps.flip(1)
+        _, states = run(self.reader, steps)
         last = states[0] if isinstance(states, tuple) else states
         code = self.to_code(last.transpose(0, 1).flatten(1))
         return code.chunk(2, dim=1) if self.variational else (code, None)
@@ -166,9 +177,10 @@ class RecurrentAutoencoder(LightningModule):
         parts = {"log_likelihood": log_p}
         loss = -log_p
         if self.variational:
-            kl = losses.kl_to_standard_normal(mean, log_variance).sum(1).mean()
-            loss = loss + self.beta * min(1.0, (self._batches + 1) / max(1, self.warmup)) * kl
-            parts |= {"kl": kl, "elbo": log_p - kl}
+            kl = losses.kl_to_standard_normal(mean, log_variance).mean(0)
+            rate = kl.clamp_min(self.free_bits * math.log(2)).sum()
+            loss = loss + self.beta * min(1.0, (self._batches + 1) / max(1, self.warmup)) * rate
+            parts |= {"kl": kl.sum(), "elbo": log_p - kl.sum()}
         else:
             self.codes.keep(mean)
         # per step and channel, so that the learning rate means the same for sequences of every size
@@ -207,7 +219,7 @@ class RecurrentAutoencoder(LightningModule):
         """Outputs (B, L, C) of the writer that is told the true step before each, but for a share that is hidden."""
         before = _hide(F.pad(as_steps(x), (0, 0, 1, -1)), hidden)
         codes = z[:, None].expand(-1, self.length, -1)
-        return self.output(self.writer(torch.cat([before.to(z.dtype), codes], 2), self._states(z))[0])
+        return self.output(run(self.writer, torch.cat([before.to(z.dtype), codes], 2), self._states(z))[0])
 
     def _write(
         self, z: Tensor, temperature: float, bounded: bool = True, drawn: bool = False, hidden: float = 0.0
@@ -222,7 +234,7 @@ class RecurrentAutoencoder(LightningModule):
         """
         states, step, given = self._states(z), z.new_zeros(len(z), 1, self.output.out_features), []
         for _ in range(self.length):
-            output, states = self.writer(torch.cat([_hide(step, hidden).to(z.dtype), z[:, None]], 2), states)
+            output, states = run(self.writer, torch.cat([_hide(step, hidden).to(z.dtype), z[:, None]], 2), states)
             output = self.output(output)
             step = self._next(output, temperature)
             given.append(step if drawn else self._likeliest(output) if bounded else output)
