@@ -113,6 +113,36 @@ def test_sequences(name, kind, waves):
     assert x.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize(
+    "perturb, autoencoder",
+    [(perturb, "conv") for perturb in ("gaussian", "interpolate", "extrapolate", "resample")]
+    + [("gaussian", "rae"), ("interpolate", "recurrent")],
+)
+def test_codes_of_sequences_are_perturbed_as_those_of_images(perturb, autoencoder, waves):
+    """The same arm: the identity without strength, and the more strength the further from the original."""
+    datamodule = waves()
+    arm = make("ae", perturb=perturb, autoencoder=autoencoder, steps=60)
+    fitted(arm, datamodule)
+    x, labels = batch(datamodule)
+    distances = []
+    for arm.strength in (0.0, 0.3, 0.9):
+        distances.append(float((seeded(arm.vary, x, labels) - x).square().mean()))
+    assert distances[0] < 1e-10
+    assert 0 < distances[1] < distances[2]
+
+
+def test_the_residual_of_text_replaces_what_decodes_differently(waves):
+    datamodule = waves("text")
+    arm = fitted(make("ae", steps=300, latent_dim=8, strength=1.0), datamodule)
+    x, labels = batch(datamodule)
+    z, varied = seeded(arm.codes, x, labels)
+    changed = arm.autoencoder.decode(varied).argmax(1) != arm.autoencoder.decode(z).argmax(1)
+    tokens = seeded(arm.vary, x, labels).argmax(1)
+    assert 0.05 < changed.double().mean() < 0.95
+    assert torch.equal(tokens[~changed], x.argmax(1)[~changed])
+    assert torch.equal(tokens[changed], arm.autoencoder.decode(varied).argmax(1)[changed])
+
+
 @pytest.mark.parametrize("name", ["ada", "diffaug"])
 def test_what_is_for_images_refuses_sequences(name, waves):
     with pytest.raises(ValueError, match=f"--augment: {name} expected grey or RGB images"):
