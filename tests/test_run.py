@@ -143,11 +143,18 @@ def weights_equal(a, b) -> bool:
 
 @pytest.mark.parametrize(
     "model, interruption",
-    [("gan", KeyboardInterrupt), ("ae", SIGTERMException), ("began", SIGTERMException), ("aegan", KeyboardInterrupt)],
+    [
+        ("gan", KeyboardInterrupt),
+        ("ae", SIGTERMException),
+        ("began", SIGTERMException),
+        ("aegan", KeyboardInterrupt),
+        pytest.param("rae", SIGTERMException, marks=pytest.mark.slow),
+    ],
 )
 def test_an_interrupted_run_goes_on_to_the_same_result(cli, monkeypatch, model, interruption):
     words = ("--model", model, "--augment", "ae", "--augment.steps", "20", "--data.num_train", "200", *SHORT)
     words += ("--trainer.log_every_n_steps", "1", "--checkpoint_seconds", "0")
+    words += ("--data", "timeseries", "--model.teacher_decay", "20") if model == "rae" else ()
     assert cli(*words, "--folder", "whole")[0] == 0
 
     check = Budget._check
@@ -162,7 +169,8 @@ def test_an_interrupted_run_goes_on_to_the_same_result(cli, monkeypatch, model, 
     assert status == 130
     assert "the same command goes on" in error
     assert results("parts")["status"] == "running"
-    assert torch.load("parts/checkpoints/last.ckpt", weights_only=True)["Digits"]["batches"] == 10
+    data = "TimeSeriesDataModule" if model == "rae" else "Digits"
+    assert torch.load("parts/checkpoints/last.ckpt", weights_only=True)[data]["batches"] == 10
 
     monkeypatch.setattr(Budget, "_check", check)
     handler = signal.getsignal(signal.SIGINT)
