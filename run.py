@@ -285,8 +285,8 @@ def build_trainer(config: dict, folder, datamodule, callbacks: dict, steps: int,
     check_precision(config["precision"], trainer)
     if len(datamodule.train.images) < datamodule.batch_size * trainer.world_size:
         raise ValueError(
-            f"--devices: expected at least one batch of {datamodule.batch_size} images (--data.batch_size) for each of "
-            f"{trainer.world_size} processes; got {len(datamodule.train.images)} images"
+            f"--devices: expected at least one batch of {datamodule.batch_size} {datamodule.noun} (--data.batch_size) "
+            f"for each of {trainer.world_size} processes; got {len(datamodule.train.images)}"
         )
     return trainer
 
@@ -485,10 +485,7 @@ def represent(model, datamodule, folder) -> tuple[dict, Path]:
     has_labels = datamodule.num_classes > 0
     values = representation(model, datamodule.train, datamodule.heldout, has_labels)
     images, labels = (part[:2000] for part in datamodule.heldout)
-    panels = {
-        f"{name} of the codes": (xy, labels if has_labels else None)
-        for name, xy in plane(encode(model, images)).items()
-    }
+    panels = {name: (xy, labels if has_labels else None) for name, xy in plane(encode(model, images)).items()}
     return values, save_scatter(folder.path / "codes.png", panels)
 
 

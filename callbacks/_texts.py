@@ -30,7 +30,9 @@ def save_page(path: Path, texts: list[str], num_columns: int, rows: tuple[str, .
 
 
 def as_line(text: str) -> str:
-    """A text in one line."""
+    """A text in one line, that shows also if there are only blanks."""
+    if text and not text.strip(" "):
+        return f"({len(text)} blanks)"
     for mark, written in {"\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}.items():
         text = text.replace(mark, written)
     return text

@@ -58,7 +58,7 @@ class Augmented(Callback):
         strengths = [row["strength"] for row in rows]
         originals = quality["originals"]
         panels = {
-            "Frechet distance to held-out images": {
+            "Frechet distance to held-out data": {
                 "variations": [row["fd"] for row in rows],
                 "originals and variations": [row["fd_mixed"] for row in rows],
                 "originals": [originals["fd"]] * len(rows),
@@ -70,7 +70,7 @@ class Augmented(Callback):
                     for key in ("precision", "recall", "coverage")
                 },
             },
-            "root mean square per pixel": {
+            "root mean square per value": {
                 "to the original": [row["distance_to_original"] for row in rows],
                 "to the nearest other": [row["distance_to_nearest_other"] for row in rows],
             },

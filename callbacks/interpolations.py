@@ -32,6 +32,7 @@ class Interpolations(Callback):
             show(trainer, self.folder, self._rows(pl_module, x), self.num_steps + 2)
 
     def _rows(self, model, x: torch.Tensor) -> torch.Tensor:
+        x = x[: len(x) // 2 * 2]  # there may be fewer than asked for, and an odd number of them
         first, last = x.chunk(2)
         z_first, z_last = model.encode(x).chunk(2)
         shares = torch.linspace(0, 1, self.num_steps, device=x.device)

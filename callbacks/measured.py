@@ -54,18 +54,18 @@ class Measured(Callback):
     def _distances(self, memorisation: MemorisationMetric, samples) -> Path:
         """How far samples and held-out images are from the nearest training image."""
         figure, axes = _figure()
-        sets = {"held-out images": memorisation.of_heldout, "samples": memorisation.distances(samples)}
+        sets = {"held-out data": memorisation.of_heldout, "samples": memorisation.distances(samples)}
         largest = max(float(distances.max()) for distances in sets.values())
         for name, distances in sets.items():
             axes.hist(distances.numpy(), bins=40, range=(0, largest), density=True, alpha=0.6, label=name)
-        axes.set(xlabel="distance to the nearest training image (root mean square per value)", ylabel="density")
+        axes.set(xlabel="distance to the nearest in the training data", ylabel="density")
         return _save(figure, axes, self.folder / "distances.png")
 
     def _precision_recall(self, real: torch.Tensor, fake: torch.Tensor) -> Path:
         """Precision against recall at all trade-offs, and that of one half of the real images against the other."""
         figure, axes = _figure()
         half = len(real) // 2
-        for name, sets in {"samples": (real, fake), "real images": (real[:half], real[half:])}.items():
+        for name, sets in {"samples": (real, fake), "real data": (real[:half], real[half:])}.items():
             axes.plot(*curve(*sets), label=name, clip_on=False)  # that of disjoint sets lies in the corner
         axes.set_title("by clusters of features (arXiv 1806.00035)", fontsize="small")
         axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02), aspect="equal")

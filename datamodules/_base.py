@@ -90,8 +90,8 @@ class ImageDataModule(LightningDataModule):
         if len(self.train.images) < self.batch_size:
             option = "num_train" if self.num_train else "batch_size"
             raise ValueError(
-                f"--data.{option}: expected at least one batch to train on; got {len(self.train.images)} images and "
-                f"batches of {self.batch_size}; give a smaller --data.batch_size, or more images"
+                f"--data.{option}: expected at least one batch to train on; got {len(self.train.images)} {self.noun} "
+                f"and batches of {self.batch_size}; give a smaller --data.batch_size, or more {self.noun}"
             )
 
     @property
@@ -166,7 +166,9 @@ class ImageDataModule(LightningDataModule):
         if self.num_train is None or self.num_train == total:
             return split
         if self.num_train > total:
-            raise ValueError(f"--data.num_train: expected at most {total}, the images there are; got {self.num_train}")
+            raise ValueError(
+                f"--data.num_train: expected at most {total}, the {self.noun} there are; got {self.num_train}"
+            )
         return split_off(split, self.num_train, self.split_seed)[1]
 
     def _loader(self, split: Images, **options) -> DataLoader:

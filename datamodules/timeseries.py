@@ -28,8 +28,9 @@ class TimeSeriesDataModule(SequenceDataModule):
             of three (num, length, channels) are many; NaN at the end of one says that it ends before. Several arrays
             in an .npz are a series each. A CSV has a channel a column, with or without a header. null: monthly sea
             surface temperatures of El Nino, 1950 to 2010, in degrees Celsius (from the package statsmodels).
-        columns: those of a CSV that are channels, by name, or by number from 0. null: all but `series`.
-        series: the column of a CSV that tells one series from the other. null: all rows are one long series.
+        columns: those of a CSV that are channels, by name, or by number from 0: `up,down`. null: all but `series`.
+        series: the column of a CSV that tells one series from the other. null: `series` if there is one, as in the
+            samples that this project writes, in which `step` is no channel either; else all rows are one long series.
         window: steps of a sequence; longer ones of many are cut. null: 24 for a long series, and as many as the longest
             has for many.
         stride: steps from one window to the next.
@@ -39,7 +40,7 @@ class TimeSeriesDataModule(SequenceDataModule):
     def __init__(
         self,
         root: str | None = None,
-        columns: list[str] | None = None,
+        columns: list[str] | str | None = None,
         series: str | None = None,
         window: PositiveInt | None = None,
         stride: PositiveInt = 1,
@@ -50,7 +51,7 @@ class TimeSeriesDataModule(SequenceDataModule):
         if window == 1:
             raise ValueError("--data.window: expected at least 2 steps; got 1")
         self.root = root
-        self.columns = columns
+        self.columns = columns.split(",") if isinstance(columns, str) else columns
         self.series = series
         self.window = window
         self.stride = stride
@@ -143,8 +144,11 @@ class TimeSeriesDataModule(SequenceDataModule):
         for line, row in enumerate(rows, first):
             if len(row) != len(names):
                 raise ValueError(f"--data.root: '{path}', line {line}: expected {len(names)} columns, got {len(row)}")
-        by = None if self.series is None else _column(names, self.series, "--data.series")
-        chosen = [i for i in range(len(names)) if i != by]
+        if len(set(names)) < len(names):
+            raise ValueError(f"--data.root: expected columns of different names, got {', '.join(names)} in '{path}'")
+        own = self.series is None and "series" in names
+        by = _column(names, "series" if own else self.series, "--data.series") if own or self.series else None
+        chosen = [i for i, name in enumerate(names) if i != by and not (own and name == "step")]
         if self.columns is not None:
             chosen = [_column(names, name, "--data.columns") for name in self.columns]
         numbers = [[_number(row[i], path, line, names[i]) for i in chosen] for line, row in enumerate(rows, first)]

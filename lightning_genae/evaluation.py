@@ -52,7 +52,7 @@ class Evaluation:
         heldout, train = datamodule.heldout, datamodule.train_split
         if len(heldout.images) < MIN_IMAGES:
             raise ValueError(
-                f"--data: expected at least {MIN_IMAGES} held-out images to measure against; got "
+                f"--data: expected at least {MIN_IMAGES} held-out {datamodule.noun} to measure against; got "
                 f"{len(heldout.images)}; give more images, or a larger --data.heldout where the data set has one"
             )
         self.of_data = datamodule.measure
@@ -140,8 +140,8 @@ class Evaluation:
             parts = [model.reconstruct(as_input(model, part)).float().cpu() for part in self.heldout.split(500)]
             values |= fidelity.fidelity(to_float(self.heldout), torch.cat(parts), self.lpips, self.magnitudes)
         if hasattr(model, "log_likelihood"):
-            self.protocol |= {"n_log_likelihood": self.num_likelihoods, "importance_samples": self.num_codes}
             x = as_input(model, self.heldout[: self.num_likelihoods])
+            self.protocol |= {"n_log_likelihood": len(x), "importance_samples": self.num_codes}
             with torch.random.fork_rng():
                 torch.manual_seed(self.seed)
                 values["log_likelihood"] = float(model.log_likelihood(x, self.num_codes).mean())
@@ -192,7 +192,7 @@ def reference(extractor: Extractor, images: Tensor, folder: str) -> Samples:
         )
     if (features == features[0]).all():
         raise ValueError(
-            "--data: expected images that differ; all that are held out have the same features, by "
+            "--data: expected data that differ; all that are held out have the same features, by "
             f"{extractor.description['extractor']}"
         )
     return Samples(features, extractor.logits(features), images)

@@ -52,6 +52,8 @@ def _gate_of_arm(name: str, q: dict) -> list[str]:
         lines.append("  WARNING: --augment.fraction 0 varies no image; this arm is the same as --augment none")
     if varied["distance_to_original"] < 1e-3:
         lines.append("  WARNING: the variations are the originals; this arm is the same as --augment none")
+    elif varied["distance_to_original"] < 0.05 * varied["distance_to_nearest_other"]:
+        lines.append("  WARNING: the variations hardly differ from the originals; this arm is nearly --augment none")
     return lines
 
 
@@ -65,7 +67,7 @@ METRICS = {  # words and format of what the table shows
     "coverage": ("coverage", ".3f"),
     "classifier_score": ("classifier score", ".3f"),
     "class_coverage": ("class coverage", ".3f"),
-    "distance_to_train": ("distance to the nearest training image", ".3f"),
+    "distance_to_train": ("distance to the nearest of training", ".3f"),
     "copying": ("copying (1/2: none)", ".3f"),
     "autocorrelation_distance": ("distance of autocorrelations", ".4f"),
     "spectrum_distance": ("distance of spectra", ".4f"),
@@ -89,13 +91,17 @@ METRICS = {  # words and format of what the table shows
 def table(metrics: dict, protocol: dict) -> list[str]:
     """Metrics as text."""
     items = protocol.get("items", "images")
-    lines = [f"  {'':40}{'samples':>12}{'95 % interval':>23}{f'real {items}':>16}"]
+    lines = [f"  {'':40}{'samples':>12}{'95 % interval':>25}{f'real {items}':>17}"]
     for name, (words, form) in METRICS.items():
         if name in metrics:
             floor = format(protocol["floor"][name], form) if name in protocol["floor"] else ""
             low, high = (metrics.get(f"{name}_{side}") for side in ("low", "high"))
             interval = "" if low is None else f"{low:{form}} to {high:{form}}"
-            lines.append(f"  {words:40}{format(metrics[name], form):>12}{interval:>23}{floor:>16}")
+            lines.append(f"  {words:40}{format(metrics[name], form):>12}{interval:>25}{floor:>17}")
+    if "perplexity" in metrics:
+        lines.append(
+            "  The Frechet distance of texts knows letters, not words: rank them by perplexity, words and bits"
+        )
     if "log_likelihood" in metrics:
         lines.append(
             f"  log-likelihood of {protocol['n_log_likelihood']} held-out {items}, at least "
@@ -109,7 +115,9 @@ def table(metrics: dict, protocol: dict) -> list[str]:
         )
     if "modes" in metrics:
         lines.append(f"  modes found {metrics['modes']:.0f}; {metrics['good']:.1%} of the samples are good ones")
-    features = f"the {protocol['extractor']}'s features" if protocol["extractor"] != "pixels" else "pixel features"
+    features = (
+        f"the {protocol['extractor'].rstrip('s')}'s features" if protocol["extractor"] != "pixels" else "pixel features"
+    )
     return [
         f"{protocol['n_fake']:,} samples ({protocol['generator']} weights) against {protocol['n_real']:,} held-out "
         f"{items}, in {features}:",
@@ -120,7 +128,7 @@ def table(metrics: dict, protocol: dict) -> list[str]:
 def representation_table(values: dict, items: str = "images") -> list[str]:
     """What `lightning_genae.representation` measured, as text."""
     rows = {
-        "mse": ("squared error per pixel", ".4f"),
+        "mse": ("squared error per value", ".4f"),
         "psnr": ("PSNR, dB", ".2f"),
         "ssim": ("SSIM", ".3f"),
         "bits_per_dimension": ("bits per dimension kept", ".3f"),

@@ -39,7 +39,9 @@ def model_of(values):
 
 
 def test_too_few_heldout_images_are_found_before_the_training(digits):
-    few = SimpleNamespace(heldout=SimpleNamespace(images=digits.heldout.images[:9]), train_split=digits.train_split)
+    few = SimpleNamespace(
+        heldout=SimpleNamespace(images=digits.heldout.images[:9]), train_split=digits.train_split, noun="images"
+    )
     with pytest.raises(ValueError, match="--data: expected at least 10 held-out images to measure against; got 9"):
         Evaluation(few)
 
@@ -47,7 +49,7 @@ def test_too_few_heldout_images_are_found_before_the_training(digits):
 def test_images_that_are_all_the_same_are_found_before_the_training(digits, tmp_path):
     black = torch.zeros(20, 1, 8, 8, dtype=torch.uint8)
     extractor = PixelFeatures(SimpleNamespace(train_split=SimpleNamespace(images=black)))
-    with pytest.raises(ValueError, match="--data: expected images that differ"):
+    with pytest.raises(ValueError, match="--data: expected data that differ"):
         reference(extractor, black, tmp_path)
 
 

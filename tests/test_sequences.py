@@ -62,9 +62,10 @@ def check_samples(data: str) -> None:
         assert 10 < series.min() < series.max() < 40  # degrees Celsius
         rows = rows_of("run/samples-seed0.csv")
         assert [float(row["temperature in °C"]) for row in rows] == pytest.approx(series.flatten().tolist())
-        again = TimeSeriesDataModule("run/samples-seed0.csv", ["temperature in °C"], series="series", batch_size=2)
+        again = TimeSeriesDataModule("run/samples-seed0.csv", batch_size=2)
         again.setup()
         assert len(again.train.images) + len(again.heldout.images) == 9
+        assert again.channels == ["temperature in °C"]
     elif data == "text":
         assert len(Path("run/samples-seed0.txt").read_text().splitlines()) == 9
     else:
@@ -160,8 +161,8 @@ SERIES = ["--data", "timeseries", "--data.root"]
         ([*SERIES, "words.npy"], "expected arrays of numbers, (length, channels) or (num, length, channels)"),
         ([*SERIES, "infinite.npy"], "expected a finite number at every step, got inf at step 70"),
         ([*SERIES, "none.npy"], "expected a file of series, got 'none.npy', which is none"),
-        ([*SERIES, "gap.csv", "--data.columns", "[c]"], "--data.columns: expected one of time, a, b, or its number"),
-        ([*SERIES, "words.npy", "--data.columns", "[a]"], "--data.columns: expected with a .csv; got 'words.npy'"),
+        ([*SERIES, "gap.csv", "--data.columns", "c"], "--data.columns: expected one of time, a, b, or its number"),
+        ([*SERIES, "words.npy", "--data.columns", "a"], "--data.columns: expected with a .csv; got 'words.npy'"),
         (["--data", "timeseries", "--data.window", "500"], "--data.window: expected at most the steps"),
         (["--data", "timeseries", "--data.window", "1"], "--data.window: expected at least 2 steps; got 1"),
         (["--data", "text", "--data.root", "empty.txt"], "--data.root: expected text, but 'empty.txt' is empty"),
@@ -169,7 +170,7 @@ SERIES = ["--data", "timeseries", "--data.root"]
         (["--data", "audio", "--data.root", "silent"], "'silent/5.wav' is silent"),
         (["--data", "audio", "--data.root", "damaged"], "'damaged/7.flac' is a broken sound, or none"),
         (["--data", "audio", "--data.root", "nothing"], "--data.root: expected sounds (.wav, .flac"),
-        (["--model", "rae"], "--model: expected one for data of kind image (--data); got RecurrentAutoencoder"),
+        (["--model", "rae"], "--model: expected one for data of kind image (--data); got rae, which is for"),
         (["--model", "aegan", "--data", "text"], "--model: expected one for data of kind text"),
         (["--data", "timeseries", "--augment", "diffaug"], "--augment: diffaug expected grey or RGB images"),
         (["--data", "text", "--augment", "classic"], "--augment: classic expected images, series or sounds; got text"),

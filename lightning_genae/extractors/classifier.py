@@ -33,7 +33,8 @@ class ClassifierFeatures(Extractor):
     def __init__(self, datamodule, weights: str | None = None, num_steps: int = 800):
         if not datamodule.num_classes:
             raise ValueError(
-                "--metrics.features: classifier needs labels, but the data has none; expected pixels or efficientnet"
+                "--metrics.features: classifier needs labels, but the data has none; expected pixels, or efficientnet "
+                "for images"
             )
         num_features = 64
         network, state = _trained(datamodule, num_features, num_steps)
