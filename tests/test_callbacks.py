@@ -241,3 +241,12 @@ def test_evaluate_reports_likelihood_and_what_the_data_set_measures(digits):
     evaluate.of_data = lambda samples: {"modes": float(len(samples))}
     assert evaluate.measure(VAE(digits.image_shape, 10))["modes"] == 50
     assert len(x) == evaluate.protocol["n_log_likelihood"]
+
+
+@pytest.mark.parametrize("num", [10, 11])
+def test_interpolations_of_few_images(num, tmp_path):
+    """An odd one is left out."""
+    model, x = Autoencoder((1, 8, 8)), torch.rand(num, 1, 8, 8)
+    rows = Interpolations(tmp_path)._rows(model, x).reshape(5, 9, 1, 8, 8)
+    assert torch.equal(rows[:, 0], x[:5])
+    assert torch.equal(rows[:, -1], x[5:10])

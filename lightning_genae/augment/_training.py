@@ -40,9 +40,8 @@ def trained(
     key |= {"model": model_class.__name__, "kind": datamodule.kind, "source": source(module, codes, networks, losses)}
 
     def build(path: Path) -> None:
-        log.info(
-            f"Training the autoencoder that augments, on the {len(datamodule.train.images):,} training {datamodule.noun}"
-        )
+        num = len(datamodule.train.images)
+        log.info(f"Training the autoencoder that augments, on the {num:,} training {datamodule.noun}")
         alone = copy.copy(datamodule)  # the same images, but neither the run's seed nor its augmentation
         alone.train, alone.batch_size, alone.augment = train, batch_size, None
         alone.seed, alone.batches, alone.trainer = 0, 0, None
