@@ -23,7 +23,7 @@ from lightning_genae.report import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = ["--model", "rae", "--augment", "ae"]
-OWN = {"timeseries": [], "text": [], "audio": ["--steps", "1500"]}
+OWN = {"timeseries": [], "text": ["--steps", "2000"], "audio": ["--steps", "1500"]}
 
 
 def main() -> None:
