@@ -8,7 +8,7 @@ from torch import Tensor
 
 from callbacks._grids import save_grid
 from callbacks._pictures import save_picture
-from callbacks._sounds import save_waves
+from callbacks._sounds import MAX_HEARD, save_spectrograms, save_waves
 from lightning_genae.images import to_float
 
 
@@ -32,11 +32,15 @@ def export_sequences(stem: Path, samples: Tensor, datamodule) -> dict[Path, str]
         datamodule: that knows what they are.
     """
     picture, kind = stem.with_suffix(".png"), datamodule.kind
-    num_columns = {"text": len(samples), "audio": 4}.get(kind, max(1, round(len(samples) ** 0.5)))
-    files = {save_picture(picture, to_float(samples), num_columns, datamodule): "a picture"}
+    values, numbers = datamodule.natural(samples), stem.with_suffix(".npz")
+    if kind == "audio" and len(samples) <= MAX_HEARD:  # the waves are made once: that takes its time
+        save_spectrograms(picture, values, datamodule.sample_rate)
+    else:
+        num_columns = {"text": len(samples), "audio": 4}.get(kind, max(1, round(len(samples) ** 0.5)))
+        save_picture(picture, to_float(samples), num_columns, datamodule)
+    files = {picture: "a picture"}
     if kind == "text":
         return files | {stem.with_suffix(".txt"): f"{len(samples)} texts, a line each"}
-    values, numbers = datamodule.natural(samples), stem.with_suffix(".npz")
     np.savez_compressed(numbers, **{datamodule.noun: values})
     if kind == "audio":
         save_waves(stem, values, datamodule.sample_rate, "sample")
@@ -47,7 +51,7 @@ def export_sequences(stem: Path, samples: Tensor, datamodule) -> dict[Path, str]
 
 
 def _save_table(path: Path, series: np.ndarray, channels: list[str]) -> Path:
-    """Writes series (N, L, C) as a CSV that `--data timeseries --data.series series` reads."""
+    """Writes series (N, L, C) as a CSV that `--data timeseries` reads."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["series", "step", *channels])

@@ -42,15 +42,19 @@ def settle(x: Tensor, kind: Kind) -> Tensor:
     if kind == "text":
         return torch.full_like(x, -1.0).scatter_(1, x.argmax(1, keepdim=True), 1.0)
     if kind == "masked":
-        there = torch.arange(x.shape[3], device=x.device) < lengths(x)[:, None]
-        values, there = x[:, :-1].clamp(-1, 1), there[:, None, None].to(x.dtype)
+        values, there = x[:, :-1].clamp(-1, 1), valid(x)[:, None, None].to(x.dtype)
         return torch.cat([values * there, 2 * there - 1], 1)
     return x.clamp(-1, 1)
 
 
+def valid(x: Tensor) -> Tensor:
+    """Where masked series (B, C + 1, 1, L) have values, bool (B, L): before their end, and a series ends once."""
+    return (x[:, -1, 0] > 0).cumprod(1).bool()
+
+
 def lengths(x: Tensor) -> Tensor:
     """Steps (B,) of masked series (B, C + 1, 1, L) before their end."""
-    return (x[:, -1, 0] > 0).cumprod(1).sum(1)
+    return valid(x).sum(1)
 
 
 def as_input(model, images: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lightning_genae.images import Kind, to_float
+from lightning_genae.images import Kind, to_float, valid
 
 
 def values_and_valid(images: Tensor, kind: Kind) -> tuple[Tensor, Tensor]:
@@ -11,11 +11,11 @@ def values_and_valid(images: Tensor, kind: Kind) -> tuple[Tensor, Tensor]:
 
     Of masked sequences the last channel goes, and what a model put beyond an end is 0; others are valid everywhere.
     """
-    x = to_float(images)[:, :, 0]
+    x = to_float(images)
     if kind != "masked":
-        return x, torch.ones(len(x), x.shape[2], dtype=torch.bool, device=x.device)
-    valid = (x[:, -1] > 0).cumprod(1).bool()  # a sequence ends once
-    return x[:, :-1] * valid[:, None], valid
+        return x[:, :, 0], torch.ones(len(x), x.shape[3], dtype=torch.bool, device=x.device)
+    there = valid(x)
+    return x[:, :-1, 0] * there[:, None], there
 
 
 def with_mask(values: Tensor, valid: Tensor, kind: Kind) -> Tensor:

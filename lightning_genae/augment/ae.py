@@ -11,6 +11,7 @@ from lightning_genae.models import ae, aegan, rae
 from lightning_genae.models._options import check_kind
 
 log = logging.getLogger("lightning_genae")
+MODELS = {"ae": ae.Autoencoder, "aegan": aegan.AEGAN, "rae": rae.RecurrentAutoencoder}  # by --model
 
 
 class AutoencoderAugment(PerturbingArm):
@@ -43,7 +44,7 @@ class AutoencoderAugment(PerturbingArm):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.model_class = {"aegan": aegan.AEGAN, "rae": rae.RecurrentAutoencoder}.get(autoencoder, ae.Autoencoder)
+        self.model_class = MODELS.get(autoencoder, ae.Autoencoder)
         self.options = {"latent_dim": latent_dim}
         if autoencoder != "rae":
             self.options["network"] = "conv" if autoencoder == "aegan" else autoencoder
@@ -64,8 +65,7 @@ class AutoencoderAugment(PerturbingArm):
         super().check(datamodule)
         check_kind("--augment.autoencoder", self.model_class, datamodule.kind)
         if self.checkpoint:
-            classes = {"ae": ae.Autoencoder, "aegan": aegan.AEGAN, "rae": rae.RecurrentAutoencoder}
-            self.autoencoder, self.trained_on = _training.loaded(classes, self.checkpoint, self.foreign, datamodule)
+            self.autoencoder, self.trained_on = _training.loaded(MODELS, self.checkpoint, self.foreign, datamodule)
             log.info(
                 f"The autoencoder of '{self.checkpoint}' augments, of {self.autoencoder.hparams.latent_dim} latent "
                 "dimensions; --augment.autoencoder, latent_dim, width, steps and lr have no effect"
