@@ -109,8 +109,8 @@ class ImageDataModule(LightningDataModule):
         total = len(split.images)
         if total <= MIN_VALIDATION:
             raise ValueError(
-                f"--data: expected more than {MIN_VALIDATION} {self.noun} beside those held out, since so many are kept "
-                f"aside to choose by; got {total}; give more {self.noun}"
+                f"--data: expected more than {MIN_VALIDATION} {self.noun} beside those held out, since so many are "
+                f"kept aside to choose by; got {total}; give more {self.noun}"
             )
         if self.num_train is None:
             return split_off(split, self.num_aside(total), self.drawn_by)

@@ -251,7 +251,7 @@ def test_at_most_ten_thousand_images_choose(monkeypatch):
 
 @pytest.mark.parametrize("num_train", [None, 5])
 def test_too_few_images_to_choose_by(num_train):
-    with pytest.raises(ValueError, match="--data: expected more than 10 images beside those held out, .*; got 10;"):
+    with pytest.raises(ValueError, match=r"--data: expected more than 10 images beside those held out, .*; got 10;"):
         Numbered(10, num_train=num_train).setup()
 
 
