@@ -40,10 +40,7 @@ def compare(folders: list[RunFolder], best: bool = False) -> list[str]:
             lines += ["", f"Protocol {number}: {difference(protocols[key], list(protocols.values()))}"]
         lines += _table(members, best)
     if best:
-        lines += [
-            "",
-            "Best FD: at the look chosen by the validation images, neither trained on nor reported on.",
-        ]
+        lines += ["", "Best FD: at the look chosen by the validation images, neither trained on nor reported on."]
     if len(tables) > 1:
         lines += ["", "Numbers of different tables cannot be compared: their protocols differ in what is named above."]
     return lines

@@ -289,6 +289,8 @@ def test_evaluate(run_folder, cli):
             "expected pixels for points",
         ),
         (["--model.loss", "wgan-gp", "--model.gradient_penalty", "0"], "--model.gradient_penalty: expected a weight"),
+        (["--metrics.every", "64"], "--metrics.every: expected --metrics.looks, how many evaluations there are"),
+        (["--metrics.looks", "0"], "--metrics.looks: expected a whole number above 0 or null; got '0'"),
         (["--modle", "gan"], "--modle: there is no such option here; did you mean '--model'?"),
         (["--model", "aegan", "--model.start", "nowhere"], "--model.start: expected a checkpoint"),
         (["--model", "aae", "--model.latent_dim", "1", "--model.prior", "mixture"], "--model.latent_dim: expected"),
