@@ -1,6 +1,5 @@
 """What arms share that encode, perturb the code and decode."""
 
-from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -12,6 +11,7 @@ from lightning_genae.augment._arm import Arm
 from lightning_genae.images import Kind, as_stored, to_float
 from lightning_genae.metrics._metric import MAX_IMAGES
 from lightning_genae.metrics.frechet import frechet_distance
+from lightning_genae.perturb import Classes
 
 Detail = Literal["residual", "decode"]
 
@@ -26,10 +26,8 @@ class AutoencodingArm(Arm):
             changes. decode is dec(z') itself.
     """
 
-    # by benchmarks/low_data.py; see README.md
-    place = "critic"
+    place = "critic"  # by benchmarks/low_data.py; see README.md
     place_without_critic = "data"
-    fractions = MappingProxyType({"data": 0.5, "critic": 0.7})
 
     def __init__(self, strength: ClosedUnitInterval = 0.5, detail: Detail = "residual"):
         super().__init__()
@@ -45,6 +43,16 @@ class AutoencodingArm(Arm):
     def codes(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Codes (B, d) of images (B, C, H, W), and perturbed ones."""
         raise NotImplementedError
+
+    def learn_classes(self, classes: Classes) -> None:
+        """Takes where the training codes of each class lie."""
+        for name, part in classes._asdict().items():
+            self.register_buffer(f"class_{name}", part)
+
+    @property
+    def classes(self) -> Classes:
+        """Where the training codes of each class lie."""
+        return Classes(*(getattr(self, f"class_{name}") for name in Classes._fields))
 
     def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
         """A variation (B, C, H, W) of every image; residual ones reach a little beyond [-1, 1]."""
