@@ -104,7 +104,13 @@ class Augmentation(nn.Module):
             for name, arm in self.arms.items()
         }
         return {
-            name: {"on": self.places[name], "fraction": self.fractions[name], "target": self.target, **values}
+            name: {
+                "on": self.places[name],
+                "fraction": self.fractions[name],
+                "target": self.target,
+                "conditional": self.conditional,
+                **values,
+            }
             for name, values in measured.items()
             if values
         }

@@ -32,7 +32,7 @@ def test_the_gate_of_an_autoencoder(digits, extractor):
     pca = PCA(16).fit(train)
     expected = ((pca.inverse_transform(pca.transform(heldout)) - heldout) ** 2).mean()
     assert quality["mse_pca"] == pytest.approx(expected, rel=1e-3)
-    assert quality["mse_heldout"] < 0.2
+    assert quality["mse_validation"] < 0.2
     assert quality["images_trained_on"] == quality["autoencoder_images"] == digits.train.fingerprint
     real, originals = extractor(digits.heldout.images), extractor(digits.train.images)
     assert quality["originals"]["fd"] == pytest.approx(frechet_distance(real, originals))

@@ -73,22 +73,22 @@ class AutoencodingArm(Arm):
     def quality(self, datamodule, extractor, images: Tensor, real: Tensor) -> dict:
         """The autoencoder against PCA with as many components, and what decoding alone does.
 
-        `mse_*` is the squared error per pixel in [-1, 1] of held-out images; `fd_decoded` the Frechet distance of
-        the decoded training images to the held-out ones.
+        `mse_*` is the squared error per pixel in [-1, 1] of validation images; `fd_decoded` the Frechet distance of
+        the decoded training images to the validation images.
 
         Args:
             datamodule: of the images.
             extractor: of the features.
             images: training images (N, C, H, W) in [-1, 1].
-            real: features (N, d) of held-out images.
+            real: features (N, d) of validation images.
         """
-        heldout = to_float(datamodule.heldout.images[:MAX_IMAGES])
+        validation = to_float(datamodule.validation.images[:MAX_IMAGES])
         num_components = min(self.autoencoder.encode(images[:2]).shape[1], len(images) - 1, images[0].numel())
         pca = PCA(num_components, svd_solver="full").fit(images.flatten(1).numpy())
-        flat = heldout.flatten(1).numpy()
+        flat = validation.flatten(1).numpy()
         decoded = as_stored(self.reconstruct(images))
         return {
-            "mse_heldout": float((self.reconstruct(heldout) - heldout).square().mean()),
+            "mse_validation": float((self.reconstruct(validation) - validation).square().mean()),
             "mse_pca": float(((pca.inverse_transform(pca.transform(flat)) - flat) ** 2).mean()),
             "num_components": num_components,
             "fd_decoded": frechet_distance(real, extractor(decoded)),

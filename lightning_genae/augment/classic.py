@@ -15,8 +15,8 @@ from lightning_genae.models._options import warn_unused
 class ClassicAugment(Arm):
     """Flips, shifts, crops, small rotations and contrast of images; crops, jitter, scaling and warped time of series.
 
-    Drawn for every one of them, on the device; 0 switches each of them off. On the data a generator learns to make what these do: shifted images,
-    for example.
+    Drawn for every one of them, on the device; 0 switches any of them off. On the data a generator learns to make what
+    these do: shifted images, for example.
 
     Args:
         crop: share of the sides, or of the length, that is cut off at most, in [0, 1); the rest is enlarged.
