@@ -28,13 +28,14 @@ def measured(arms, datamodule, extractor, **options) -> dict:
 
 def test_the_gate_of_an_autoencoder(digits, extractor):
     quality = measured({"ae": AutoencoderAugment(steps=300, strength=0.25)}, digits, extractor)["ae"]
-    train, heldout = (split.images.float().flatten(1).numpy() / 127.5 - 1 for split in (digits.train, digits.heldout))
+    splits = digits.train, digits.validation
+    train, aside = (split.images.float().flatten(1).numpy() / 127.5 - 1 for split in splits)
     pca = PCA(16).fit(train)
-    expected = ((pca.inverse_transform(pca.transform(heldout)) - heldout) ** 2).mean()
+    expected = ((pca.inverse_transform(pca.transform(aside)) - aside) ** 2).mean()
     assert quality["mse_pca"] == pytest.approx(expected, rel=1e-3)
     assert quality["mse_validation"] < 0.2
     assert quality["images_trained_on"] == quality["autoencoder_images"] == digits.train.fingerprint
-    real, originals = extractor(digits.heldout.images), extractor(digits.train.images)
+    real, originals = extractor(digits.validation.images), extractor(digits.train.images)
     assert quality["originals"]["fd"] == pytest.approx(frechet_distance(real, originals))
     rows = quality["strengths"]
     assert [row["strength"] for row in rows] == [0, 0.25, 0.5, 0.75, 1]
@@ -68,7 +69,7 @@ def test_the_gate_leaves_the_random_numbers_alone_and_repeats_itself(digits, ext
 
 def test_warnings(digits, extractor):
     spoilt = measured({"noise": NoiseAugment(deviation=0.8)}, digits, extractor)
-    assert any("further from held-out ones" in line for line in report.gate(spoilt))
+    assert any("further from validation images" in line for line in report.gate(spoilt))
     both_sides = measured({"noise": NoiseAugment(deviation=0.8)}, digits, extractor, on="critic")
     assert not any("WARNING" in line for line in report.gate(both_sides))
     nothing = measured({"noise": NoiseAugment(deviation=1e-5)}, digits, extractor)
