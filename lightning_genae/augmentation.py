@@ -100,7 +100,7 @@ class Augmentation(nn.Module):
     def quality(self, datamodule, extractor) -> dict[str, dict]:
         """The quality gate of every arm that changes images, by its name; see `lightning_genae.gate`."""
         measured = {
-            name: gate.measure(arm, datamodule, extractor, self.heeds_labels(self.places[name]))
+            name: gate.measure(arm, datamodule, extractor, self.heeds_labels(self.places[name]), self.conditional)
             for name, arm in self.arms.items()
         }
         return {

@@ -22,7 +22,7 @@ STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @torch.no_grad()
-def measure(arm: Arm, datamodule, extractor: Extractor, heeds_labels: bool) -> dict:
+def measure(arm: Arm, datamodule, extractor: Extractor, heeds_labels: bool, conditional: bool = False) -> dict:
     """Variations of training images against validation images, at the arm's strength and over a grid.
 
     `originals` and every row of `strengths` hold the Frechet distance `fd`, precision, recall, density and coverage. A
@@ -35,8 +35,10 @@ def measure(arm: Arm, datamodule, extractor: Extractor, heeds_labels: bool) -> d
     Args:
         arm: fitted.
         datamodule: of the images.
-        extractor: of the features; if it is no classifier of the data, one is used besides where labels count.
-        heeds_labels: whether labels count: the arm is told the classes.
+        extractor: of the features; it tells the classes too if it is the classifier of the data.
+        heeds_labels: whether the arm is told the classes.
+        conditional: whether the model is; if so, the classifier of the data is used besides other features, and trained
+            if it is not in the cache.
 
     Returns:
         plain values; nothing for an arm that changes no image.
@@ -45,7 +47,7 @@ def measure(arm: Arm, datamodule, extractor: Extractor, heeds_labels: bool) -> d
         return {}
     images, labels = (part[:MAX_IMAGES] for part in datamodule.train)
     x = to_float(images)
-    classes = _classes(datamodule, extractor, heeds_labels)
+    classes = _classes(datamodule, extractor, conditional)
     known = None if classes is None else classes(images) == labels
     given = labels if heeds_labels else None
     real = extractor(datamodule.validation.images[:MAX_IMAGES])
@@ -91,13 +93,14 @@ def examples(arm: Arm, images: Tensor, labels: Tensor, kind: Kind) -> Tensor:
     return torch.stack([images, *varied], 1).flatten(0, 1)
 
 
-def _classes(datamodule, extractor: Extractor, heeds_labels: bool) -> Callable[[Tensor], Tensor] | None:
+def _classes(datamodule, extractor: Extractor, conditional: bool) -> Callable[[Tensor], Tensor] | None:
     """What takes stored images (N, C, H, W) for classes (N,); None for what has no labels, or is no image."""
     is_there = isinstance(extractor, ClassifierFeatures)
     are_images = datamodule.kind == "image" and datamodule.image_shape[1:] != (1, 1)
-    if not (datamodule.num_classes and are_images and (is_there or heeds_labels)):
+    if not (datamodule.num_classes and are_images and (is_there or conditional)):
         return None
-    classifier = extractor if is_there else ClassifierFeatures(datamodule)
+    with torch.random.fork_rng(), torch.enable_grad():  # it may have to be trained
+        classifier = extractor if is_there else ClassifierFeatures(datamodule)
     return lambda images: classifier.logits(classifier(images)).argmax(1)
 
 
