@@ -95,7 +95,7 @@ def train(arguments: list[str]) -> None:
     images_per_batch = datamodule.batch_size * trainer.world_size
     callbacks["evaluate"].prepare(datamodule, model, max(1, steps // 5) * images_per_batch)
     quality = fit_augment(augment, config, datamodule, model, callbacks)
-    with folder.start(config, quality) if trainer.is_global_zero else nullcontext():
+    with folder.start(config, quality, augment.settings()) if trainer.is_global_zero else nullcontext():
         log.info(f"Training {config['model']['name']} for {steps:,} batches in {folder.path}")
         fit(trainer, model, datamodule, folder, callbacks, resume)
     if trainer.is_global_zero:
