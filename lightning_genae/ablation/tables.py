@@ -220,12 +220,11 @@ def costs(comparison: Comparison) -> Table:
         )
         row = [
             arm,
-            comparison.setting(arm),
             "" if seconds is None else duration(seconds),
             number(speed, ",.0f"),
             number(share, ".1%"),
         ]
-        rows.append([*row, words])
+        rows.append([*row, comparison.setting(arm), words])
     header = ["arm", "time of a run", "images/s", "of it evaluation", SETTING, "quality gate"]
     return Table(f"Cost and quality gate{_of(comparison)}", header, rows)
 
