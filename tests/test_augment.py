@@ -363,7 +363,7 @@ def test_a_checkpoint_of_other_images_is_refused_unless_that_is_meant(cli, digit
     assert foreign.trained_on not in (digits.fingerprint, "unknown")
     x, _ = batch(digits)
     extractor = PixelFeatures(digits)
-    quality = foreign.quality(digits, extractor, x, extractor(digits.heldout.images))
+    quality = foreign.quality(digits, extractor, x, extractor(digits.validation.images))
     assert quality["autoencoder_images"] == foreign.trained_on
 
 

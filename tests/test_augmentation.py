@@ -45,12 +45,12 @@ def batch():
 
 def test_arms_follow_each_other_each_in_its_own_place():
     x, labels = batch()
-    augment = Augmentation({"add": Add(0.25), "diffaug": DiffAugment(), "more": Add(0.5)})
+    augment = Augmentation({"add": Add(0.25), "diffaug": DiffAugment(), "more": Add(0.5)}, fraction=1.0)
     assert torch.allclose(augment(x, labels), x + 0.75)
     assert augment.stand_on("critic") == ["diffaug"]
     assert not torch.equal(augment.view(x, labels), x)
     assert torch.equal(Augmentation({"none": NoAugment()})(x, labels), x)
-    on_critic = Augmentation({"add": Add(0.25), "more": Add(0.5)}, on="critic")
+    on_critic = Augmentation({"add": Add(0.25), "more": Add(0.5)}, on="critic", fraction=1.0)
     assert torch.equal(on_critic(x, labels), x)
     assert torch.allclose(on_critic.view(x, labels), x + 0.75)
 
@@ -68,13 +68,21 @@ def test_arms_are_put_where_they_shall_stand():
 
 def test_training_images_stay_in_range_and_the_critics_need_not():
     x, labels = batch()
-    assert Augmentation({"add": Add(5.0)})(x, labels).max() == 1
-    assert Augmentation({"add": Add(5.0)}, on="critic").view(x, labels).min() > 4
+    assert Augmentation({"add": Add(5.0)}, fraction=1.0)(x, labels).max() == 1
+    assert Augmentation({"add": Add(5.0)}, on="critic", fraction=1.0).view(x, labels).min() > 4
+
+
+@pytest.mark.parametrize("name", ["ae", "classic", "diffaug", "noise", "pca", "repeat", "vae"])
+def test_arms_that_are_compared_vary_the_same_share_of_the_images(name):
+    arm = registry.load("lightning_genae.augment", name)()
+    for place in arm.fractions:
+        fractions = Augmentation({name: arm}, on=place).fractions
+        assert fractions == {name: {"data": 0.5, "critic": 0.7}[place]}
 
 
 def test_the_fraction_is_each_arms_own_or_everybodys():
     arms = {"noise": NoiseAugment(), "classic": ClassicAugment()}
-    assert Augmentation(arms).fractions == {"noise": 0.5, "classic": 1.0}
+    assert Augmentation(arms).fractions == {"noise": 0.5, "classic": 0.5}
     assert Augmentation(arms, fraction=0.2).fractions == {"noise": 0.2, "classic": 0.2}
     assert Augmentation(arms, target=0.6).fractions == {"noise": 0.0, "classic": 0.0}
     ada = Augmentation({"ada": AdaptiveAugment()})

@@ -40,7 +40,7 @@ def test_main_job(finished, run_folder):
     assert set(content["metrics"]) == {*IN_PIXELS, *AT_THE_END, "classifier_score", "class_coverage"}
     assert content["protocol"]["extractor"] == "classifier"
     assert content["protocol"]["generator"] == "averaged"
-    assert content["augment"]["ae"]["mse_heldout"] > 0
+    assert content["augment"]["ae"]["mse_validation"] > 0
     assert content["augment"]["ae"]["autoencoder_images"] == content["augment"]["ae"]["images_trained_on"]
     assert content["timing"]["images"] == 60 * 64
     assert content["timing"]["images_per_second"] > 0

@@ -1,6 +1,5 @@
 """Pixel noise; with as large an error as the ae arm makes it is the control for where that puts the error."""
 
-from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -22,8 +21,6 @@ class NoiseAugment(Arm):
         match: ae finds the deviation at which the mean squared error, within [-1, 1], is that of the ae arm with the
             same options.
     """
-
-    fractions = MappingProxyType({"data": 0.5, "critic": 0.7})  # as those of the ae arm
 
     def __init__(self, deviation: NonNegativeFloat | None = None, match: Literal["no", "ae"] = "no", **kwargs):
         super().__init__()
