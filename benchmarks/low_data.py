@@ -141,9 +141,7 @@ def train(job: tuple, given: argparse.Namespace) -> dict:
         words += ["--steps", str(given.steps)]
     if data == "cifar10" and given.cifar10:
         words += ["--data.root", given.cifar10]
-    values = dict(zip(words[::2], words[1::2]))
-    images = int(values["--steps"]) * int(values["--data.batch_size"])
-    words += ["--metrics.every", str(images // NUM_EVALUATIONS), "--logger", "none", "--folder", str(folder)]
+    words += ["--metrics.looks", str(NUM_EVALUATIONS), "--logger", "none", "--folder", str(folder)]
     words += ["--cache", str(given.runs / "cache")]
     if run.main(words):
         raise SystemExit(f"python run.py {' '.join(words)} failed; see {folder}.log")

@@ -33,6 +33,7 @@ class CommandLine:
         sections: prefix to a function that imports and returns the class whose signature makes the options.
         skip: parameters of classes that are no options, because they come from elsewhere.
         hidden: sections that are left out of the help.
+        replaced: options that there were once, to what there is instead, in words.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class CommandLine:
         sections: dict[str, Callable[[], type]],
         skip: dict[str, set[str]],
         hidden: set[str],
+        replaced: dict[str, str],
     ):
         self.selectors = selectors
         self.defaults = defaults
@@ -52,6 +54,7 @@ class CommandLine:
         self.sections = sections
         self.skip = skip
         self.hidden = hidden
+        self.replaced = replaced
         self._parsers: dict[tuple, ArgumentParser] = {}
 
     def parse(self, argv: list[str]) -> dict | None:
@@ -74,7 +77,10 @@ class CommandLine:
         if chosen.help:
             parser.print_help()
             return None
-        config = self._resolve(parser, names, [*_as_arguments(file), *rest])
+        arguments = [*_as_arguments(file), *rest]
+        for option in [option for option in self.replaced if _is_given(option, arguments)]:
+            raise ValueError(f"{option}: expected {self.replaced[option]}; got '{_given(option, arguments)}'")
+        config = self._resolve(parser, names, arguments)
         if chosen.print_config:
             print(yaml.safe_dump(config, sort_keys=False), end="")
             return None
@@ -334,6 +340,10 @@ def _explain(message: str, parser: ArgumentParser, arguments: list[str]) -> str:
 def _is_section(action) -> bool:
     """Whether an option stands for a whole section, as jsonargparse adds one and this project does not offer."""
     return type(action).__name__ == "_ActionConfigLoad"
+
+
+def _is_given(option: str, arguments: list[str]) -> bool:
+    return any(word.partition("=")[0] == option for word in arguments)
 
 
 def _given(option: str, arguments: list[str]) -> str:

@@ -103,13 +103,15 @@ METRICS = {  # words and format of what the table shows
 def table(metrics: dict, protocol: dict) -> list[str]:
     """Metrics as text."""
     items = protocol.get("items", "images")
-    lines = [f"  {'':40}{'samples':>12}{'95 % interval':>25}{f'real {items}':>17}"]
+    num = protocol.get("n_floor", protocol["n_fake"])
+    real = f"real {items}" if num == protocol["n_fake"] else f"{num:,} real {items}"
+    lines = [f"  {'':40}{'samples':>12}{'95 % interval':>25}{real:>20}"]
     for name, (words, form) in METRICS.items():
         if name in metrics:
             floor = format(protocol["floor"][name], form) if name in protocol["floor"] else ""
             low, high = (metrics.get(f"{name}_{side}") for side in ("low", "high"))
             interval = "" if low is None else f"{low:{form}} to {high:{form}}"
-            lines.append(f"  {words:40}{format(metrics[name], form):>12}{interval:>25}{floor:>17}")
+            lines.append(f"  {words:40}{format(metrics[name], form):>12}{interval:>25}{floor:>20}")
     if "perplexity" in metrics:
         lines.append(
             "  The Frechet distance of texts knows letters, not words: rank them by perplexity, words and bits"

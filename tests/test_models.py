@@ -22,7 +22,7 @@ PACKAGE = "lightning_genae.models"
 MODELS = {name: registry.load(PACKAGE, name) for name in registry.names(PACKAGE)}
 
 
-def train(model, datamodule, steps, accelerator="cpu", callbacks=(), **options):
+def train(model, datamodule, steps, accelerator="cpu", callbacks=(), ckpt_path=None, **options):
     """Trains for a number of batches."""
     from callbacks.budget import Budget
     from callbacks.ema import Ema
@@ -39,7 +39,7 @@ def train(model, datamodule, steps, accelerator="cpu", callbacks=(), **options):
         limit_val_batches=0,
         **options,
     )
-    trainer.fit(model, datamodule=datamodule)
+    trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path)
     return trainer
 
 

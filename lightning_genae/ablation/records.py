@@ -38,8 +38,8 @@ class Record:
 
     @property
     def protocol(self) -> dict:
-        """What its numbers depend on."""
-        return protocol_of(self.results)
+        """What its numbers depend on, those of the best look included."""
+        return protocol_of(self.results, best=True)
 
     @property
     def augmentations(self) -> dict[str, dict]:
@@ -76,7 +76,7 @@ class Record:
         }
 
     def value(self, metric: str) -> float | None:
-        """A metric at the end of training; of best_fd, the least one during it."""
+        """A metric at the end of training; of best_fd, `fd` at the look chosen by the validation images."""
         if metric == "best_fd":
             return self.results.get("best", {}).get("fd")
         return self.results.get("metrics", {}).get(metric)
@@ -235,7 +235,9 @@ class Comparison:
         return [seed for seed in self.seeds if seed not in self.arms[arm] or not self.arms[arm][seed].results]
 
 
-def compare(records: list[Record], factor: str | None = None, baseline: str | None = None) -> list[Comparison]:
+def compare(
+    records: list[Record], factor: str | None = None, baseline: str | None = None, metric: str = "fd"
+) -> list[Comparison]:
     """Runs by context, protocol and arm.
 
     Args:
@@ -243,6 +245,7 @@ def compare(records: list[Record], factor: str | None = None, baseline: str | No
         factor: option, or a part with all its options, whose values are the arms. None: augment if it varies, else
             the first thing that does.
         baseline: label of the arm that others are compared to. None: none if there is such, else the first.
+        metric: that they are compared by; best_fd depends on more of the protocol.
 
     Raises:
         ValueError: the factor does not vary, or there is no such baseline.
@@ -255,7 +258,8 @@ def compare(records: list[Record], factor: str | None = None, baseline: str | No
     if keys and not own:
         raise ValueError(f"--factor: expected one that varies, {', '.join(sections)}; got {factor}")
     rest = [key for key in keys if key not in own]
-    protocols = {id(record): json.dumps(record.protocol) for record in records if record.results}
+    best = metric == "best_fd"
+    protocols = {id(record): json.dumps(protocol_of(record.results, best)) for record in records if record.results}
     contexts: dict[tuple, list[Record]] = {}
     for record in records:
         context = tuple(json.dumps(record.config.get(key, UNSET)) for key in rest)

@@ -42,7 +42,7 @@ class Report:
         self.records = records
         self.commands = commands
         self.metric = metric
-        self.comparisons = compare(known, factor, baseline)
+        self.comparisons = compare(known, factor, baseline, metric)
         # made once: the page and the other forms have the same ones, and they are resampled
         self._main = [tables.differences(comparison, metric) for comparison in self.comparisons]
         self._details = [

@@ -19,7 +19,7 @@ from lightning_genae.report import METRICS
 
 HIGHER_IS_BETTER = {"precision", "recall", "density", "coverage", "classifier_score", "class_coverage", "psnr", "ssim"}
 MORE = {  # beside those of a run's own report
-    "best_fd": "Frechet distance at the best look during training",
+    "best_fd": "Frechet distance at the look chosen by the validation images",
     "log_likelihood": "log-likelihood",
     "bits_per_character": "bits per character of held-out text",
     "modes": "modes found",
