@@ -188,9 +188,7 @@ class Comparison:
 
     def setting(self, arm: str) -> str:
         """Every option of an arm's augmentation, and of another part that is compared, as its runs had them."""
-        settings = [record.setting(self.part) for record in self.arms[arm].values()]
-        keys = dict.fromkeys(key for setting in settings for key in setting)
-        return ", ".join(f"{key} {_span([one[key] for one in settings if key in one])}" for key in keys)
+        return in_words([record.setting(self.part) for record in self.arms[arm].values()])
 
     def shared(self) -> dict[str, object]:
         """Options that are the same in all runs and that no setting names."""
@@ -286,6 +284,12 @@ def _by_protocol(group: list[Record], protocols: dict[int, str], title: str) -> 
         members = [record for record in group if protocols.get(id(record), present[0]) == text]
         parts.append((members, f"{title}; protocol: {difference(protocol, dicts)}".removeprefix("; ")))
     return parts
+
+
+def in_words(settings: list[dict[str, object]]) -> str:
+    """What the runs of an arm were set to, each as `Record.setting` gives it, in words."""
+    keys = dict.fromkeys(key for setting in settings for key in setting)
+    return ", ".join(f"{key} {_span([one[key] for one in settings if key in one])}" for key in keys)
 
 
 def _span(values: list) -> str:
