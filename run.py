@@ -97,7 +97,7 @@ def train(arguments: list[str]) -> None:
     evaluate.prepare(datamodule, model)
     evaluate.plan(steps, evaluate.looks or choose_looks(config, datamodule, evaluate.evaluation, steps))
     quality = fit_augment(augment, config, datamodule, model, callbacks)
-    with folder.start(config, quality) if trainer.is_global_zero else nullcontext():
+    with folder.start(config, quality, augment.settings()) if trainer.is_global_zero else nullcontext():
         log.info(f"Training {config['model']['name']} for {steps:,} batches in {folder.path}")
         fit(trainer, model, datamodule, folder, callbacks, resume)
     if trainer.is_global_zero:

@@ -115,6 +115,18 @@ class Augmentation(nn.Module):
             if values
         }
 
+    def settings(self) -> dict[str, dict]:
+        """How every arm stands, by its name, with what options without a value came to; plain values, for a report."""
+        return {
+            name: {
+                **{"on": self.places[name], "fraction": self.fractions[name], "target": self.target},
+                "model_labels": self.heeds_labels(self.places[name]),
+                **arm.settings(),
+            }
+            for name, arm in self.arms.items()
+            if name != "none"
+        }
+
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """A training batch (B, C, H, W) in [-1, 1] as the model shall see it."""
         return settle(self._pass("data", images, labels), self.kind) if self.stand_on("data") else images

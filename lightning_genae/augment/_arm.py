@@ -55,6 +55,10 @@ class Arm(nn.Module):
         varied = self.vary(images[chosen].float(), None if labels is None else labels[chosen])
         return images.index_copy(0, chosen, varied.to(images.dtype))
 
+    def settings(self) -> dict[str, object]:
+        """What options of which nothing was said came to, if that is not their default; nothing for most."""
+        return {}
+
     def quality(self, datamodule, extractor, images: Tensor, real: Tensor) -> dict[str, float]:
         """What else than its variations tells what the arm is worth, by name; nothing for most."""
         return {}

@@ -61,11 +61,14 @@ class ClassicAugment(Arm):
         for name, value in unused.items():
             warn_unused(name, value, False, "series" if self.kind == "image" else "images", "augment")
 
+    def settings(self) -> dict[str, object]:
+        if self.kind == "image":
+            return _given(self.of_images, flip=False, shift=0.125, rotate=10, contrast=0.2)
+        return _given(self.of_series, jitter=0.03, scale=0.1, warp=0.2)
+
     def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
         """A variation (B, C, H, W) of every image."""
-        if self.kind == "image":
-            return self._vary_images(images, **_given(self.of_images, flip=False, shift=0.125, rotate=10, contrast=0.2))
-        return self._vary_series(images, **_given(self.of_series, jitter=0.03, scale=0.1, warp=0.2))
+        return (self._vary_images if self.kind == "image" else self._vary_series)(images, **self.settings())
 
     def _vary_images(self, images: Tensor, flip: bool, shift: float, rotate: float, contrast: float) -> Tensor:
         num = len(images)

@@ -44,6 +44,9 @@ class NoiseAugment(Arm):
         """A variation (B, C, H, W) of every image, which reaches beyond [-1, 1]."""
         return images + self.deviation * torch.randn_like(images)
 
+    def settings(self) -> dict[str, object]:
+        return {"deviation": self.deviation}
+
     @torch.no_grad()
     def _find(self, arm: AutoencoderAugment, train) -> float:
         x, labels = to_float(train.images[:MAX_IMAGES]), train.labels[:MAX_IMAGES]
