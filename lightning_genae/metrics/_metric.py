@@ -20,11 +20,14 @@ class Samples(NamedTuple):
         features: (N, num_features) of an extractor, float32.
         logits: (N, num_classes) of a classifier.
         images: as they are stored, (N, C, H, W).
+        places: of windows that may share values, int64 (N, 3): which series each is cut from, its first step and the
+            step after its last; None where none shares a value with another, as samples never do.
     """
 
     features: Tensor | None = None
     logits: Tensor | None = None
     images: Tensor | None = None
+    places: Tensor | None = None
 
 
 class SampleMetric(torchmetrics.Metric):
@@ -76,6 +79,10 @@ class SampleMetric(torchmetrics.Metric):
     def measure(self, samples: Samples) -> dict[str, float]:
         """The values of a set of samples; nothing if it lacks what this metric needs."""
         raise NotImplementedError
+
+    def left_out(self, num_samples: int) -> dict[str, str]:
+        """Values that so many samples are too few for, by name, with the reason, in words that follow "left out:"."""
+        return {}
 
     def floor(self, fresh: Samples) -> dict[str, float]:
         """The values of real images that are not the held-out ones: no model is expected to be better."""
