@@ -64,6 +64,7 @@ class ImageDataModule(LightningDataModule):
 
     kind = "image"
     noun = "images"  # what one of them is called in reports
+    places: dict[str, Tensor] = {}  # where sequences are cut from; see _sequences.py
 
     def __init__(
         self,

