@@ -18,7 +18,7 @@ class FrechetMetric(SampleMetric):
 
     `fd_infinity` (Chong & Forsyth 2020) is free of the bias by the number of samples, though not of that by the number
     of real images: the distance's line over 1 / number of samples, at 0. It is a line where samples are many times the
-    dimensions alone; where the smallest set is less than 5 times, `fd_infinity` is too low and left out (in
+    dimensions alone; where the smallest set is less than 8 times, `fd_infinity` is too low and left out (in
     benchmarks/metrics/intervals.md the bias over that number).
 
     `fd_low`, `fd_high`: 95 % interval of the mean distance that sets of so many samples have to these very real images.
@@ -27,7 +27,7 @@ class FrechetMetric(SampleMetric):
 
     num_sizes = 8  # sets of samples of different size that `fd_infinity` is extrapolated from
     largest_over_smallest = 4  # of these sizes
-    least_per_dimension = 5  # samples of the smallest, so that the distance is a line over their number's inverse
+    least_per_dimension = 8  # samples of the smallest, so that the distance is a line over their number's inverse
     num_pairs = 4000  # of samples, that the interval is estimated from
 
     def __init__(self, real: Samples, *given):
