@@ -65,6 +65,7 @@ class ImageDataModule(LightningDataModule):
 
     kind = "image"
     noun = "images"  # what one of them is called in reports
+    places: dict[str, Tensor] = {}  # where sequences are cut from; see _sequences.py
 
     def __init__(
         self,
@@ -108,13 +109,9 @@ class ImageDataModule(LightningDataModule):
             ValueError: too little would be left to choose by.
         """
         total = len(split.images)
-        if total <= MIN_VALIDATION:
-            raise ValueError(
-                f"--data: expected more than {MIN_VALIDATION} {self.noun} beside those held out, since so many are "
-                f"kept aside to choose by; got {total}; give more {self.noun}"
-            )
+        num_aside = self.num_aside(total)
         if self.num_train is None:
-            return split_off(split, self.num_aside(total), self.drawn_by)
+            return split_off(split, num_aside, self.drawn_by)
         if self.num_train > total - MIN_VALIDATION:
             raise ValueError(
                 f"--data.num_train: expected at most {total - MIN_VALIDATION}, so that {MIN_VALIDATION} of {total} "
@@ -125,7 +122,16 @@ class ImageDataModule(LightningDataModule):
         return train, rest if len(rest.images) <= num else split_off(rest, num, self.drawn_by)[1]
 
     def num_aside(self, total: int) -> int:
-        """How many of all images of a training split are kept aside to choose by, if the others are trained on."""
+        """How many of all images of a training split are kept aside to choose by, if the others are trained on.
+
+        Raises:
+            ValueError: there are too few.
+        """
+        if total <= MIN_VALIDATION:
+            raise ValueError(
+                f"--data: expected more than {MIN_VALIDATION} {self.noun} beside those held out, since so many are "
+                f"kept aside to choose by; got {total}; give more {self.noun}"
+            )
         return max(MIN_VALIDATION, min(total // 10, len(self.heldout.images), MAX_VALIDATION))
 
     @property

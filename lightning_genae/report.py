@@ -112,6 +112,10 @@ def table(metrics: dict, protocol: dict) -> list[str]:
             low, high = (metrics.get(f"{name}_{side}") for side in ("low", "high"))
             interval = "" if low is None else f"{low:{form}} to {high:{form}}"
             lines.append(f"  {words:40}{format(metrics[name], form):>12}{interval:>25}{floor:>20}")
+    if "n_independent" in protocol:
+        lines.append(f"  held-out {items} overlap: only {protocol['n_independent']:,} of them share nothing")
+    for name, reason in protocol.get("left_out", {}).items():
+        lines.append(f"  left out: {METRICS[name][0].strip()} ({reason})")
     if "perplexity" in metrics:
         lines.append(
             "  The Frechet distance of texts knows letters, not words: rank them by perplexity, words and bits"
@@ -124,8 +128,8 @@ def table(metrics: dict, protocol: dict) -> list[str]:
     if "bits_per_character" in metrics:
         of = protocol["bits_per_character_of"]
         lines.append(
-            f"  bits per character of held-out {items}, at most {metrics['bits_per_character']:.3f}; character n-grams "
-            f"{of['ngram']:.3f}, gzip {of['gzip']:.3f}"
+            f"  bits per character of these, at most {metrics['bits_per_character']:.3f}; of the same by character "
+            f"n-grams {of['ngram']:.3f}, by gzip {of['gzip']:.3f}"
         )
     if "modes" in metrics:
         lines.append(f"  modes found {metrics['modes']:.0f}; {metrics['good']:.1%} of the samples are good ones")

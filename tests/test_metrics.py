@@ -81,7 +81,7 @@ def test_contract(name):
     assert not set(values) & set(more)
     assert metric.measure(fake) == values and metric.at_the_end(fake) == more
     for start in range(0, 100, 30):
-        metric.update(Samples(*(part[start : start + 30] for part in fake)))
+        metric.update(Samples(*(None if part is None else part[start : start + 30] for part in fake)))
     assert metric.compute() == pytest.approx(values)
     floor = set(metric.floor(some(100, 4)))
     assert floor == set(values) if values else floor <= set(more)  # some have nothing to say but at the end

@@ -28,6 +28,11 @@ def prose(num_words, seed=0):
     return " ".join(random.Random(seed).choices(WORDS.split(" "), k=num_words))
 
 
+def texts_of(data):
+    """Those of the training split, in the order of the text."""
+    return data.natural(data.train_split.images)
+
+
 def loaded(root, **options):
     datamodule = TextDataModule(root=None if root is None else str(root), **{"batch_size": 4, **options})
     datamodule.setup()
@@ -50,7 +55,7 @@ def test_windows_hold_the_text_and_nothing_that_is_held_out(file, tokens):
     assert data.image_shape == (size, 1, 32) and data.num_classes == 0
     assert size == (90 if tokens == "bpe" else len(set(whole[:cut])) + 1)
     for split, part, texts in (
-        (data.train, whole[:cut], data.train_texts),
+        (data.train_split, whole[:cut], texts_of(data)),
         (data.heldout, whole[cut:], data.heldout_texts),
     ):
         assert set(split.images.unique().tolist()) == {0, 255}
@@ -59,8 +64,8 @@ def test_windows_hold_the_text_and_nothing_that_is_held_out(file, tokens):
         assert part.startswith("".join(texts)) and "".join(texts)
         assert len(data.tokenizer.encode(part).ids) - 32 < 32 * len(texts)
         assert data.natural(to_float(split.images)) == texts
-    assert data.characters_per_token == len("".join(data.heldout_texts)) / (32 * len(data.heldout_texts))
-    assert data.characters_per_token > 1.5 if tokens == "bpe" else data.characters_per_token == 1
+    num_characters = len("".join(data.heldout_texts)) / (32 * len(data.heldout_texts))  # of a token
+    assert num_characters > 1.5 if tokens == "bpe" else num_characters == 1
 
 
 def test_floats_that_are_no_tokens_are_read_by_their_largest_channel(file):
@@ -72,12 +77,12 @@ def test_floats_that_are_no_tokens_are_read_by_their_largest_channel(file):
 def test_strides_and_subsets(file):
     whole = file.read_text()
     half, none = loaded(file, window=32, stride=16), loaded(file, window=32)
-    assert half.train_texts[::2] == none.train_texts
-    assert half.train_texts[1] == whole[16:48]
+    assert texts_of(half)[::2] == texts_of(none)
+    assert texts_of(half)[1] == whole[16:48]
     assert half.heldout_texts == none.heldout_texts  # which never overlap
     few, other = loaded(file, num_train=20), loaded(file, num_train=20, split_seed=1)
     assert len(few.train_texts) == 20 and few.train_texts != other.train_texts
-    assert set(few.train_texts) <= set(loaded(file).train_texts)
+    assert set(few.train_texts) <= set(texts_of(few))
     assert few.image_shape == loaded(file).image_shape
 
 
@@ -85,7 +90,7 @@ def test_strides_and_subsets(file):
 def test_the_tokens_know_training_text_alone(tmp_path, tokens):
     (tmp_path / "a.txt").write_text("abcab " * 200 + "xxyz" * 5 + " x y z" * 46 + "zzzz")
     data = loaded(tmp_path / "a.txt", tokens=tokens, window=8, heldout=0.1)
-    assert "x" in "".join(data.train_texts) and data.tokenizer.token_to_id("x") is not None
+    assert "x" in "".join(texts_of(data)) and data.tokenizer.token_to_id("x") is not None
     data = loaded(tmp_path / "a.txt", tokens=tokens, window=8, heldout=0.2)
     assert not set("xyz") & set("".join(data.tokenizer.get_vocab()))
     assert data.tokenizer.token_to_id(UNKNOWN) == 0
@@ -94,14 +99,14 @@ def test_the_tokens_know_training_text_alone(tmp_path, tokens):
     (tmp_path / "a.txt").write_text((f"ab{UNKNOWN}cab" + " cab" * 20) * 100)
     data = loaded(tmp_path / "a.txt", tokens=tokens, window=8)
     assert sorted(data.tokenizer.get_vocab().values()) == list(range(data.image_shape[0]))
-    assert "".join(data.train_texts).startswith(f"ab{UNKNOWN}cab cab")
+    assert "".join(texts_of(data)).startswith(f"ab{UNKNOWN}cab cab")
 
 
 def test_rare_characters_are_unknown(tmp_path):
     (tmp_path / "a.txt").write_text("aaaaaaaabbbbbbccccd " * 300)
     data = loaded(tmp_path / "a.txt", vocabulary=4)
     assert data.image_shape[0] == 4
-    assert data.train_texts[0][:20] == f"aaaaaaaabbbbbbcccc{UNKNOWN * 2}"
+    assert texts_of(data)[0][:20] == f"aaaaaaaabbbbbbcccc{UNKNOWN * 2}"
     with pytest.raises(ValueError, match=r"--data.vocabulary: .*; 3 tokens leave 30% of what is trained on unknown"):
         loaded(tmp_path / "a.txt", vocabulary=3)
 
@@ -121,19 +126,17 @@ def test_a_folder_joins_the_ends_of_its_files(tmp_path):
         "b/run/samples.txt": "what a model made",
     }.items():
         (root / name).write_text(content)
-    data = loaded(root, window=20, heldout=0.5, batch_size=2)
-    assert "".join(data.train_texts) == "\n\n".join(["a" * 50, "b" * 50, "C" * 50])[:140]
-    assert "".join(data.heldout_texts) == "\n\n".join(["a" * 50, "b" * 50, "C" * 50])[:140]
-    assert "".join(loaded(root, window=20, heldout=0.5, batch_size=2, lowercase=True).train_texts)[-9:] == "c" * 9
-    assert (
-        loaded(root, window=20, batch_size=2).train.fingerprint
-        == loaded(root, window=20, batch_size=2).train.fingerprint
-    )
+    options = {"window": 10, "batch_size": 2}
+    data = loaded(root, heldout=0.5, **options)
+    assert "".join(texts_of(data)) == "\n\n".join(["a" * 50, "b" * 50, "C" * 50])[:150]
+    assert "".join(data.heldout_texts) == "\n\n".join(["a" * 50, "b" * 50, "C" * 50])[:150]
+    assert "".join(texts_of(loaded(root, heldout=0.5, lowercase=True, **options)))[-9:] == "c" * 9
+    assert loaded(root, **options).train.fingerprint == loaded(root, **options).train.fingerprint
 
 
 def test_signs_of_the_system_are_left_out(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbf" + b"a line\r\n" * 200)
-    assert loaded(tmp_path / "a.txt").train_texts[0] == ("a line\n" * 10)[:64]
+    assert texts_of(loaded(tmp_path / "a.txt"))[0] == ("a line\n" * 10)[:64]
 
 
 @pytest.mark.parametrize("tokens", ["characters", "bpe"])

@@ -16,6 +16,9 @@ class KernelMetric(SampleMetric):
     def measure(self, samples: Samples) -> dict[str, float]:
         return {"kid": kernel_distance(self.real.features, samples.features, self.subset_size, self.num_subsets)}
 
+    def at_the_end(self, samples: Samples) -> dict[str, float]:
+        return self.interval(samples)
+
     def interval(self, samples: Samples) -> dict[str, float]:
         """The 95 % interval by bootstrap, of all pairs of at most MAX_IMAGES a side, whose kernel is computed once."""
         real, fake = (features[:MAX_IMAGES].double() for features in (self.real.features, samples.features))
