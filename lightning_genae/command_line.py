@@ -7,6 +7,7 @@ Parsing depends on nothing but the arguments and the config file: every process 
 """
 
 import argparse
+import inspect
 import json
 import re
 from collections.abc import Callable
@@ -204,7 +205,16 @@ def add_classes(parser: ArgumentParser, section: str, classes: list[type], skip:
                 f"{', '.join(sorted(differing))}"
             )
         parser.add_class_arguments(one, section, skip=skip | set(seen), as_group=i == 0)
+        if section in parser.groups and (deviations := _deviations(one)):
+            group = parser.groups[section]
+            group.description = "\n".join(filter(None, [group.description, deviations]))
         seen |= options
+
+
+def _deviations(one: type) -> str:
+    """The paragraph of a class docstring that says where it differs from its papers; empty where there is none."""
+    paragraphs = (inspect.getdoc(one) or "").split("\n\n")
+    return next((paragraph for paragraph in paragraphs if paragraph.startswith("Deviations:")), "")
 
 
 def signature(one: type) -> dict[str, tuple]:

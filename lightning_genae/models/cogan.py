@@ -16,6 +16,9 @@ class CoGAN(TwoPlayers):
 
     The images are the first domain; the second is made of images of the same batch, and the pairing stays unknown.
 
+    Deviations: noise is gaussian, the paper's uniform; both domains' losses are added; how many layers are shared is an
+    option here, of networks that are this project's. Negatives are a domain of this project.
+
     Args:
         second: the second domain: negatives or edges of the images.
         num_shared: layers with weights that the generators, and that the critics, share. 0: two GANs
