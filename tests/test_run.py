@@ -389,6 +389,38 @@ def test_pictures_of_runs_are_no_training_images(cli, picture_folder, monkeypatc
 
 def test_debug_shows_the_traceback(cli):
     assert "Traceback" in cli("--data.num_train", "5000", "--debug")[2]
+    assert "Traceback" not in cli("--data.num_train", "5000", "--debug", "false")[2]
+
+
+@pytest.mark.parametrize("words", [["--debug", "true"], ["--debug=true"], ["--debug"]])
+def test_debug_of_a_verb(cli, words):
+    status, _, error = cli("sample", "nowhere", *words)
+    assert status == 2
+    assert "Traceback" in error
+    assert "expected a run folder" in error.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "words, num_processes",
+    [
+        (["--accelerator", "cpu"], 1),
+        (["--accelerator", "cpu", "--devices", "2"], 2),
+        (["--accelerator", "cpu", "--devices", "auto"], 3),
+        (["--accelerator", "gpu", "--devices", "auto"], 4),
+        (["--accelerator", "gpu", "--devices", "-1"], 4),
+        (["--accelerator", "gpu", "--devices", "1,3"], 2),
+        (["--accelerator", "cpu", "--devices", "2", "--trainer.num_nodes", "2"], 4),
+    ],
+)
+def test_an_epoch_is_one_pass_of_all_devices_together(digits, monkeypatch, words, num_processes):
+    """On a machine with four GPUs and three cores: every process has batches of its own."""
+    monkeypatch.setattr("pytorch_lightning.accelerators.CPUAccelerator.auto_device_count", staticmethod(lambda: 3))
+    for package in ("pytorch_lightning", "lightning_fabric"):
+        monkeypatch.setattr(f"{package}.accelerators.cuda.num_cuda_devices", lambda: 4)
+    monkeypatch.setattr("lightning_fabric.accelerators.cuda._get_all_visible_cuda_devices", lambda: [0, 1, 2, 3])
+    config = run.command_line().parse([*words, "--epochs", "5", "--data.batch_size", "16", "--logger", "none"])
+    digits.batch_size = 16
+    assert run.count_steps(config, digits) == 5 * (200 // (16 * num_processes))
 
 
 def test_colour_pictures_without_labels_go_the_whole_way(cli, tmp_path):
