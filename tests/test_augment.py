@@ -10,7 +10,7 @@ from torch import nn
 
 from lightning_genae import registry
 from lightning_genae.augment import _training
-from lightning_genae.augment._arm import Arm
+from lightning_genae.augment._arm import Arm, draw_fraction
 from lightning_genae.augment.ae import AutoencoderAugment
 from lightning_genae.augment.noise import NoiseAugment
 from lightning_genae.augment.pca import PCAAugment
@@ -384,6 +384,12 @@ def test_fraction(digits, fraction):
     x, labels = batch(digits, 51)
     shares = [(noise(x, labels, fraction) != x).flatten(1).any(1).double().mean() for _ in range(40)]
     assert torch.stack(shares).mean() == pytest.approx(fraction, abs=0.02)
+
+
+def test_the_number_of_varied_images_of_small_batches_is_right_on_average():
+    numbers = [len(draw_fraction(torch.zeros(5, 1), 0.3)) for _ in range(2000)]
+    assert set(numbers) == {1, 2}
+    assert sum(numbers) / 2000 == pytest.approx(1.5, abs=0.05)
 
 
 @pytest.mark.parametrize("name", ["ae", "pca", "vae"])
