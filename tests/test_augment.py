@@ -23,6 +23,7 @@ from lightning_genae.images import settle, to_float
 from lightning_genae.models.ae import Autoencoder
 from lightning_genae.models.gan import GAN
 from lightning_genae.models.vae import VAE
+from lightning_genae.perturb import fit_classes
 from tests.test_models import train
 
 PACKAGE = "lightning_genae.augment"
@@ -356,6 +357,22 @@ def test_codes_move_within_the_class_that_an_image_has(perturb):
     other = arm.codes(x, 1 - labels)[1]
     towards = -1 if perturb == "extrapolate" else 1
     assert ((other - z).sign() == -towards * z.sign()).all()
+
+
+@pytest.mark.parametrize("perturb, towards_the_other", [("posterior", 1.6), ("prior", -2.5)])
+def test_codes_of_a_vae_move_within_the_class_that_an_image_has(perturb, towards_the_other):
+    """About 3 and -3, deviation 1, and as much left open: told the other class, a posterior lies between."""
+    labels = torch.arange(2).repeat_interleave(500)
+    codes = torch.randn(1000, 2) + 6 * labels[:, None] - 3
+    arm = VariationalAugment(perturb=perturb, strength=1.0)
+    arm.learn_classes(fit_classes(codes, labels, torch.ones(2)))
+    arm.autoencoder = nn.Module()
+    arm.autoencoder.posterior = lambda images: (images.flatten(1), torch.zeros(len(images), 2))
+    x, side = codes.reshape(1000, 2, 1, 1), 2 * labels[:, None] - 1
+    assert 2.8 < float((arm.codes(x, labels)[1] * side).mean()) < 3.3
+    assert float((arm.codes(x, 1 - labels)[1] * side).mean()) < towards_the_other
+    alone = float((arm.codes(x, None)[1] * side).mean())
+    assert alone == pytest.approx(3.0 if perturb == "posterior" else 0.0, abs=0.15)
 
 
 def test_gradients_pass_to_images_as_finite_differences_say(arm, digits):
