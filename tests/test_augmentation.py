@@ -169,6 +169,27 @@ def test_all_that_a_critic_judges_passed_the_view(name, digits):
     assert {id(images) for images in judged} == {id(images) for images in viewed}
 
 
+@pytest.mark.parametrize("name", [name for name in TWO_PLAYERS if name != "aae"])
+def test_the_generator_learns_through_the_view(name, digits):
+    """Its gradient passes the augmentation before the critic, for generated images; the critic's needs none there."""
+    torch.manual_seed(0)
+    model = MODELS[name](digits.image_shape, 10)
+    arm = registry.load("lightning_genae.augment", "diffaug")()
+    augment = Augmentation({"diffaug": arm}, fraction=1.0)
+    viewed = []
+
+    def view(images, labels):
+        if images.requires_grad:
+            images.retain_grad()
+            viewed.append(images)
+        return augment.view(images, labels)
+
+    model.view = view
+    train(model, digits, 1)
+    assert viewed
+    assert all(images.grad is not None and images.grad.abs().sum() > 0 for images in viewed)
+
+
 @pytest.mark.parametrize("loss", ["ns", "minimax", "hinge", "lsgan", "kl", "reverse-kl", "pearson", "js"])
 def test_the_signal_is_0_where_the_optimal_critic_cannot_tell(loss):
     """At p = q the output that minimises the critic's loss is the one at which r_t changes its sign."""
