@@ -364,10 +364,10 @@ def table(cell: Cell, arms: dict[str, list[dict]]) -> list[str]:
 
 def comparison(difference) -> list[str]:
     """A difference's cells."""
-    from lightning_genae.ablation.tables import number
+    from lightning_genae.ablation.tables import probability
 
     words, found = change(difference)
-    return [words, *(number(p, ".4f") for p in (difference.p, difference.p_holm, difference.p_pooled)), found]
+    return [words, *map(probability, (difference.p, difference.p_holm, difference.p_pooled)), found]
 
 
 def plot(path: Path, curves: dict) -> None:

@@ -16,6 +16,13 @@ from lightning_genae.ablation import pictures
 from lightning_genae.ablation.records import Record, compare, read
 from lightning_genae.ablation.report import FILES, Report
 from lightning_genae.ablation.statistics import compare as differences
+from lightning_genae.augment.ae import AutoencoderAugment
+from lightning_genae.augment.classic import ClassicAugment
+from lightning_genae.augment.noise import NoiseAugment
+from lightning_genae.augment.none import NoAugment
+from lightning_genae.augment.repeat import Repeat
+from lightning_genae.augmentation import Augmentation
+from lightning_genae.run_folder import RunFolder
 
 CONFIG = {"model": "gan", "model.lr": 0.1, "augment": "none", "data": "digits", "data.num_train": None, "seed": 0}
 METRICS = ("fd", "kid", "precision", "recall", "density", "coverage")
@@ -161,7 +168,8 @@ def test_verdicts_and_what_they_follow_from_agree(tmp_path, metric, low_is):
     assert (rows[0]["verdict"], rows[3]["verdict"]) == (low_is, high_is)
     assert rows[2]["verdict"] == "no difference seen"
     for row in rows:
-        seen = float(row["p, Holm"]) <= 0.05 and float(row["p, Holm, pooled spread"]) <= 0.05
+        p_values = [float(row[name].removeprefix("below ")) for name in ("p, Holm", "p, Holm, pooled spread")]
+        seen = max(p_values) <= 0.05
         assert seen == (row["verdict"] in (low_is, high_is))
     page = report._page() if metric == "fd" else ""
     for arm, row in zip(arms if page else (), rows):
@@ -232,6 +240,33 @@ def test_every_row_names_the_whole_setting(tmp_path):
     assert r"adapt\_images 50000" in (tmp_path / "report/tables.tex").read_text()
     shared = next(table for table in report.all_tables() if table.title == "Options that all arms share")
     assert ["model.lr", "0.1"] in shared.rows and not any(row[0].startswith("augment") for row in shared.rows)
+
+
+def test_an_augmentation_says_what_its_options_came_to():
+    """Place and fraction of every arm, and what null stands for."""
+    arms = {
+        "ae": AutoencoderAugment(),
+        "classic": ClassicAugment(shift=0.2),
+        "noise": NoiseAugment(),
+        "none": NoAugment(),
+    }
+    standing = {"on": "data", "fraction": 0.5, "target": None, "model_labels": True}
+    expected = {
+        "ae": {"on": "critic", "fraction": 0.7, "target": None, "model_labels": False, "width": 8},
+        "classic": {**standing, "flip": False, "shift": 0.2, "rotate": 10, "contrast": 0.2},
+        "noise": {**standing, "deviation": 0.1},
+        "repeat": standing,
+    }
+    for name, arm in (arms | {"repeat": Repeat()}).items():
+        assert Augmentation({name: arm}).settings() == ({name: expected[name]} if name in expected else {})
+    both = Augmentation({"ae": AutoencoderAugment(), "classic": ClassicAugment()}, on="data", fraction=0.3).settings()
+    assert [(one["on"], one["fraction"]) for one in both.values()] == [("data", 0.3)] * 2
+
+
+def test_a_run_keeps_the_settings(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    with folder.start(CONFIG | {"overwrite": False}, {}, SETTLED):
+        assert folder.results["settings"] == SETTLED
 
 
 def test_runs_of_earlier_versions_name_what_their_gate_noted(tmp_path):

@@ -162,7 +162,7 @@ def _difference(difference: statistics.Difference | None, metric: str, form: str
     return [
         f"{show(difference.mean)} ({show(difference.low)} to {show(difference.high)})",
         f"{show(difference.bootstrap_low)} to {show(difference.bootstrap_high)}",
-        *(number(p, ".4f") for p in (difference.p, difference.p_holm, difference.p_pooled, difference.p_exact)),
+        *map(probability, (difference.p, difference.p_holm, difference.p_pooled, difference.p_exact)),
         f"{difference.effect:+.2f}",
         _smallest(difference.smallest) if ratios else number(difference.smallest, form),
         verdict(difference, metric),
@@ -173,6 +173,11 @@ def _why_none(difference: statistics.Difference) -> str:
     if difference.num < 2:
         return "too few seeds" if difference.num else ""
     return "no spread, no verdict" if math.isfinite(difference.mean) else "not finite, no verdict"
+
+
+def probability(p: float) -> str:
+    """A p value; nothing for what is unknown."""
+    return "below 0.0001" if p < 1e-4 else number(p, ".4f")
 
 
 def percent(log_ratio: float) -> str:
