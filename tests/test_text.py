@@ -4,6 +4,7 @@ import math
 import random
 import sys
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,11 +15,14 @@ from nltk.util import everygrams
 from datamodules import text
 from datamodules._base import to_float
 from datamodules.text import UNKNOWN, TextDataModule
+from lightning_genae import registry
+from lightning_genae.evaluation import Evaluation
 from lightning_genae.metrics._metric import Samples
 from lightning_genae.metrics.perplexity import PerplexityMetric
 from lightning_genae.metrics.self_bleu import SelfBLEUMetric
 from lightning_genae.metrics.words import WordMetric, whole_words
 from lightning_genae.ngram import CharacterNGram, floors
+from lightning_genae.report import table
 
 WORDS = "the model sees a small text and draws from it what no one has read before, über alles; naïve ☃\n"
 
@@ -370,3 +374,76 @@ def test_floors():
     assert english["ngram"] < english["gzip"] < 2
     # bits are of characters, not of bytes
     assert floors(["ü" * 100], ["".join(generator.choices("äöüß", k=2000))])["gzip"] > 2
+
+
+class Known:
+    """Knows of each window how many characters it has, and gives each an eighth; keeps what it was asked."""
+
+    device, dtype = torch.device("cpu"), torch.float32
+
+    def __init__(self, data):
+        self.data = data
+
+    def log_likelihood(self, x, num_codes):
+        self.asked = self.data.natural(x)
+        return torch.tensor([-3 * math.log(2) * len(one) for one in self.asked])
+
+
+@pytest.mark.parametrize("tokens", ["characters", "bpe"])
+def test_bits_per_character_and_its_floors_are_of_the_same_windows(tmp_path, tokens, monkeypatch):
+    """The held-out text is easy at its beginning and hard at its end: windows are of all of it."""
+    (tmp_path / "a.txt").write_text(prose(800) + " the" * 300 + prose(250, 1))
+    data = loaded(tmp_path / "a.txt", tokens=tokens, vocabulary=90, window=16, heldout=0.35)
+    data.cache_dir = str(tmp_path)
+    monkeypatch.setattr(Evaluation, "num_likelihoods", 40)
+    monkeypatch.setattr(registry, "names", lambda package: ["frechet"])  # the only metric
+    evaluation, model = Evaluation(data, "moments", num_samples=20), Known(data)
+    values = evaluation._of_heldout(model)
+    assert values["bits_per_character"] == pytest.approx(3, rel=1e-5)
+    assert len(set(model.asked) & set(data.heldout_texts)) >= 20 and len(model.asked) == 40
+    hard = sum("the the" not in one for one in model.asked) / 40
+    assert hard == pytest.approx(sum("the the" not in one for one in data.heldout_texts) / len(data.heldout_texts), abs=0.2)
+    of = evaluation.protocol["bits_per_character_of"]
+    assert of["ngram"] == CharacterNGram().fit(data.train_texts).bits_per_character(model.asked)
+    assert of["ngram"] != pytest.approx(CharacterNGram().fit(data.train_texts).bits_per_character(data.heldout_texts[:40]))
+    lines = table(values, evaluation.protocol | {"generator": "raw"})
+    assert any(f"at most 3.000; of the same by character n-grams {of['ngram']:.3f}" in line for line in lines)
+
+
+def test_the_likelihoods_mean_is_weighted_by_characters():
+    """Two windows of 1 and 3 characters that need 8 and 4 bits: 3 bits a character, not the mean of 8 and 4 / 3."""
+    evaluation = SimpleNamespace(heldout=torch.zeros(2, 1, 1, 1), of_likelihood=torch.zeros(2, 1, 1, 1), kind="text")
+    evaluation = SimpleNamespace(**vars(evaluation), num_codes=1, seed=0, characters=4, protocol={})
+    bits = torch.tensor([8.0, 4.0])
+    model = SimpleNamespace(
+        device="cpu", dtype=torch.float32, log_likelihood=lambda x, num_codes: -bits * math.log(2)
+    )
+    assert Evaluation._of_heldout(evaluation, model)["bits_per_character"] == pytest.approx(3)
+
+
+def test_windows_that_overlap_count_each_character_once(file):
+    """Of the joined windows, n-grams know what they know of the text as it is."""
+    data = loaded(file, window=32, stride=16)
+    (whole,) = data.texts_trained_on
+    assert whole == texts_of(data)[0][:16] + "".join(one[16:] for one in [texts_of(data)[0], *texts_of(data)[1:]])[:len(whole) - 16]
+    assert file.read_text().startswith(whole) and len(whole) < 0.8 * 32 * len(data.train_texts)
+    few = loaded(file, window=32, stride=16, num_train=100)
+    assert len("".join(few.texts_trained_on)) < 32 * 100
+    assert all(piece in file.read_text() for piece in few.texts_trained_on)
+    assert all(any(window in piece for piece in few.texts_trained_on) for window in few.train_texts)
+    apart = loaded(file, window=32)
+    assert apart.texts_trained_on == apart.train_texts
+
+
+def test_an_ngram_by_hand():
+    """Of "aab": a has 2 of 3, b 1 of 3; after a comes a once and b once, after all else nothing is known.
+
+    p(a) = (2 + 2 / 3) / (3 + 2), p(b) = (1 + 2 / 3) / 5, p(other) = (2 / 3) / 5; p(b | a) = (1 + 2 p(b)) / 4.
+    """
+    model = CharacterNGram(2).fit(["aab"])
+    assert model.probability("a") == pytest.approx(8 / 15)
+    assert model.probability("b") == pytest.approx(1 / 3)
+    assert model.probability("z") == pytest.approx(2 / 15)
+    assert model.probability("b", "a") == pytest.approx((1 + 2 / 3) / 4)
+    assert model.probability("b", "b") == pytest.approx(1 / 3)
+    assert model.bits_per_character(["ab"]) == pytest.approx(-(math.log2(8 / 15) + math.log2(5 / 12)) / 2)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 import torchmetrics
+from scipy.stats import t as student
 from torch import Tensor, nn
 from torchmetrics.utilities import dim_zero_cat
 
@@ -90,6 +91,26 @@ class SampleMetric(torchmetrics.Metric):
     def at_the_end(self, samples: Samples) -> dict[str, float]:
         """More values, worth their time once a training; bounds of 95 % intervals are NAME_low and NAME_high."""
         return {}
+
+
+def jackknife(pseudo: Tensor, of_pairs: Tensor) -> tuple[float, float, float]:
+    """What a 95 % interval of a value of N samples is made of.
+
+    Args:
+        pseudo: pseudo-values (N,) of the value, by samples.
+        of_pairs: the part of it that belongs to a pair of samples, times N^2 / 2, of some pairs (M,).
+
+    Returns:
+        The jackknife's variance; what pairs add to it twice, and should but once (Efron & Stein 1981, doi
+        10.1214/aos/1176345462); the quantile of Student's t, with the degrees of freedom of their difference
+        (Satterthwaite 1946, doi 10.2307/3002019).
+    """
+    num, deviations = len(pseudo), pseudo - pseudo.mean()
+    variance = float(deviations.var()) / num
+    pairs = min(2 * float(of_pairs.square().mean()) / num**2, 0.75 * variance)
+    error = float(deviations.pow(4).mean() - deviations.var() ** 2) / num**3  # variance of the variance
+    freedom = 2 * (variance - pairs) ** 2 / max(error, 1e-300)
+    return variance, pairs, float(student.ppf(0.975, max(freedom, 2.0)))
 
 
 class Given(nn.Module):

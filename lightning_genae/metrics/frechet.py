@@ -4,10 +4,9 @@ import math
 
 import numpy as np
 import torch
-from scipy.stats import t as student
 from torch import Tensor
 
-from lightning_genae.metrics._metric import SampleMetric, Samples
+from lightning_genae.metrics._metric import SampleMetric, Samples, jackknife
 
 
 class FrechetMetric(SampleMetric):
@@ -55,21 +54,10 @@ class FrechetMetric(SampleMetric):
         distance would not be too far from for their own variance, as Wilson's for shares does.
         """
         value = max(self.measure(samples)["fd"], 1e-12)
-        variance, of_pairs, freedom = self._variances(samples.features.double())
-        reach = float(student.ppf(0.975, freedom))
+        variance, of_pairs, reach = jackknife(*self._jackknife(samples.features.double()))
         middle = value + reach**2 * variance / value / 2
         half = math.sqrt(max(0.0, middle**2 - value**2 - reach**2 * of_pairs))
         return {"fd_low": middle - half, "fd_high": middle + half}
-
-    def _variances(self, features: Tensor) -> tuple[float, float, float]:
-        """The jackknife's variance of the distance; what pairs of samples add to it twice, and should but once (Efron &
-        Stein 1981, doi 10.1214/aos/1176345462); and the degrees of freedom of the rest, by Satterthwaite."""
-        num, (pseudo, of_pairs) = len(features), self._jackknife(features)
-        deviations = pseudo - pseudo.mean()
-        variance = float(deviations.var()) / num
-        of_pairs = min(2 * float(of_pairs.square().mean()) / num**2, 0.75 * variance)
-        error = float(deviations.pow(4).mean() - deviations.var() ** 2) / num**3
-        return variance, of_pairs, max(2.0, 2 * (variance - of_pairs) ** 2 / max(error, 1e-300))
 
     def _jackknife(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Pseudo-values (N,) of the distance by samples and terms of their pairs (at least min(num_pairs, N - 1),), by
