@@ -16,7 +16,6 @@ from lightning_genae.models.aegan import AEGAN
 from lightning_genae.models.cogan import CoGAN, edges
 from lightning_genae.models.gan import GAN, Loss
 from lightning_genae.models.vae import VAE
-
 from tests.test_options import options_of
 
 PACKAGE = "lightning_genae.models"
