@@ -209,7 +209,7 @@ def bigan(model) -> Expected:
 
 
 def cogan(model) -> Expected:
-    second = view(-X[::-1])  # of the other end of the batch; its class is that of its place
+    second = view(-X[::-1], LABELS[::-1])  # of the other end of the batch
 
     def fakes():
         return [view(np.tanh(apply(network, Z))) for network in (model.generator.first, model.generator.second)]
