@@ -209,7 +209,7 @@ def bigan(model) -> Expected:
 
 
 def cogan(model) -> Expected:
-    second = view(-X[::-1])  # of the other end of the batch; its class is that of its place
+    second = view(-X[::-1], LABELS[::-1])  # of the other end of the batch
 
     def fakes():
         return [view(np.tanh(apply(network, Z))) for network in (model.generator.first, model.generator.second)]
@@ -341,12 +341,12 @@ def test_the_loss_and_its_gradient_are_the_papers(case, player):
             assert found == pytest.approx((above - below) / (2 * step), rel=2e-3, abs=2e-5), name
 
 
-def fit_one(model, batch, **options) -> Trainer:
-    """One batch by the smallest Trainer there is."""
+def fit_one(model, batch, num_batches: int = 1) -> Trainer:
+    """One batch, or the same one again, by the smallest Trainer there is."""
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     quiet |= {"enable_model_summary": False, "accelerator": "cpu", "devices": 1}
-    trainer = Trainer(max_steps=-1, max_epochs=1, limit_val_batches=0, **quiet, **options)
-    trainer.fit(model, DataLoader([batch], batch_size=None))
+    trainer = Trainer(max_steps=-1, max_epochs=1, limit_val_batches=0, **quiet)
+    trainer.fit(model, DataLoader([batch] * num_batches, batch_size=None))
     return trainer
 
 

@@ -95,7 +95,7 @@ class GAN(TwoPlayers):
 
     @torch.no_grad()
     def sample(self, num: int, labels: Tensor | None = None) -> Tensor:
-        """Images (num, C, H, W) in [-1, 1] of the averaged generator; without labels the classes are drawn as in training."""
+        """Images (num, C, H, W) in [-1, 1] of the averaged generator; without labels of classes as in training."""
         if self.num_conditions and labels is None:
             labels = torch.multinomial(self.class_shares.float(), num, replacement=True)
         return settle(self._bound(self.averaged.eval()(self._input(num, labels))), self.hparams.kind)
