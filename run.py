@@ -552,7 +552,8 @@ def quieten(debug: bool) -> None:
     log.propagate = False
     log.setLevel(logging.INFO if rank_zero_only.rank == 0 else logging.ERROR)
     if not debug:
-        warnings.simplefilter("ignore")
+        if not sys.warnoptions:  # whoever asks Python for warnings gets them
+            warnings.simplefilter("ignore")
         for name in ("pytorch_lightning", "lightning", "lightning_fabric"):
             logging.getLogger(name).setLevel(logging.ERROR)
 

@@ -1,4 +1,4 @@
-"""Which wrong formulas the default suite lets pass: mutants of the mathematics, each against the tests that run its line.
+"""Which wrong formulas the default suite lets pass: mutants of the mathematics, and the tests that run their lines.
 
     pip install -e ".[mutation]"
     python benchmarks/mutation.py                              every file, goes on where it was interrupted
@@ -36,6 +36,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -414,7 +415,7 @@ def run(files: list[Path], tests: list[Path], folder: Path, workers: int, again:
                 jobs.note({**row, "result": "untested", "seconds": 0.0})
                 continue
             limit = 30 + 4 * sum(found["seconds"][test] for test in tests)
-            jobs.start(row, limit, lambda mutant=mutant, tests=tests: ask(mutant, path, tests, folder))
+            jobs.start(row, limit, partial(ask, mutant, path, tests, folder))
         jobs.finish()
         print(f"{file}: {num} mutants in {time.monotonic() - start:.0f} s", flush=True)
 
