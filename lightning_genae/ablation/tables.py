@@ -130,7 +130,7 @@ def differences(comparison: Comparison, metric: str) -> Table:
         row = [arm, _seeds(comparison, arm), _mean(summary, form), *cells]
         rows.append([*row, comparison.setting(arm), verdict_on_it])
     header = ["arm", "seeds", f"{metric}, mean ± deviation"]
-    header += [f"to {comparison.baseline}, 95 % interval (t) of this arm alone", "by bootstrap", "p (t)", "p, Holm"]
+    header += [f"to {comparison.baseline}, 95 % interval (t)", "by bootstrap", "p (t)", "p, Holm"]
     header += ["p, Holm, pooled spread", "p, exact", "effect d", "smallest visible", SETTING, "verdict"]
     return Table(_title(comparison, metric), header, rows, _note(comparison, metric, ratios))
 
@@ -142,8 +142,8 @@ def _note(comparison: Comparison, metric: str, ratios: bool) -> str:
     sentences = [
         f"{words[0].upper()}{words[1:]}{direction}. Runs of the same seed are compared: {measured}.",
         "The verdict follows from paired t tests corrected for the number of arms (Holm), with the arm's own spread "
-        "and with that of all arms pooled: both p are at most 0.05, or no difference is seen. The intervals are not "
-        "corrected.",
+        "and with that of all arms pooled: both p are at most 0.05, or no difference is seen. The intervals are of "
+        "each arm alone, not corrected.",
         "p, exact, is by flips of signs, of one arm alone; it is left out for fewer than six seeds, of which it is at "
         "least 0.0625.",
         "Smallest visible: the difference that so many seeds would have shown, corrected for the number of arms, in "
