@@ -3,7 +3,13 @@
 from lightning_genae.command_line import flatten
 from lightning_genae.run_folder import RunFolder
 
-DERIVED = ("floor", "accuracy_heldout", "items", "bits_per_character_of", "left_out")  # follow from the rest of a protocol
+DERIVED = (
+    "floor",
+    "accuracy_heldout",
+    "items",
+    "bits_per_character_of",
+    "left_out",
+)  # follow from the rest of a protocol
 COLUMNS = ("fd", "fd_infinity", "kid", "precision", "recall", "density", "coverage", "copying")
 OF_SEQUENCES = ("spectrum_distance", "discriminative_score", "predictive_score", "perplexity", "bits_per_character")
 
