@@ -1,4 +1,4 @@
-"""Whether intervals of Frechet distance and KID hold what they say, and from how many samples on `fd_infinity` is unbiased.
+"""Whether intervals of Frechet distance and KID hold what they say, and the bias of `fd_infinity`.
 
 python benchmarks/intervals.py          writes metrics/intervals.md; half an hour on one core
 """
@@ -13,10 +13,6 @@ import torch
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-
-from lightning_genae.metrics._metric import Samples
-from lightning_genae.metrics.frechet import FrechetMetric
-from lightning_genae.metrics.kernel import KernelMetric
 
 SETTINGS = [(4, 200, 200), (4, 1000, 1000), (16, 200, 200), (16, 200, 4000), (16, 1000, 1000), (64, 500, 500)]
 SETTINGS += [(64, 500, 10_000), (64, 2000, 2000), (64, 50, 500)]
@@ -37,6 +33,8 @@ def draw(kind: str, num: int, d: int, generator: torch.Generator) -> torch.Tenso
 
 def coverage(metric_class, name: str, d: int, num: int, num_real: int, kind: str, repeats: int) -> str:
     """Share of 95 % intervals that hold the mean value of such sets."""
+    from lightning_genae.metrics._metric import Samples
+
     generator = torch.Generator().manual_seed(d * num)
     metric = metric_class(Samples(draw("equal", num_real, d, generator)))
     truth = np.mean([metric.measure(Samples(draw(kind, num, d, generator)))[name] for _ in range(2 * repeats)])
@@ -46,6 +44,9 @@ def coverage(metric_class, name: str, d: int, num: int, num_real: int, kind: str
 
 def bias(d: int, ratio: int, kind: str, repeats: int) -> str:
     """Of `fd_infinity`, in per cent of the value, with its Monte Carlo error."""
+    from lightning_genae.metrics._metric import Samples
+    from lightning_genae.metrics.frechet import FrechetMetric
+
     generator = torch.Generator().manual_seed(0)
     metric = FrechetMetric(Samples(draw("equal", 20 * d, d, generator)))
     wide = (torch.linspace(1.5, 0.3, d).double() * (1.3 if kind == "scaled" else 1)).square().diag()
@@ -59,6 +60,9 @@ def bias(d: int, ratio: int, kind: str, repeats: int) -> str:
 
 
 def main() -> None:
+    from lightning_genae.metrics.frechet import FrechetMetric
+    from lightning_genae.metrics.kernel import KernelMetric
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=1000)
     given = parser.parse_args()
