@@ -61,11 +61,11 @@ class ImageDataModule(LightningDataModule):
         seed: of the order of the images and of all random numbers drawn for a batch.
         cache_dir: where a data set may keep what it prepared.
         batches: training batches served so far; saved and resumed.
+        places: where sequences are cut from; see _sequences.py.
     """
 
     kind = "image"
     noun = "images"  # what one of them is called in reports
-    places: dict[str, Tensor] = {}  # where sequences are cut from; see _sequences.py
 
     def __init__(
         self,
@@ -83,6 +83,7 @@ class ImageDataModule(LightningDataModule):
         self.cache_dir = "runs/cache"
         self.seed = 0
         self.batches = 0
+        self.places: dict[str, Tensor] = {}
 
     def load(self) -> tuple[Images, Images, int]:
         """The training split, the held-out split and the number of classes (0 without labels)."""

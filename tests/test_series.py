@@ -381,7 +381,9 @@ def test_the_accuracy_is_the_mean_of_both_kinds(monkeypatch):
     metric = made(DiscriminativeMetric, drawn(AR1, 90, 4))
     fake = Samples(images=drawn(AR1, 30, 4, seed=1))
     for bias in (9.0, -9.0):
-        monkeypatch.setattr(_recurrent.Recurrent, "forward", lambda self, x: torch.full((len(x), x.shape[2], 1), bias))
+        monkeypatch.setattr(
+            _recurrent.Recurrent, "forward", lambda self, x, bias=bias: torch.full((len(x), x.shape[2], 1), bias)
+        )
         monkeypatch.setattr("lightning_genae.metrics.discriminative.train", lambda make, loss, num: make())
         assert metric.accuracy(fake) == 0.5
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import torch
 import torchmetrics
 from scipy.stats import t as student
 from torch import Tensor, nn
