@@ -344,7 +344,7 @@ def test_r1_passes_the_augmentation_twice(arm, digits):
         heights.append(float(loss().detach()))
         weight.data -= step * change
     assert float((gradient * change).sum()) == pytest.approx((heights[0] - heights[1]) / 2e-2, rel=2e-3, abs=1e-5)
-    assert all(not weight.grad for weight in augment.parameters())
+    assert all(weight.grad is None for weight in augment.parameters())
 
 
 def test_r1_is_the_slope_at_the_image_before_its_augmentation():
