@@ -289,7 +289,7 @@ def explanation(rows: list[dict]) -> str:
         "(`last`), lower is better. Runs of the same seed are compared: the mean logarithm of the ratio to `none`, in "
         "percent, with its 95 % t interval, of that arm alone. **Better** and _worse_ follow from paired t tests of "
         "these logarithms, corrected for the number of arms of the data set (Holm), with the arm's own spread and with "
-        "that of all arms pooled: both p are at most 0.05. Coverage (higher is better) and distance to the nearest "
+        "the one typical of the arms (their median): both p are at most 0.05. Coverage (higher is better) and distance to the nearest "
         "training image (root mean square per pixel; held-out images have about that of a good sample, copies have 0) "
         "are at the end, without verdicts."
     )
@@ -345,7 +345,7 @@ def overview(found: dict[Cell, dict[str, list[dict]]]) -> list[str]:
 
 def table(cell: Cell, arms: dict[str, list[dict]]) -> list[str]:
     """The arms' results on one set of training images, as Markdown."""
-    header = ["arm", "seeds", "last FD", "to none", "p (t)", "p, Holm", "p, Holm, pooled spread", "verdict", "best FD"]
+    header = ["arm", "seeds", "last FD", "to none", "p (t)", "p, Holm", "p, Holm, typical spread", "verdict", "best FD"]
     header += ["coverage", "precision", "recall", "KID", "nearest", "setting"]
     lines = [f"### {cell[0]}, {cell[1]:,} training images", "", f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
     differences = compared(arms)
@@ -367,7 +367,7 @@ def comparison(difference) -> list[str]:
     from lightning_genae.ablation.tables import probability
 
     words, found = change(difference)
-    return [words, *map(probability, (difference.p, difference.p_holm, difference.p_pooled)), found]
+    return [words, *map(probability, (difference.p, difference.p_holm, difference.p_typical)), found]
 
 
 def plot(path: Path, curves: dict) -> None:

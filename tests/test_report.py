@@ -119,7 +119,7 @@ def test_the_tables_say_what_the_statistics_say(grid):
     assert ae["to none"] == f"{mean} ({low} to {high})"
     assert ae["p (t)"] == f"{expected['ae'].p:.4f}"
     assert ae["p, Holm"] == f"{expected['ae'].p_holm:.4f}"
-    assert ae["p, Holm, pooled spread"] == f"{expected['ae'].p_pooled:.4f}"
+    assert ae["p, Holm, typical spread"] == f"{expected['ae'].p_typical:.4f}"
     assert (ae["verdict"], noise["verdict"]) == ("better, of few seeds", "no difference seen")
     assert noise["seeds"] == "3 (no seed 3)"
     best = by_column(Report(records, commands, metric="best_fd").main_tables()[0], "none")
@@ -168,7 +168,7 @@ def test_verdicts_and_what_they_follow_from_agree(tmp_path, metric, low_is):
     assert (rows[0]["verdict"], rows[3]["verdict"]) == (low_is, high_is)
     assert rows[2]["verdict"] == "no difference seen"
     for row in rows:
-        p_values = [float(row[name].removeprefix("below ")) for name in ("p, Holm", "p, Holm, pooled spread")]
+        p_values = [float(row[name].removeprefix("below ")) for name in ("p, Holm", "p, Holm, typical spread")]
         seen = max(p_values) <= 0.05
         assert seen == (row["verdict"] in (low_is, high_is))
     page = report._page() if metric == "fd" else ""

@@ -131,7 +131,7 @@ def differences(comparison: Comparison, metric: str) -> Table:
         rows.append([*row, comparison.setting(arm), verdict_on_it])
     header = ["arm", "seeds", f"{metric}, mean ± deviation"]
     header += [f"to {comparison.baseline}, 95 % interval (t)", "by bootstrap", "p (t)", "p, Holm"]
-    header += ["p, Holm, pooled spread", "p, exact", "effect d", "smallest visible", SETTING, "verdict"]
+    header += ["p, Holm, typical spread", "p, exact", "effect d", "smallest visible", SETTING, "verdict"]
     return Table(_title(comparison, metric), header, rows, _note(comparison, metric, ratios))
 
 
@@ -142,7 +142,7 @@ def _note(comparison: Comparison, metric: str, ratios: bool) -> str:
     sentences = [
         f"{words[0].upper()}{words[1:]}{direction}. Runs of the same seed are compared: {measured}.",
         "The verdict follows from paired t tests corrected for the number of arms (Holm), with the arm's own spread "
-        "and with that of all arms pooled: both p are at most 0.05, or no difference is seen. The intervals are of "
+        "and with the one typical of the arms (their median): both p are at most 0.05, or no difference is seen. The intervals are of "
         "each arm alone, not corrected.",
         "p, exact, is by flips of signs, of one arm alone; it is left out for fewer than six seeds, of which it is at "
         "least 0.0625.",
@@ -162,7 +162,7 @@ def _difference(difference: statistics.Difference | None, metric: str, form: str
     return [
         f"{show(difference.mean)} ({show(difference.low)} to {show(difference.high)})",
         f"{show(difference.bootstrap_low)} to {show(difference.bootstrap_high)}",
-        *map(probability, (difference.p, difference.p_holm, difference.p_pooled, difference.p_exact)),
+        *map(probability, (difference.p, difference.p_holm, difference.p_typical, difference.p_exact)),
         f"{difference.effect:+.2f}",
         _smallest(difference.smallest) if ratios else number(difference.smallest, form),
         verdict(difference, metric),
