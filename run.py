@@ -10,6 +10,7 @@
 `python run.py --help` lists the choices, `python run.py --model gan --help` the options of the chosen parts.
 """
 
+import copy
 import logging
 import sys
 import traceback
@@ -93,10 +94,11 @@ def train(arguments: list[str]) -> None:
     check_trainer_options(config, model)
     if resume:
         load_model(folder, config)
-    images_per_batch = datamodule.batch_size * trainer.world_size
-    callbacks["evaluate"].prepare(datamodule, model, max(1, steps // 5) * images_per_batch)
+    evaluate = callbacks["evaluate"]
+    evaluate.prepare(datamodule, model)
+    evaluate.plan(steps, evaluate.looks or choose_looks(config, datamodule, evaluate.evaluation, steps))
     quality = fit_augment(augment, config, datamodule, model, callbacks)
-    with folder.start(config, quality) if trainer.is_global_zero else nullcontext():
+    with folder.start(config, quality, augment.settings()) if trainer.is_global_zero else nullcontext():
         log.info(f"Training {config['model']['name']} for {steps:,} batches in {folder.path}")
         fit(trainer, model, datamodule, folder, callbacks, resume)
     if trainer.is_global_zero:
@@ -145,6 +147,7 @@ def command_line() -> CommandLine:
         sections={"metrics": evaluate, "trainer": trainer},
         skip={"model": {"image_shape", "num_classes", "kind"}, "augment": {"arms"}, "trainer": own},
         hidden={"trainer"},
+        replaced={"--metrics.every": "--metrics.looks, how many evaluations there are in the course of the training"},
     )
 
 
@@ -212,6 +215,36 @@ def count_steps(config: dict, datamodule) -> int:
         images_per_batch = datamodule.batch_size * new_trainer(config, logger=False).world_size
         return config["epochs"] * max(1, len(datamodule.train.images) // images_per_batch)
     return config["steps"]
+
+
+def choose_looks(config: dict, datamodule, evaluation, steps: int) -> int:
+    """How often the model is evaluated, where the user does not say: by what a batch and an evaluation take."""
+    from lightning_genae import schedule
+
+    return schedule.chosen(config, steps, lambda num_batches: try_out(config, datamodule, num_batches, evaluation))
+
+
+def try_out(config: dict, datamodule, num_batches: int, evaluation=None) -> tuple[float, float]:
+    """Seconds of a batch without augmentation and of an evaluation, by a model that is thrown away; it leaves no trace
+    in the random numbers, nor in the data module."""
+    import torch
+    from pytorch_lightning import Trainer
+    from pytorch_lightning.plugins.environments import LightningEnvironment
+
+    from callbacks.ema import Ema
+    from callbacks.stopwatch import Stopwatch
+
+    alone = copy.copy(datamodule)
+    alone.augment, alone.batches, alone.trainer = None, 0, None
+    stopwatch = Stopwatch(num_batches, evaluation)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    quiet |= {"enable_model_summary": False, "limit_val_batches": 0, "max_epochs": -1}
+    hardware = {name: config[name] for name in ("accelerator", "precision")}
+    # one process, whatever launched this one
+    trainer = Trainer(**quiet, **hardware, devices=1, plugins=LightningEnvironment(), callbacks=[Ema(), stopwatch])
+    with torch.random.fork_rng():
+        trainer.fit(build_model(config, alone), datamodule=alone)
+    return stopwatch.seconds_per_batch, stopwatch.seconds_per_look
 
 
 def build_callbacks(config: dict, folder, steps: int, augment) -> dict:
@@ -391,7 +424,7 @@ def evaluate(arguments: list[str]) -> None:
 
     parser = new_parser("python run.py evaluate RUN [--metrics.OPTION VALUE ...]")
     parser.add_argument("run", help="the run folder")
-    parser.add_class_arguments(Evaluate, "metrics", skip={"every"})
+    parser.add_class_arguments(Evaluate, "metrics", skip={"looks"})
     parser.add_argument("--cache", default="runs/cache", help="folder of what runs share")
     given = parse_verb(parser, arguments)
     if given is None:
@@ -405,7 +438,8 @@ def evaluate(arguments: list[str]) -> None:
     datamodule.load_state_dict(state[type(datamodule).__qualname__])
     # what is not asked for is as in the run
     asked = {key: value for key, value in given["metrics"].items() if value is not None}
-    callback = Evaluate(**(config["metrics"] | asked))
+    own = {key: value for key, value in config["metrics"].items() if key != "every"}  # of older runs
+    callback = Evaluate(**(own | asked))
     callback.prepare(datamodule, model)
     result = {"metrics": callback.evaluation.measure(model), "protocol": callback.protocol}
     lines = table(**result)
@@ -445,22 +479,9 @@ def ablate(arguments: list[str]) -> int:
 
 def time_of(config: dict) -> tuple[float, int]:
     """Seconds of a batch of a run, by some of them, and how many it has."""
-    import time
-
-    from pytorch_lightning import Trainer
-
-    from callbacks.budget import Budget
-
-    num_batches = 20
     datamodule = build_datamodule(config)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    quiet |= {"enable_model_summary": False, "limit_val_batches": 0, "max_epochs": -1}
-    hardware = {name: config[name] for name in ("accelerator", "precision")}
-    trainer = Trainer(**quiet, **hardware, devices=1, callbacks=[Budget(num_batches)])
-    model = build_model(config, datamodule)
-    start = time.perf_counter()
-    trainer.fit(model, datamodule=datamodule)
-    return (time.perf_counter() - start) / num_batches, count_steps(config, datamodule)
+    seconds, _ = try_out(config, datamodule, 20)
+    return seconds, count_steps(config, datamodule)
 
 
 def publish(folder: Path, tables: dict, page: Path) -> None:
@@ -520,7 +541,7 @@ def load_model(folder, config: dict):
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model_class = registry.load(PACKAGES["model"], config["model"]["name"])
     with naming_damage("--folder", folder.checkpoint, "--overwrite starts the run anew"):
-        return model_class.load_from_checkpoint(folder.checkpoint, map_location=device, weights_only=True)
+        return model_class.load_from_checkpoint(folder.checkpoint, map_location=device, weights_only=True).eval()
 
 
 def quieten(debug: bool) -> None:

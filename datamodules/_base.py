@@ -36,24 +36,32 @@ class Images(NamedTuple):
         return content.hexdigest()[:16]
 
 
+MIN_VALIDATION, MAX_VALIDATION = 10, 10_000  # images to choose by: fewer say nothing, more say nothing new
+
+
 class ImageDataModule(LightningDataModule):
     """Batches of images in [-1, 1] and labels; in training the images pass the augmentation.
 
-    After `setup`: `train` (the subset that is trained on), `train_split` (all that could have been),
-    `heldout`, each with a `fingerprint`, `image_shape` and `num_classes` (0 without labels).
+    After `setup`: `train` (what is trained on), `validation` (what choices are made by: neither trained on nor
+    reported), `train_split` (both, and what is left over), `heldout` (what is reported on, and nothing is chosen by),
+    each with a `fingerprint`, `image_shape` and `num_classes` (0 without labels).
 
     Args:
         batch_size: images in a batch of one process.
-        num_train: size of the training subset, with the classes in proportion. null: all.
-        split_seed: chooses the training subset.
+        num_train: size of the training subset, with the classes in proportion. null: all but a tenth, which choices
+            are made by; else images that the subset leaves over serve for these.
+        split_seed: draws the training subset and what choices are made by, never what is held out. null: the run's
+            seed.
         num_workers: processes that load batches; 0 is fastest for images in memory.
 
     Attributes:
         kind: what the data are: image, series, masked, text or audio; see _sequences.py for the last four.
-        augment: a module, called with images in [-1, 1] and labels, on the device, for training batches only.
+        augment: a module, called with images in [-1, 1] and labels, on the device, for training batches only, whose
+            `restart(seed)` sets its random numbers.
         seed: of the order of the images and of all random numbers drawn for a batch.
         cache_dir: where a data set may keep what it prepared.
         batches: training batches served so far; saved and resumed.
+        places: where sequences are cut from; see _sequences.py.
     """
 
     kind = "image"
@@ -63,7 +71,7 @@ class ImageDataModule(LightningDataModule):
         self,
         batch_size: PositiveInt = 64,
         num_train: PositiveInt | None = None,
-        split_seed: NonNegativeInt = 0,
+        split_seed: NonNegativeInt | None = None,
         num_workers: NonNegativeInt = 0,
     ):
         super().__init__()
@@ -75,6 +83,7 @@ class ImageDataModule(LightningDataModule):
         self.cache_dir = "runs/cache"
         self.seed = 0
         self.batches = 0
+        self.places: dict[str, Tensor] = {}
 
     def load(self) -> tuple[Images, Images, int]:
         """The training split, the held-out split and the number of classes (0 without labels)."""
@@ -86,13 +95,50 @@ class ImageDataModule(LightningDataModule):
         if hasattr(self, "train"):
             return
         self.train_split, self.heldout, self.num_classes = self.load()
-        self.train = self._subset(self.train_split)
+        self.train, self.validation = self.split(self.train_split)
         if len(self.train.images) < self.batch_size:
             option = "num_train" if self.num_train else "batch_size"
             raise ValueError(
                 f"--data.{option}: expected at least one batch to train on; got {len(self.train.images)} {self.noun} "
                 f"and batches of {self.batch_size}; give a smaller --data.batch_size, or more {self.noun}"
             )
+
+    def split(self, split: Images) -> tuple[Images, Images]:
+        """What is trained on and what choices are made by, two parts of the training split without a common image.
+
+        Raises:
+            ValueError: too little would be left to choose by.
+        """
+        total = len(split.images)
+        num_aside = self.num_aside(total)
+        if self.num_train is None:
+            return split_off(split, num_aside, self.drawn_by)
+        if self.num_train > total - MIN_VALIDATION:
+            raise ValueError(
+                f"--data.num_train: expected at most {total - MIN_VALIDATION}, so that {MIN_VALIDATION} of {total} "
+                f"{self.noun} are left to choose by; got {self.num_train}"
+            )
+        rest, train = split_off(split, self.num_train, self.drawn_by)
+        num = min(len(self.heldout.images), MAX_VALIDATION)
+        return train, rest if len(rest.images) <= num else split_off(rest, num, self.drawn_by)[1]
+
+    def num_aside(self, total: int) -> int:
+        """How many of all images of a training split are kept aside to choose by, if the others are trained on.
+
+        Raises:
+            ValueError: there are too few.
+        """
+        if total <= MIN_VALIDATION:
+            raise ValueError(
+                f"--data: expected more than {MIN_VALIDATION} {self.noun} beside those held out, since so many are "
+                f"kept aside to choose by; got {total}; give more {self.noun}"
+            )
+        return max(MIN_VALIDATION, min(total // 10, len(self.heldout.images), MAX_VALIDATION))
+
+    @property
+    def drawn_by(self) -> int:
+        """The seed that draws `train` and `validation`."""
+        return self.seed if self.split_seed is None else self.split_seed
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -115,15 +161,15 @@ class ImageDataModule(LightningDataModule):
     def on_after_batch_transfer(self, batch: list[Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """Converts a batch once, on the device, and in training lets it pass the augmentation.
 
-        In training torch's random numbers are set anew for every batch, from the seed, the rank and the
-        number of the batch: ranks differ, a resumed run draws what the uninterrupted one would have
-        drawn, and arms with different augmentations share all other random numbers.
+        In training torch's random numbers, and those of the augmentation, are set anew for every batch, from the
+        seed, the rank and the number of the batch: ranks differ, a resumed run draws what the uninterrupted one
+        would have drawn, and arms with different augmentations, there or before the critic, share all others.
         """
         images, labels = batch
         images = to_float(images)
         if self.trainer.training:
-            _seed(self._batch_seed(stream=0))
             if self.augment is not None:
+                self.augment.restart(self._batch_seed(stream=0))
                 images = self.augment(images, labels)
             _seed(self._batch_seed(stream=1))
             self.batches += 1
@@ -160,16 +206,6 @@ class ImageDataModule(LightningDataModule):
         """Batches, images (over all processes) and whole epochs that training has seen."""
         images = self.batches * self.batch_size * self.trainer.world_size
         return {"batches": self.batches, "images": images, "epoch": self.batches // self.batches_per_epoch}
-
-    def _subset(self, split: Images) -> Images:
-        total = len(split.images)
-        if self.num_train is None or self.num_train == total:
-            return split
-        if self.num_train > total:
-            raise ValueError(
-                f"--data.num_train: expected at most {total}, the {self.noun} there are; got {self.num_train}"
-            )
-        return split_off(split, self.num_train, self.split_seed)[1]
 
     def _loader(self, split: Images, **options) -> DataLoader:
         return DataLoader(

@@ -15,7 +15,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import functional
 from tqdm import tqdm
 
-from datamodules._base import ImageDataModule, Images, split_off
+from datamodules._base import MIN_VALIDATION, ImageDataModule, Images, split_off
 from datamodules._files import classes, find, stamps
 
 _GREY_16 = ("I", "I;16", "I;16B", "I;16L")  # Pillow's modes of grey images of 16 bits
@@ -58,6 +58,16 @@ class FolderDataModule(ImageDataModule):
         labels, num_train = labels[order], len(paths) - num_heldout
         train, heldout = Images(images[:num_train], labels[:num_train]), Images(images[num_train:], labels[num_train:])
         return train, heldout, num_classes
+
+    def split(self, split: Images) -> tuple[Images, Images]:
+        """As of all data sets, but what is trained on stays a view of the memory map, not a copy in memory, if it is
+        all but a part kept aside; the images lie in an order that was drawn at random."""
+        total = len(split.images)
+        if self.num_train is not None or total <= MIN_VALIDATION:
+            return super().split(split)
+        first = total - self.num_aside(total)
+        train, validation = zip(*((part[:first], part[first:]) for part in split))
+        return Images(*train), Images(*validation)
 
     def _pack(self, paths: list[Path]) -> Path:
         """The file with all images, uint8 (N, C, H, W), in the order of the paths."""

@@ -7,6 +7,7 @@ Parsing depends on nothing but the arguments and the config file: every process 
 """
 
 import argparse
+import inspect
 import json
 import re
 from collections.abc import Callable
@@ -36,6 +37,7 @@ class CommandLine:
         sections: prefix to a function that imports and returns the class whose signature makes the options.
         skip: parameters of classes that are no options, because they come from elsewhere.
         hidden: sections that are left out of the help.
+        replaced: options that there were once, to what there is instead, in words.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class CommandLine:
         sections: dict[str, Callable[[], type]],
         skip: dict[str, set[str]],
         hidden: set[str],
+        replaced: dict[str, str],
     ):
         self.selectors = selectors
         self.defaults = defaults
@@ -55,6 +58,7 @@ class CommandLine:
         self.sections = sections
         self.skip = skip
         self.hidden = hidden
+        self.replaced = replaced
         self._parsers: dict[tuple, ArgumentParser] = {}
 
     def parse(self, argv: list[str]) -> dict | None:
@@ -77,7 +81,10 @@ class CommandLine:
         if chosen.help:
             parser.print_help()
             return None
-        config = self._resolve(parser, names, [*_as_arguments(_without_replaced(file, rest)), *rest])
+        arguments = [*_as_arguments(_without_replaced(file, rest)), *rest]
+        for option in [option for option in self.replaced if _is_given(option, arguments)]:
+            raise ValueError(f"{option}: expected {self.replaced[option]}; got '{_given(option, arguments)}'")
+        config = self._resolve(parser, names, arguments)
         if chosen.print_config:
             print(yaml.safe_dump(config, sort_keys=False), end="")
             return None
@@ -201,7 +208,16 @@ def add_classes(parser: ArgumentParser, section: str, classes: list[type], skip:
                 f"{', '.join(sorted(differing))}"
             )
         parser.add_class_arguments(one, section, skip=skip | set(seen), as_group=i == 0)
+        if section in parser.groups and (deviations := _deviations(one)):
+            group = parser.groups[section]
+            group.description = "\n".join(filter(None, [group.description, deviations]))
         seen |= options
+
+
+def _deviations(one: type) -> str:
+    """The paragraph of a class docstring that says where it differs from its papers; empty where there is none."""
+    paragraphs = (inspect.getdoc(one) or "").split("\n\n")
+    return next((paragraph for paragraph in paragraphs if paragraph.startswith("Deviations:")), "")
 
 
 @cache
@@ -364,6 +380,10 @@ def _explain(message: str, parser: ArgumentParser, arguments: list[str]) -> str:
 def _is_section(action) -> bool:
     """Whether an option stands for a whole section, as jsonargparse adds one and this project does not offer."""
     return type(action).__name__ == "_ActionConfigLoad"
+
+
+def _is_given(option: str, arguments: list[str]) -> bool:
+    return any(word.partition("=")[0] == option for word in arguments)
 
 
 def _given(option: str, arguments: list[str]) -> str:

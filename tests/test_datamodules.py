@@ -16,7 +16,7 @@ from PIL import Image
 from scipy.io import savemat
 from torch import nn
 
-from datamodules._base import Images, split_off, to_float
+from datamodules._base import ImageDataModule, Images, split_off, to_float
 from datamodules._sequences import SequenceDataModule
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.digits import Digits
@@ -90,7 +90,7 @@ def test_contract(name, tmp_path, picture_folder):
     are_points, is_sequence = datamodule.image_shape[1:] == (1, 1), isinstance(datamodule, SequenceDataModule)
     assert datamodule.kind in get_args(SequenceDataModule.__annotations__["kind"] if is_sequence else Literal["image"])
     dtype = torch.float32 if are_points or datamodule.kind in ("series", "masked", "audio") else torch.uint8
-    for split in (datamodule.train, datamodule.train_split, datamodule.heldout):
+    for split in (datamodule.train, datamodule.validation, datamodule.train_split, datamodule.heldout):
         assert split.images.dtype == dtype
         assert split.images.shape[1:] == datamodule.image_shape
         assert split.labels.dtype == torch.int64
@@ -113,6 +113,9 @@ def test_contract(name, tmp_path, picture_folder):
 
 
 class Negative(nn.Module):
+    def restart(self, seed):
+        pass
+
     def forward(self, images, labels):
         assert images.min() >= -1
         assert images.max() <= 1
@@ -197,6 +200,80 @@ def test_subsets_are_stratified_and_chosen_by_their_seed():
     assert not batches_of(subsets[0].train_split) & batches_of(subsets[0].heldout)
 
 
+class Numbered(ImageDataModule):
+    """Images of which no two are equal: a pixel for the split, two for the number; two classes, three to one."""
+
+    def __init__(self, num: int = 400, num_heldout: int = 60, **kwargs):
+        super().__init__(batch_size=1, **kwargs)
+        self.num, self.num_heldout = num, num_heldout
+
+    def load(self):
+        return _numbered(0, self.num), _numbered(1, self.num_heldout), 2
+
+
+def _numbered(which: int, num: int) -> Images:
+    images = torch.tensor([[which, i // 256, i % 256] for i in range(num)], dtype=torch.uint8).reshape(num, 3, 1, 1)
+    return Images(images, (torch.arange(num) % 4 == 0).long())
+
+
+def content(split: Images) -> set[tuple]:
+    return {tuple(image.flatten().tolist()) for image in split.images}
+
+
+@pytest.mark.parametrize(
+    "num, num_heldout, num_train, num_validation",
+    [
+        (400, 60, 100, 60),  # as many as are held out
+        (400, 60, 350, 50),  # all that is left
+        (400, 60, 390, 10),
+        (400, 60, None, 40),  # a tenth is kept aside
+        (800, 60, None, 60),
+        (40, 60, None, 10),
+    ],
+)
+def test_what_chooses_is_neither_trained_on_nor_reported(num, num_heldout, num_train, num_validation):
+    datamodule = Numbered(num, num_heldout, num_train=num_train)
+    datamodule.setup()
+    train, validation, heldout = map(content, (datamodule.train, datamodule.validation, datamodule.heldout))
+    assert (len(train), len(validation)) == (num_train or num - num_validation, num_validation)
+    assert not train & validation and not (train | validation) & heldout
+    assert train | validation <= content(datamodule.train_split)
+    assert datamodule.validation.labels.double().mean() == pytest.approx(0.25, abs=0.06)
+    again = Numbered(num, num_heldout, num_train=num_train)
+    again.setup()
+    assert again.validation.fingerprint == datamodule.validation.fingerprint
+
+
+def test_at_most_ten_thousand_images_choose(monkeypatch):
+    monkeypatch.setattr("datamodules._base.MAX_VALIDATION", 20)
+    for num_train in (100, None):
+        datamodule = Numbered(num_train=num_train)
+        datamodule.setup()
+        assert len(datamodule.validation.images) == 20
+
+
+@pytest.mark.parametrize("num_train", [None, 5])
+def test_too_few_images_to_choose_by(num_train):
+    with pytest.raises(ValueError, match=r"--data: expected more than 10 images beside those held out, .*; got 10;"):
+        Numbered(10, num_train=num_train).setup()
+
+
+@pytest.mark.parametrize("num_train", [None, 100])
+def test_seeds_draw_the_data_but_not_what_is_held_out(num_train):
+    def loaded(seed: int, split_seed: int | None = None):
+        datamodule = Numbered(num_train=num_train, split_seed=split_seed)
+        datamodule.seed = seed  # as build_datamodule does
+        datamodule.setup()
+        return datamodule
+
+    zero, one = loaded(0), loaded(1)
+    assert content(zero.train) != content(one.train) and content(zero.validation) != content(one.validation)
+    assert zero.heldout.fingerprint == one.heldout.fingerprint
+    assert loaded(1).train.fingerprint == one.train.fingerprint  # arms of one seed have the same data
+    assert loaded(1, split_seed=0).train.fingerprint == zero.train.fingerprint
+    assert loaded(0, split_seed=1).validation.fingerprint == one.validation.fingerprint
+
+
 def test_split_off_without_enough_images_of_a_class():
     split = Images(torch.arange(5, dtype=torch.uint8).reshape(5, 1, 1, 1), torch.tensor([0, 0, 0, 0, 1]))
     rest, chosen = split_off(split, 2, seed=0)
@@ -206,7 +283,10 @@ def test_split_off_without_enough_images_of_a_class():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"num_train": 1300}, "--data.num_train: expected at most 1200, the images there are; got 1300"),
+        (
+            {"num_train": 1191},
+            "--data.num_train: expected at most 1190, so that 10 of 1200 images are left to choose by; got 1191",
+        ),
         (
             {"num_train": 20, "batch_size": 64},
             "--data.num_train: expected at least one batch .*; got 20 images and batches of 64",
@@ -225,15 +305,15 @@ def test_idx_files(tmp_path, compress, below):
     datamodule = KMNISTDataModule(root=str(tmp_path), batch_size=8)
     datamodule.setup()
     expected = np.random.default_rng(0).integers(0, 256, (40, 28, 28), np.uint8)
-    assert np.array_equal(datamodule.train.images.squeeze(1).numpy(), expected)
-    assert datamodule.train.labels.tolist() == [i % 10 for i in range(40)]
+    assert np.array_equal(datamodule.train_split.images.squeeze(1).numpy(), expected)
+    assert datamodule.train_split.labels.tolist() == [i % 10 for i in range(40)]
 
 
 def test_svhn_calls_ten_a_zero(tmp_path):
     write_svhn(tmp_path)
     datamodule = SVHNDataModule(root=str(tmp_path), batch_size=8)
     datamodule.setup()
-    assert datamodule.train.labels[:10].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]
+    assert datamodule.train_split.labels[:10].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]
 
 
 def test_cifar10_is_read_in_channel_order(tmp_path):
@@ -241,8 +321,8 @@ def test_cifar10_is_read_in_channel_order(tmp_path):
     datamodule = CIFAR10DataModule(root=str(tmp_path), batch_size=8)
     datamodule.setup()
     record = np.fromfile(tmp_path / "cifar-10-batches-bin" / "data_batch_1.bin", np.uint8)[:3073]
-    assert np.array_equal(datamodule.train.images[0].flatten().numpy(), record[1:])
-    assert len(datamodule.train.images) == 200
+    assert np.array_equal(datamodule.train_split.images[0].flatten().numpy(), record[1:])
+    assert len(datamodule.train_split.images) == 200
 
 
 def test_a_pickle_that_is_not_the_published_one_is_not_opened(tmp_path):
@@ -296,7 +376,7 @@ def test_download_from_a_stand_in(tmp_path, monkeypatch):
     datamodule = FashionMNISTDataModule(root=str(tmp_path / "new"), download=True, batch_size=8)
     datamodule.prepare_data()
     datamodule.setup()
-    assert len(datamodule.train.images) == 40
+    assert len(datamodule.train_split.images) == 40
     server.shutdown()
     server.server_close()
     datamodule.prepare_data()  # the files are there: nothing is fetched
@@ -333,17 +413,20 @@ def test_folder_packs_once_and_sees_changes(picture_folder, tmp_path):
 
 
 def test_folder_without_classes_grey_and_resized(tmp_path):
-    for i in range(10):
-        Image.new("L", (20 + i, 30), color=25 * i).save(tmp_path / f"{i}.jpg")
+    for i in range(20):
+        Image.new("L", (20 + i, 30), color=12 * i).save(tmp_path / f"{i}.jpg")
     datamodule = FolderDataModule(root=str(tmp_path), image_size=16, batch_size=2)
     datamodule.cache_dir = str(tmp_path / "cache")
     datamodule.setup()
     assert datamodule.num_classes == 0
     assert datamodule.image_shape == (1, 16, 16)
     assert {
-        int(image.float().mean().round()) // 25
-        for image in torch.cat([datamodule.train.images, datamodule.heldout.images])
-    } == set(range(10))
+        int(image.float().mean().round()) // 12
+        for image in torch.cat([datamodule.train.images, datamodule.validation.images, datamodule.heldout.images])
+    } == set(range(20))
+    assert (len(datamodule.train.images), len(datamodule.validation.images)) == (6, 10)
+    # what is trained on is no copy in memory
+    assert datamodule.train.images.data_ptr() == datamodule.train_split.images.data_ptr()
 
 
 def test_folder_errors(tmp_path, picture_folder):
