@@ -488,6 +488,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    sys.dont_write_bytecode = False  # else every fork would compile this project and its tests anew
     for name in ("OMP", "OPENBLAS", "MKL"):
         os.environ[f"{name}_NUM_THREADS"] = "1"  # before numpy and torch: a fork of a process with threads may hang
     main()
