@@ -56,10 +56,12 @@ class ImageDataModule(LightningDataModule):
 
     Attributes:
         kind: what the data are: image, series, masked, text or audio; see _sequences.py for the last four.
-        augment: a module, called with images in [-1, 1] and labels, on the device, for training batches only.
+        augment: a module, called with images in [-1, 1] and labels, on the device, for training batches only, whose
+            `restart(seed)` sets its random numbers.
         seed: of the order of the images and of all random numbers drawn for a batch.
         cache_dir: where a data set may keep what it prepared.
         batches: training batches served so far; saved and resumed.
+        places: where sequences are cut from; see _sequences.py.
     """
 
     kind = "image"
@@ -81,6 +83,7 @@ class ImageDataModule(LightningDataModule):
         self.cache_dir = "runs/cache"
         self.seed = 0
         self.batches = 0
+        self.places: dict[str, Tensor] = {}
 
     def load(self) -> tuple[Images, Images, int]:
         """The training split, the held-out split and the number of classes (0 without labels)."""
@@ -107,13 +110,9 @@ class ImageDataModule(LightningDataModule):
             ValueError: too little would be left to choose by.
         """
         total = len(split.images)
-        if total <= MIN_VALIDATION:
-            raise ValueError(
-                f"--data: expected more than {MIN_VALIDATION} {self.noun} beside those held out, since so many are "
-                f"kept aside to choose by; got {total}; give more {self.noun}"
-            )
+        num_aside = self.num_aside(total)
         if self.num_train is None:
-            return split_off(split, self.num_aside(total), self.drawn_by)
+            return split_off(split, num_aside, self.drawn_by)
         if self.num_train > total - MIN_VALIDATION:
             raise ValueError(
                 f"--data.num_train: expected at most {total - MIN_VALIDATION}, so that {MIN_VALIDATION} of {total} "
@@ -124,7 +123,16 @@ class ImageDataModule(LightningDataModule):
         return train, rest if len(rest.images) <= num else split_off(rest, num, self.drawn_by)[1]
 
     def num_aside(self, total: int) -> int:
-        """How many of all images of a training split are kept aside to choose by, if the others are trained on."""
+        """How many of all images of a training split are kept aside to choose by, if the others are trained on.
+
+        Raises:
+            ValueError: there are too few.
+        """
+        if total <= MIN_VALIDATION:
+            raise ValueError(
+                f"--data: expected more than {MIN_VALIDATION} {self.noun} beside those held out, since so many are "
+                f"kept aside to choose by; got {total}; give more {self.noun}"
+            )
         return max(MIN_VALIDATION, min(total // 10, len(self.heldout.images), MAX_VALIDATION))
 
     @property
@@ -153,15 +161,15 @@ class ImageDataModule(LightningDataModule):
     def on_after_batch_transfer(self, batch: list[Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """Converts a batch once, on the device, and in training lets it pass the augmentation.
 
-        In training torch's random numbers are set anew for every batch, from the seed, the rank and the
-        number of the batch: ranks differ, a resumed run draws what the uninterrupted one would have
-        drawn, and arms with different augmentations share all other random numbers.
+        In training torch's random numbers, and those of the augmentation, are set anew for every batch, from the
+        seed, the rank and the number of the batch: ranks differ, a resumed run draws what the uninterrupted one
+        would have drawn, and arms with different augmentations, there or before the critic, share all others.
         """
         images, labels = batch
         images = to_float(images)
         if self.trainer.training:
-            _seed(self._batch_seed(stream=0))
             if self.augment is not None:
+                self.augment.restart(self._batch_seed(stream=0))
                 images = self.augment(images, labels)
             _seed(self._batch_seed(stream=1))
             self.batches += 1

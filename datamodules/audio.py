@@ -100,7 +100,8 @@ class AudioDataModule(SequenceDataModule):
         images, counts = _loaded(self._pack(paths))
         # by file: windows of one sound are too alike to be on both sides
         sides = split_off(Images(torch.arange(len(paths)), labels), num_heldout, seed=0)
-        train, heldout = (_of_files(images, counts, side) for side in sides)
+        (train, of_train), (heldout, of_heldout) = (_of_files(images, counts, side) for side in sides)
+        self.places = {"train_split": of_train, "heldout": of_heldout}
         return train, heldout, num_classes
 
     def natural(self, images: Tensor) -> np.ndarray:
@@ -193,11 +194,14 @@ def _loaded(path: Path) -> tuple[Tensor, np.ndarray]:
         raise ValueError(f"--cache: '{path}' is damaged; delete it to have it anew") from error
 
 
-def _of_files(images: Tensor, counts: np.ndarray, files: Images) -> Images:
-    """The windows of files, given by number and label, in an order drawn at random, so that the first are a sample."""
+def _of_files(images: Tensor, counts: np.ndarray, files: Images) -> tuple[Images, Tensor]:
+    """The windows of files, given by number and label, in an order drawn at random, so that the first are a sample, and
+    their places, at which all windows of a file count as sharing values: they are too alike for two sides."""
     of_window = torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
     labels = torch.full((len(counts),), -1)
     labels[files.images] = files.labels
     chosen = torch.nonzero(torch.isin(of_window, files.images)).flatten()
     chosen = chosen[torch.randperm(len(chosen), generator=torch.Generator().manual_seed(0))]
-    return Images(images[chosen], labels[of_window[chosen]])
+    file = of_window[chosen]
+    places = torch.stack([file, torch.zeros_like(file), torch.ones_like(file)], 1)
+    return Images(images[chosen], labels[file]), places

@@ -87,6 +87,11 @@ class TextDataModule(SequenceDataModule):
         self.tokenizer = _tokenizer(self.tokens, train, self.vocabulary)
         train, heldout = self._windows(train, self.stride), self._windows(heldout, self.window)
         self._check(train, heldout)
+        if self.stride < self.window:
+            self.places = {
+                "train_split": self._places(len(train), self.stride),
+                "heldout": self._places(len(heldout), self.window),
+            }
         return self._one_hot(train), self._one_hot(heldout), 0
 
     def natural(self, images: Tensor) -> list[str]:
@@ -99,19 +104,33 @@ class TextDataModule(SequenceDataModule):
         return self.natural(self.train.images)
 
     @cached_property
+    def texts_trained_on(self) -> list[str]:
+        """What is trained on, each character once: windows that overlap are joined."""
+        if "train" not in self.places:
+            return self.train_texts
+        tokens, joined, reached = self.train.images.argmax(1).squeeze(1), [], 0
+        for (_, start, end), window in sorted(zip(self.places["train"].tolist(), tokens.tolist())):
+            if start < reached:
+                joined[-1] += window[reached - start :]
+            else:
+                joined.append(window)
+            reached = end
+        return self.tokenizer.decode_batch(joined, skip_special_tokens=False)
+
+    @cached_property
     def heldout_texts(self) -> list[str]:
         """The windows that are held out, in the order of the text."""
         return self.natural(self.heldout.images)
-
-    @cached_property
-    def characters_per_token(self) -> float:
-        """Mean over the held-out windows; bits per token over this are bits per character."""
-        return sum(map(len, self.heldout_texts)) / (len(self.heldout_texts) * self.window)
 
     def _windows(self, text: str, stride: int) -> Tensor:
         """Tokens (N, L) of the windows of a text."""
         tokens = torch.tensor(self.tokenizer.encode(text).ids, dtype=torch.long)
         return tokens.unfold(0, self.window, stride) if len(tokens) >= self.window else tokens.new_empty(0, self.window)
+
+    def _places(self, num: int, stride: int) -> Tensor:
+        """Where the windows of a text are cut from, (num, 3); see SequenceDataModule."""
+        starts = torch.arange(num) * stride
+        return torch.stack([torch.zeros_like(starts), starts, starts + self.window], 1)
 
     def _one_hot(self, tokens: Tensor) -> Images:
         images = torch.zeros(len(tokens), self.tokenizer.get_vocab_size(), 1, self.window, dtype=torch.uint8)

@@ -15,6 +15,7 @@ from datamodules._sequences import SequenceDataModule
 
 log = logging.getLogger("lightning_genae")
 MARGIN = 1.25  # the training data span this part of [-1, 1]: what is held out, or generated, may reach beyond
+Window = tuple[np.ndarray, tuple[int, int, int]]  # values (L, C), and where they are from, as `places` has it
 
 
 class TimeSeriesDataModule(SequenceDataModule):
@@ -60,13 +61,17 @@ class TimeSeriesDataModule(SequenceDataModule):
     def load(self) -> tuple[Images, Images, int]:
         many, self.channels = self._read()
         _check(many, self.root or "")
-        train, heldout = self._split_long(many[0]) if len(many) == 1 else self._split_many(many)
+        sides = self._split_long(many[0]) if len(many) == 1 else self._split_many(many)
+        train, heldout = ([values for values, _ in side] for side in sides)
         values = np.concatenate(train)
         low, high = values.min(0), values.max(0)
         self.centre, self.half = (low + high) / 2, np.maximum((high - low) / 2, 1e-12) * MARGIN
         length = max(len(one) for one in [*train, *heldout])
         if any(len(one) < length for one in [*train, *heldout]):
             self.kind = "masked"
+        places = [torch.tensor([place for _, place in side]) for side in sides]
+        if any(len(part[:, 0].unique()) < len(part) for part in places):
+            self.places = dict(zip(("train_split", "heldout"), (part[_order(len(part))] for part in places)))
         return self._images(train, length), self._images(heldout, length), 0
 
     def natural(self, images: Tensor) -> np.ndarray:
@@ -84,12 +89,10 @@ class TimeSeriesDataModule(SequenceDataModule):
             row[: len(one), : len(self.channels)] = (one - self.centre) / self.half
             if self.kind == "masked":
                 row[:, -1] = np.where(np.arange(length) < len(one), 1, -1)
-        # in an order drawn at random, so that the first are not all of one time
-        order = torch.randperm(len(many), generator=torch.Generator().manual_seed(0))
-        images = torch.from_numpy(stored).transpose(1, 2).unsqueeze(2)[order].contiguous()
+        images = torch.from_numpy(stored).transpose(1, 2).unsqueeze(2)[_order(len(many))].contiguous()
         return Images(images, torch.zeros(len(many), dtype=torch.long))
 
-    def _split_long(self, values: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    def _split_long(self, values: np.ndarray) -> tuple[list[Window], list[Window]]:
         """Windows of the first and of the last part of a series (length, C), which have no step in common."""
         window = self.window or 24
         border = round(len(values) * (1 - self.share_heldout))
@@ -98,21 +101,22 @@ class TimeSeriesDataModule(SequenceDataModule):
                 f"--data.window: expected at most the steps of the part that is held out and of the rest, "
                 f"{len(values) - border} and {border}; got {window}"
             )
-        return _windows(values[:border], window, self.stride), _windows(values[border:], window, self.stride)
+        return _cut(values[:border], window, self.stride), _cut(values[border:], window, self.stride)
 
-    def _split_many(self, many: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    def _split_many(self, many: list[np.ndarray]) -> tuple[list[Window], list[Window]]:
         """The series, of which some are held out, those that are longer than the window cut into windows."""
         num = round(len(many) * self.share_heldout)
         if not 0 < num < len(many):
             raise ValueError(f"--data.heldout: expected a share that leaves some of {len(many)} series on either side")
         everyone = Images(torch.arange(len(many)), torch.zeros(len(many), dtype=torch.long))
-        sides = [[many[i] for i in split.images.tolist()] for split in split_off(everyone, num, seed=0)]
-        if self.window is None:
-            return tuple(sides)
-        longer = sum(len(one) > self.window for one in many)
+        window = self.window or max(map(len, many))
+        longer = sum(len(one) > window for one in many)
         if longer:
-            log.info(f"{longer} of {len(many)} series are longer than --data.window {self.window}: cut into windows")
-        train, heldout = ([part for one in side for part in _cut(one, self.window, self.stride)] for side in sides)
+            log.info(f"{longer} of {len(many)} series are longer than --data.window {window}: cut into windows")
+        train, heldout = (
+            [part for i in split.images.tolist() for part in _cut(many[i], window, self.stride, i)]
+            for split in split_off(everyone, num, seed=0)
+        )
         return train, heldout
 
     def _read(self) -> tuple[list[np.ndarray], list[str]]:
@@ -161,12 +165,15 @@ class TimeSeriesDataModule(SequenceDataModule):
         return [values[group] for group in groups.values()], [names[i] for i in chosen]
 
 
-def _windows(values: np.ndarray, window: int, stride: int) -> list[np.ndarray]:
-    return [values[start : start + window] for start in range(0, len(values) - window + 1, stride)]
+def _cut(values: np.ndarray, window: int, stride: int, series: int = 0) -> list[Window]:
+    """The windows of a series of this number; a shorter one is one."""
+    starts = range(0, max(1, len(values) - window + 1), stride)
+    return [(values[i : i + window], (series, i, min(i + window, len(values)))) for i in starts]
 
 
-def _cut(values: np.ndarray, window: int, stride: int) -> list[np.ndarray]:
-    return [values] if len(values) <= window else _windows(values, window, stride)
+def _order(num: int) -> Tensor:
+    """Drawn at random, so that the first windows are not all of one time."""
+    return torch.randperm(num, generator=torch.Generator().manual_seed(0))
 
 
 def _read_arrays(path: Path) -> list[np.ndarray]:

@@ -7,9 +7,11 @@ Parsing depends on nothing but the arguments and the config file: every process 
 """
 
 import argparse
+import inspect
 import json
 import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -19,6 +21,8 @@ from lightning_genae import registry
 
 # Lightning's names of options that run.py has without the prefix
 TRAINER_ALIASES = ("accelerator", "devices", "strategy", "precision")
+# options that say the same in different ways: one on the command line replaces all of a config file's
+ALTERNATIVES = (("steps", "epochs"),)
 
 
 class CommandLine:
@@ -77,7 +81,7 @@ class CommandLine:
         if chosen.help:
             parser.print_help()
             return None
-        arguments = [*_as_arguments(file), *rest]
+        arguments = [*_as_arguments(_without_replaced(file, rest)), *rest]
         for option in [option for option in self.replaced if _is_given(option, arguments)]:
             raise ValueError(f"{option}: expected {self.replaced[option]}; got '{_given(option, arguments)}'")
         config = self._resolve(parser, names, arguments)
@@ -204,9 +208,19 @@ def add_classes(parser: ArgumentParser, section: str, classes: list[type], skip:
                 f"{', '.join(sorted(differing))}"
             )
         parser.add_class_arguments(one, section, skip=skip | set(seen), as_group=i == 0)
+        if section in parser.groups and (deviations := _deviations(one)):
+            group = parser.groups[section]
+            group.description = "\n".join(filter(None, [group.description, deviations]))
         seen |= options
 
 
+def _deviations(one: type) -> str:
+    """The paragraph of a class docstring that says where it differs from its papers; empty where there is none."""
+    paragraphs = (inspect.getdoc(one) or "").split("\n\n")
+    return next((paragraph for paragraph in paragraphs if paragraph.startswith("Deviations:")), "")
+
+
+@cache
 def signature(one: type) -> dict[str, tuple]:
     """Type and default of a class's options by their names, those that it inherits or hands on included."""
     parser = new_parser("")
@@ -279,6 +293,32 @@ def _as_arguments(nested: dict) -> list[str]:
     """A nested config as arguments, so that files and the command line are checked alike."""
     flat = flatten(nested).items()
     return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in flat]
+
+
+def _without_replaced(file: dict, arguments: list[str]) -> dict:
+    """A config file's options but those that the command line says in another way."""
+    given = [group for group in ALTERNATIVES if any(_given(f"--{one}", arguments) not in ("", "null") for one in group)]
+    return {key: value for key, value in file.items() if not any(key in group for group in given)}
+
+
+def take_flag(option: str, arguments: list[str]) -> tuple[bool, list[str]]:
+    """Whether an option that is true or false was given as true, and the arguments without it.
+
+    Raises:
+        ValueError: it was given another value.
+    """
+    value, rest, words = False, [], list(arguments)
+    while words:
+        name, equals, given = (word := words.pop(0)).partition("=")
+        if name != option:
+            rest.append(word)
+            continue
+        if not equals:
+            given = words.pop(0) if words and words[0].lower() in ("true", "false") else "true"
+        if given.lower() not in ("true", "false"):
+            raise ValueError(f"{option}: expected true or false; got '{given}'")
+        value = given.lower() == "true"
+    return value, rest
 
 
 def _with_flags(parser: ArgumentParser, arguments: list[str]) -> list[str]:

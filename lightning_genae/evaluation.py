@@ -18,6 +18,7 @@ from lightning_genae.extractors._extractor import Extractor, build
 from lightning_genae.images import as_input, draw, to_float
 from lightning_genae.metrics._metric import MAX_IMAGES, SampleMetric, Samples
 from lightning_genae.metrics.frechet import FrechetMetric
+from lightning_genae.series import num_independent
 
 log = logging.getLogger("lightning_genae")
 PACKAGE = "lightning_genae.metrics"
@@ -72,6 +73,10 @@ class Evaluation:
         classes = (registry.load(PACKAGE, name) for name in registry.names(PACKAGE))
         self.kind = datamodule.kind
         self.magnitudes = datamodule.magnitudes if self.kind == "audio" else None
+        # which held-out windows share values, and which of the training split
+        of_heldout, of_train = (datamodule.places.get(name) for name in ("heldout", "train_split"))
+        if of_heldout is not None:
+            self.real = self.real._replace(places=of_heldout[: self.max_samples])
         told = self.real, self.trained_on, datamodule.natural, self.kind
         self.metrics: list[SampleMetric] = [
             metric(*told) for metric in classes if metric.kinds is None or self.kind in metric.kinds
@@ -82,6 +87,7 @@ class Evaluation:
         # drawn at random: the order of a data set may follow who wrote or photographed it
         drawn = torch.randperm(len(train.images), generator=torch.Generator().manual_seed(0))[: self.num_samples]
         fresh = reference(self.extractor, train.images[drawn], datamodule.cache_dir)
+        fresh = fresh._replace(places=None if of_train is None else of_train[drawn])
         self.protocol = {
             **self.extractor.description,
             "items": datamodule.noun,
@@ -99,10 +105,18 @@ class Evaluation:
                 module.__name__: module.__version__ for module in (torch, torchvision, torchmetrics, pytorch_lightning)
             },
         }
+        if of_heldout is not None and num_independent(self.real.places, 0) < len(self.heldout):
+            self.protocol["n_independent"] = num_independent(self.real.places, len(self.heldout))
+        left_out = {name: why for metric in self.metrics for name, why in metric.left_out(self.num_samples).items()}
+        if left_out:
+            self.protocol["left_out"] = left_out
+        # the likelihood's windows, drawn at random too; n-grams and gzip are of these very ones
+        drawn = torch.randperm(len(self.heldout), generator=torch.Generator().manual_seed(0))[: self.num_likelihoods]
+        self.of_likelihood = self.heldout[drawn]
         if self.kind == "text":
-            self.characters = datamodule.characters_per_token * self.image_shape[2]  # of a window
-            texts = (datamodule.natural(images) for images in (self.trained_on, self.heldout))
-            self.protocol["bits_per_character_of"] = ngram.floors(*texts)
+            texts = datamodule.natural(self.of_likelihood)
+            self.characters = sum(map(len, texts))
+            self.protocol["bits_per_character_of"] = ngram.floors(datamodule.texts_trained_on, texts)
         self._warn()
 
     def check(self, model) -> None:
@@ -155,13 +169,13 @@ class Evaluation:
             parts = [model.reconstruct(as_input(model, part)).float().cpu() for part in self.heldout.split(500)]
             values |= fidelity.fidelity(to_float(self.heldout), torch.cat(parts), self.lpips, self.magnitudes)
         if hasattr(model, "log_likelihood"):
-            x = as_input(model, self.heldout[: self.num_likelihoods])
+            x = as_input(model, self.of_likelihood)
             self.protocol |= {"n_log_likelihood": len(x), "importance_samples": self.num_codes}
             with torch.random.fork_rng():
                 torch.manual_seed(self.seed)
                 values["log_likelihood"] = float(model.log_likelihood(x, self.num_codes).mean())
             if self.kind == "text":
-                values["bits_per_character"] = -values["log_likelihood"] / self.characters / math.log(2)
+                values["bits_per_character"] = -values["log_likelihood"] * len(x) / self.characters / math.log(2)
         return values
 
     def _warn(self) -> None:

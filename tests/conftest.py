@@ -20,6 +20,18 @@ def pytest_addoption(parser):
     parser.addoption("--device", default="cpu", help="accelerator that the tests train on: cpu or cuda")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items):
+    """Tests that share what takes long to make run in one process, one after the other; all others wherever there is
+    time, so that no process has a long file left when the others are done."""
+    for item in items:
+        fixtures = item._fixtureinfo.name2fixturedefs
+        shared = [name for name, (*_, last) in fixtures.items() if last.scope == "module"]
+        group = "main job" if "finished" in fixtures else item.path.stem if shared else None
+        if group:
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def accelerator(request) -> str:
     return {"cpu": "cpu", "cuda": "gpu"}[request.config.getoption("--device")]
@@ -27,8 +39,11 @@ def accelerator(request) -> str:
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory) -> Path:
-    """A cache of this session's own."""
-    return tmp_path_factory.mktemp("cache")
+    """A cache of this session's own, which its processes share, as runs do."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    (folder / "cache").mkdir(exist_ok=True)
+    return folder / "cache"
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +53,12 @@ def own_folder(tmp_path, monkeypatch):
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+
+@pytest.fixture(autouse=True)
+def warnings_count(monkeypatch):
+    """A run in this process does not silence warnings, which are errors here: see quieten and pyproject.toml."""
+    monkeypatch.setattr(sys, "warnoptions", ["error"])
 
 
 @pytest.fixture
@@ -74,10 +95,10 @@ def shell(*words: str, cwd: Path) -> subprocess.CompletedProcess:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, accelerator):
+def finished(tmp_path_factory, accelerator, cache):
     """The main job with few steps, by the real command: (completed process, the folder it ran in)."""
     folder = tmp_path_factory.mktemp("main_job")
-    words = ["--model", "gan", "--augment", "ae", "--steps", "60", "--augment.steps", "60"]
+    words = ["--model", "gan", "--augment", "ae", "--steps", "60", "--augment.steps", "60", "--cache", str(cache)]
     return shell(*words, "--accelerator", accelerator, cwd=folder), folder
 
 

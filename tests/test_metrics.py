@@ -5,6 +5,8 @@ import pytest
 import torch
 import torchmetrics
 from prdc import compute_prdc
+from scipy.linalg import sqrtm
+from scipy.stats import t as student
 from sklearn.metrics.pairwise import polynomial_kernel
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_isc import isc_features_to_metric
@@ -14,7 +16,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from lightning_genae import registry
 from lightning_genae.cache import cached
 from lightning_genae.images import CHUNK, draw, to_uint8
-from lightning_genae.metrics._metric import Given, SampleMetric, Samples
+from lightning_genae.metrics._metric import Given, SampleMetric, Samples, jackknife
 from lightning_genae.metrics.classes import ClassMetric
 from lightning_genae.metrics.frechet import FrechetMetric, frechet_distance
 from lightning_genae.metrics.kernel import KernelMetric, kernel_distance
@@ -81,7 +83,7 @@ def test_contract(name):
     assert not set(values) & set(more)
     assert metric.measure(fake) == values and metric.at_the_end(fake) == more
     for start in range(0, 100, 30):
-        metric.update(Samples(*(part[start : start + 30] for part in fake)))
+        metric.update(Samples(*(None if part is None else part[start : start + 30] for part in fake)))
     assert metric.compute() == pytest.approx(values)
     floor = set(metric.floor(some(100, 4)))
     assert floor == set(values) if values else floor <= set(more)  # some have nothing to say but at the end
@@ -135,32 +137,85 @@ def test_frechet_distance_against_others(num, dims):
     assert frechet_distance(real, real) == pytest.approx(0, abs=1e-6)
 
 
+def distance_to(metric, mean, covariance):
+    """Frechet distance of a gaussian with these very moments to the real images of a metric."""
+    root = torch.from_numpy(sqrtm(metric.covariance.numpy())).real
+    mixed = torch.linalg.eigvalsh(root @ covariance @ root).clamp(min=0).sqrt().sum()
+    return float((mean - metric.mean).square().sum() + metric.covariance.trace() + covariance.trace() - 2 * mixed)
+
+
+def real_and_draws(d, num_real, num, num_draws, shift, scale):
+    """A metric of real features, its distance to the distribution of samples, and sets of samples."""
+    generator = torch.Generator().manual_seed(0)
+    deviations = torch.linspace(1.5, 0.5, d)
+    metric = FrechetMetric(Samples(torch.randn(num_real, d, generator=generator) * deviations))
+    metric.covariance = torch.cov(
+        (torch.randn(num_real, d, generator=generator.manual_seed(0)) * deviations).double().T
+    )
+    truth = distance_to(metric, torch.full((d,), float(shift)).double(), (scale * deviations).double().square().diag())
+    draws = (torch.randn(num, d, generator=generator) * deviations * scale + shift for _ in range(num_draws))
+    return metric, truth, draws
+
+
 def test_bias_of_the_frechet_distance():
-    """d (d + 5) / (2n) for n a side of one isotropic gaussian; a side's half stays, extrapolated over the other."""
+    """d (d + 5) / (2n) for n a side of one isotropic gaussian."""
     d, n = 16, 800
-    both, extrapolated = [], []
-    for seed in range(12):
-        generator = torch.Generator().manual_seed(seed)
-        real, fake = (torch.randn(n, d, generator=generator) for _ in range(2))
-        metric = FrechetMetric(Samples(real))
-        both.append(metric.measure(Samples(fake))["fd"])
-        extrapolated.append(metric._at_infinity(fake))
-    bias = d * (d + 5) / (2 * n)
-    assert np.mean(both) == pytest.approx(bias, rel=0.1)
-    assert np.mean(extrapolated) == pytest.approx(bias / 2, rel=0.2)
+    sets = (torch.randn(2, n, d, generator=torch.Generator().manual_seed(seed)) for seed in range(12))
+    assert np.mean([frechet_distance(*both) for both in sets]) == pytest.approx(d * (d + 5) / (2 * n), rel=0.1)
 
 
-def test_interval_of_the_frechet_distance_covers():
-    """Of 40 intervals some 95 % hold the value of very many samples plus the bias, far from equal distributions."""
-    real = torch.randn(4000, 4, generator=torch.Generator().manual_seed(99))
-    many = torch.randn(100_000, 4, generator=torch.Generator().manual_seed(98)) + 0.5
-    truth = frechet_distance(real, many)
-    covered = 0
-    for seed in range(40):
-        fake = torch.randn(1000, 4, generator=torch.Generator().manual_seed(seed)) + 0.5
-        bounds = FrechetMetric(Samples(real)).interval(Samples(fake))
-        covered += bounds["fd_low"] <= truth + 4 * 9 / 4000 <= bounds["fd_high"]
-    assert 32 <= covered <= 40  # twenty resamples make the interval rough
+@pytest.mark.parametrize("shift, scale", [(0, 1), (0.3, 1), (0, 1.3)])
+def test_the_distance_of_infinitely_many_samples_is_unbiased(shift, scale):
+    """Within its Monte Carlo error, for as few samples as it is reported of."""
+    metric, truth, draws = real_and_draws(8, 400, 8 * 32, 60, shift, scale)
+    values = [metric.at_the_end(Samples(draw))["fd_infinity"] for draw in draws]
+    error = np.std(values) / np.sqrt(60)
+    assert abs(np.mean(values) - truth) < 2.5 * error and error < 0.02 + 0.02 * truth
+
+
+def test_what_few_samples_say_is_left_out():
+    """The line is through sets of a quarter of the samples at least, which has to be 8 times the dimensions."""
+    features = torch.randn(200, 6)
+    metric = FrechetMetric(Samples(features))
+    assert metric.left_out(191) == {"fd_infinity": "191 samples in 6 dimensions; it is biased below 192"}
+    assert metric.left_out(192) == {}
+    assert "fd_infinity" not in metric.at_the_end(Samples(features[:191]))
+    assert "fd_infinity" in metric.at_the_end(Samples(features[:192]))
+    # a line over 1 / n is found: distances a + b / n give a
+    metric._distance = lambda features: 3 + 70 / len(features)
+    assert metric._at_infinity(features) == pytest.approx(3)
+
+
+@pytest.mark.parametrize("d, num, shift, scale", [(4, 200, 0, 1), (16, 200, 0, 1), (8, 300, 0.1, 1.3)])
+def test_intervals_of_the_frechet_distance_cover(d, num, shift, scale):
+    """95 % of them hold the mean distance of sets of so many samples: 200 of them, 3 deviations of their share."""
+    metric, _, draws = real_and_draws(d, 200, num, 600, shift, scale)
+    truth = np.mean([metric.measure(Samples(next(draws)))["fd"] for _ in range(400)])
+    bounds = [metric.interval(Samples(draw)).values() for draw in draws]
+    assert len(bounds) == 200
+    covered = np.mean([low <= truth <= high for low, high in bounds])
+    assert 0.95 - 3 * 0.0154 <= covered <= 0.95 + 3 * 0.0154
+
+
+def test_pseudo_values_are_those_of_leaving_one_out():
+    """Of 400 samples: N value - (N - 1) value without one."""
+    real, fake = torch.randn(300, 3).double(), torch.randn(400, 3).double() * 1.3 + 0.2
+    metric = FrechetMetric(Samples(real))
+    exact = [metric._distance(torch.cat([fake[:i], fake[i + 1 :]])) for i in range(30)]
+    pseudo = 400 * metric._distance(fake) - 399 * torch.tensor(exact)
+    found = metric._jackknife(fake)[0][:30]
+    assert (found - found.mean()).tolist() == pytest.approx((pseudo - pseudo.mean()).tolist(), abs=0.02)
+
+
+def test_the_jackknife_by_hand():
+    """Of the mean of nine 0 and a 10: pseudo-values are the values, its variance theirs, 10, over 10; that of it is the
+    mean fourth power, 657, less 10 ** 2, over 10 ** 3; so there are 2 / 0.557 degrees of freedom."""
+    variance, pairs, reach = jackknife(torch.tensor([0.0] * 9 + [10]), torch.zeros(1))
+    assert (variance, pairs) == (pytest.approx(1), 0)
+    assert reach == pytest.approx(student.ppf(0.975, 2 / 0.557), rel=1e-4)
+    _, pairs, reach = jackknife(torch.randn(400), torch.tensor([2.0, 6]))
+    assert pairs == pytest.approx(2 * 20 / 400**2) and 1.96 < reach < 1.98
+    assert jackknife(torch.tensor([0.0] * 9 + [10]), torch.full((1,), 99.0))[1] == pytest.approx(0.75)
 
 
 def test_kernel_distance_against_scikit_learn():
@@ -179,16 +234,16 @@ def test_kernel_distance_against_torch_fidelity():
     assert kernel_distance(real, fake) == pytest.approx(expected, rel=1e-6)
 
 
-def test_interval_of_the_kernel_distance_covers():
-    real = torch.randn(2000, 4, generator=torch.Generator().manual_seed(99))
-    many = torch.randn(2000, 4, generator=torch.Generator().manual_seed(98)) + 0.5
-    truth = kernel_distance(real, many, 2000, 1)
-    covered = 0
-    for seed in range(40):
-        fake = torch.randn(400, 4, generator=torch.Generator().manual_seed(seed)) + 0.5
-        bounds = KernelMetric(Samples(real)).interval(Samples(fake))
-        covered += bounds["kid_low"] <= truth <= bounds["kid_high"]
-    assert 34 <= covered <= 40
+@pytest.mark.parametrize("shift", [0, 0.5])
+def test_intervals_of_the_kernel_distance_cover(shift):
+    """100 of them: 3 deviations of their share."""
+    generator = torch.Generator().manual_seed(0)
+    metric = KernelMetric(Samples(torch.randn(80, 8, generator=generator)))
+    metric.num_subsets, metric.num_resamples = 1, 200
+    sets = [torch.randn(60, 8, generator=generator) + shift for _ in range(100)]
+    truth = np.mean([metric.measure(Samples(fake))["kid"] for fake in sets])
+    bounds = [metric.interval(Samples(fake)).values() for fake in sets]
+    assert 0.95 - 3 * 0.0218 <= np.mean([low <= truth <= high for low, high in bounds]) <= 0.99
 
 
 def test_kernel_distance_is_repeatable_and_leaves_the_random_numbers_alone():

@@ -19,12 +19,13 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 import run
 from callbacks.budget import Budget
 from lightning_genae import registry
+from lightning_genae.extractors.classifier import ClassifierFeatures
 from lightning_genae.run_folder import RunFolder
 from tests.conftest import ROOT, shell
 
 SHORT = ("--steps", "20", "--metrics.features", "pixels")
 IN_PIXELS = ("fd", "fd_validation", "kid", "precision", "recall", "density", "coverage", "distance_to_train", "copying")
-AT_THE_END = ("fd_low", "fd_high", "fd_infinity", "kid_low", "kid_high")
+AT_THE_END = ("fd_low", "fd_high", "kid_low", "kid_high")
 
 
 def results(folder) -> dict:
@@ -40,7 +41,7 @@ def test_main_job(finished, run_folder):
     assert set(content["metrics"]) == {*IN_PIXELS, *AT_THE_END, "classifier_score", "class_coverage"}
     assert content["protocol"]["extractor"] == "classifier"
     assert content["protocol"]["generator"] == "averaged"
-    assert content["augment"]["ae"]["mse_heldout"] > 0
+    assert content["augment"]["ae"]["mse_validation"] > 0
     assert content["augment"]["ae"]["autoencoder_images"] == content["augment"]["ae"]["images_trained_on"]
     assert content["timing"]["images"] == 60 * 64
     assert content["timing"]["images_per_second"] > 0
@@ -68,7 +69,7 @@ def test_the_next_commands_work(finished, cli, monkeypatch):
 
 def test_progress_bars_show_losses_and_speed(finished):
     error = finished[0].stderr
-    for text in ("classifier", "autoencoder", "gan: 100%", "loss_critic=", "loss_generator=", "images/s="):
+    for text in ("autoencoder", "gan: 100%", "loss_critic=", "loss_generator=", "images/s="):
         assert text in error, text
 
 
@@ -366,9 +367,11 @@ def test_damaged_files_of_a_run_are_named(cli, name):
     assert f"--folder: 'mine/{name}' is damaged" in error
 
 
-def test_damaged_cached_files_are_named(capsys, tmp_path):
+def test_damaged_cached_files_are_named(capsys, monkeypatch):
+    monkeypatch.setattr(ClassifierFeatures.__init__, "__defaults__", (None, 5))  # weights, num_steps
     words = ["--augment", "ae", "--augment.steps", "5", "--steps", "5", "--logger", "none", "--cache", "cache"]
     assert run.main([*words, "--folder", "first"]) == 0
+    assert "classifier: 100%" in capsys.readouterr().err
     for kind in ("autoencoder", "classifier"):
         (path,) = [path for path in Path("cache", kind).iterdir() if not path.suffix]
         whole = path.read_bytes()
@@ -389,6 +392,38 @@ def test_pictures_of_runs_are_no_training_images(cli, picture_folder, monkeypatc
 
 def test_debug_shows_the_traceback(cli):
     assert "Traceback" in cli("--data.num_train", "5000", "--debug")[2]
+    assert "Traceback" not in cli("--data.num_train", "5000", "--debug", "false")[2]
+
+
+@pytest.mark.parametrize("words", [["--debug", "true"], ["--debug=true"], ["--debug"]])
+def test_debug_of_a_verb(cli, words):
+    status, _, error = cli("sample", "nowhere", *words)
+    assert status == 2
+    assert "Traceback" in error
+    assert "expected a run folder" in error.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "words, num_processes",
+    [
+        (["--accelerator", "cpu"], 1),
+        (["--accelerator", "cpu", "--devices", "2"], 2),
+        (["--accelerator", "cpu", "--devices", "auto"], 3),
+        (["--accelerator", "gpu", "--devices", "auto"], 4),
+        (["--accelerator", "gpu", "--devices", "-1"], 4),
+        (["--accelerator", "gpu", "--devices", "1,3"], 2),
+        (["--accelerator", "cpu", "--devices", "2", "--trainer.num_nodes", "2"], 4),
+    ],
+)
+def test_an_epoch_is_one_pass_of_all_devices_together(digits, monkeypatch, words, num_processes):
+    """On a machine with four GPUs and three cores: every process has batches of its own."""
+    monkeypatch.setattr("pytorch_lightning.accelerators.CPUAccelerator.auto_device_count", staticmethod(lambda: 3))
+    for package in ("pytorch_lightning", "lightning_fabric"):
+        monkeypatch.setattr(f"{package}.accelerators.cuda.num_cuda_devices", lambda: 4)
+    monkeypatch.setattr("lightning_fabric.accelerators.cuda._get_all_visible_cuda_devices", lambda: [0, 1, 2, 3])
+    config = run.command_line().parse([*words, "--epochs", "5", "--data.batch_size", "16", "--logger", "none"])
+    digits.batch_size = 16
+    assert run.count_steps(config, digits) == 5 * (200 // (16 * num_processes))
 
 
 def test_colour_pictures_without_labels_go_the_whole_way(cli, tmp_path):

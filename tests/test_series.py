@@ -12,6 +12,7 @@ from statsmodels.tsa.arima_process import ArmaProcess
 
 from datamodules._base import Images
 from datamodules._sequences import SequenceDataModule
+from datamodules.timeseries import TimeSeriesDataModule
 from lightning_genae.evaluation import Evaluation
 from lightning_genae.extractors.rocket import RocketFeatures
 from lightning_genae.metrics import _recurrent
@@ -22,7 +23,8 @@ from lightning_genae.metrics.frechet import frechet_distance
 from lightning_genae.metrics.mmd import DiscrepancyMetric
 from lightning_genae.metrics.predictive import PredictiveMetric
 from lightning_genae.metrics.spectrum import SpectrumMetric
-from lightning_genae.series import values_and_valid, with_mask
+from lightning_genae.report import table
+from lightning_genae.series import apart, num_independent, values_and_valid, with_mask
 
 METRICS = [SpectrumMetric, DiscrepancyMetric, DiscriminativeMetric, PredictiveMetric]
 WHITE, AR1, AR2 = (ArmaProcess(ar) for ar in ([1.0], [1, -0.7], [1, -1.2, 0.8]))
@@ -325,3 +327,135 @@ def test_series_are_measured_by_their_metrics(tmp_path):
     values = evaluation.measure(model)
     assert fast | slow <= set(values)
     assert {name for name in fast | slow if values[name] <= floor[name]} == set()
+
+
+def long_windows(x, length=24):
+    """All windows of a long series (L,) as samples that know where they are cut from, in random order."""
+    starts = torch.randperm(len(x) - length + 1, generator=torch.Generator().manual_seed(0))
+    places = torch.stack([torch.zeros_like(starts), starts, starts + length], 1)
+    return Samples(images=x.unfold(0, length, 1)[starts][:, None, None], places=places)
+
+
+def values_in(images):
+    return set(images.flatten().tolist())
+
+
+def test_halves_of_windows_share_no_value():
+    windows = long_windows(torch.arange(100.0), 8)
+    first, second = apart(windows.places, 93)
+    assert len(first) == 46 - 7 and len(second) == 47  # seven windows lie across the border
+    assert not values_in(windows.images[first]) & values_in(windows.images[second])
+    assert num_independent(windows.places, 93) == 12 and num_independent(windows.places[second], 47) == 6
+    # whole series, drawn at random, but one that is cut in the middle
+    many = [(series, start, start + 3) for series in range(9) for start in range(0, 10, 2)]
+    first, second = apart(torch.tensor(many), 45, seed=1)
+    series = [{many[i][0] for i in half.tolist()} for half in (first, second)]
+    assert len(series[0] & series[1]) == 1 and series[0] | series[1] == set(range(9))
+    assert [series[0], series[1]] != [set(range(5)), set(range(4, 9))]
+    steps = [{(many[i][0], step) for i in half.tolist() for step in range(*many[i][1:])} for half in (first, second)]
+    assert not steps[0] & steps[1] and len(first) + len(second) == 45 - 1
+    # windows that share nothing are halved at random
+    first, second = apart(None, 21)
+    assert sorted([*first.tolist(), *second.tolist()]) == list(range(21)) and len(first) == 10
+    assert sorted(first.tolist()) != list(range(10)) and num_independent(None, 21) == 21
+
+
+def test_the_network_is_tested_on_what_shares_nothing_with_its_training(monkeypatch):
+    """Neither among the real sequences nor, at the floor, among the real ones in the place of samples."""
+    real, fresh = long_windows(torch.arange(400.0) / 1000), long_windows(-torch.arange(300.0) / 1000)
+    metric = DiscriminativeMetric(real, None, None, "series")
+    (values, _, is_real), (tested, _, tested_is_real) = metric._halves(fresh)
+    for label in (0, 1):
+        assert not values_in(values[is_real == label]) & values_in(tested[tested_is_real == label])
+    assert is_real.mean() == 0.5 and len(tested) == 139 + 189
+    monkeypatch.setattr(_recurrent, "NUM_STEPS", 1)
+    few = long_windows(torch.arange(200.0) / 1000)
+    metric = DiscriminativeMetric(few, None, None, "series")
+    assert metric.at_the_end(fresh) == {}
+    assert "4 to test on that share no value; it wants 5" in metric.left_out(100)["discriminative_score"]
+
+
+def test_the_accuracy_is_the_mean_of_both_kinds(monkeypatch):
+    """A classifier that takes all for real is right of all real ones and of no sample: no better than a coin."""
+    monkeypatch.setattr(_recurrent, "NUM_STEPS", 1)
+    metric = made(DiscriminativeMetric, drawn(AR1, 90, 4))
+    fake = Samples(images=drawn(AR1, 30, 4, seed=1))
+    for bias in (9.0, -9.0):
+        monkeypatch.setattr(
+            _recurrent.Recurrent, "forward", lambda self, x, bias=bias: torch.full((len(x), x.shape[2], 1), bias)
+        )
+        monkeypatch.setattr("lightning_genae.metrics.discriminative.train", lambda make, loss, num: make())
+        assert metric.accuracy(fake) == 0.5
+
+
+def test_real_against_real_of_one_long_series_is_at_the_floor(monkeypatch):
+    """Of 600 steps of AR(1) 30 windows are tested that share nothing: a coin scores 0.399 / sqrt(60) at most."""
+    monkeypatch.setattr(_recurrent, "NUM_STEPS", 40)
+    scores = []
+    for seed in range(4):
+        real, fresh = (long_windows(drawn(AR1, 1, 600, 2 * seed + i)[0, 0, 0], 10) for i in range(2))
+        metric = DiscriminativeMetric(real, None, None, "series")
+        scores.append(metric.floor(fresh)["discriminative_score"])
+    second = apart(real.places, len(real.places))[1]
+    assert num_independent(real.places[second], 0) == 30
+    assert np.mean(scores) < 1.3 * 0.399 / math.sqrt(60)
+
+
+def test_evaluations_tell_metrics_which_windows_overlap(tmp_path):
+    class Long(SequenceDataModule):
+        """A walk through [-1, 1], no value twice."""
+
+        def load(self):
+            sides = [long_windows(torch.linspace(-1, 1, 301)[part], 12) for part in (slice(0, 180), slice(180, 301))]
+            self.places = {name: side.places for name, side in zip(("train_split", "heldout"), sides)}
+            return *(Images(side.images, torch.zeros(len(side.images)).long()) for side in sides), 0
+
+    datamodule = Long(batch_size=4)
+    datamodule.cache_dir = str(tmp_path)
+    datamodule.setup()
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DiscriminativeMetric, "floor", lambda self, fresh: seen.append((self.real, fresh)) or {})
+        patch.setattr(PredictiveMetric, "floor", lambda self, fresh: {})
+        protocol = Evaluation(datamodule, "moments", num_samples=30).protocol
+    ((real, fresh),) = seen
+    for samples, length in ((real, 110), (fresh, 30)):
+        starts = samples.places[:, 1]
+        # a window's place says where its values are from
+        assert len(samples.images) == length
+        assert (samples.images[:, 0, 0, 0].argsort() == starts.argsort()).all()
+    assert protocol["n_independent"] == 10 and "fd_infinity" in protocol["left_out"]
+    lines = "\n".join(table({}, protocol | {"generator": "raw"}))
+    assert "held-out sequences overlap: only 10 of them share nothing" in lines
+    assert "left out: of infinitely many samples (30 samples in" in lines
+
+
+@pytest.mark.parametrize("stride, num_train", [(1, None), (3, None), (1, 20)])
+def test_what_chooses_shares_no_value_with_training(tmp_path, stride, num_train):
+    """One long series in which no value is twice."""
+    np.save(tmp_path / "long.npy", np.arange(300.0))
+    options = {"window": 10, "stride": stride, "num_train": num_train}
+    data = TimeSeriesDataModule(str(tmp_path / "long.npy"), batch_size=2, **options)
+    data.setup()
+    parts = [values_in(split.images) for split in (data.train, data.validation, data.heldout)]
+    assert not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
+    total, num = len(data.train_split.images), len(data.validation.images)
+    assert num == max(10, total // 10)
+    assert len(data.train.images) == (num_train or total - num - math.ceil(9 / stride))
+    for name in ("train_split", "train", "validation", "heldout"):
+        first = data.natural(getattr(data, name).images)[:, 0, 0] - (210 if name == "heldout" else 0)
+        assert first.round().tolist() == data.places[name][:, 1].tolist()
+
+
+def test_whole_series_choose(tmp_path):
+    np.save(tmp_path / "many.npy", np.arange(40 * 20.0).reshape(40, 20, 1))
+    data = TimeSeriesDataModule(str(tmp_path / "many.npy"), batch_size=2, window=8)
+    data.setup()
+    splits = (data.train, data.validation, data.heldout)
+    series = [set((data.natural(split.images).round() // 20).astype(int).flatten()) for split in splits]
+    assert [len(part) for part in series] == [25, 3, 12] and len(set.union(*series)) == 40
+    with pytest.raises(ValueError, match=r"--data.num_train: expected at most 325, the sequences that share nothing"):
+        TimeSeriesDataModule(str(tmp_path / "many.npy"), batch_size=2, window=8, num_train=326).setup()
+    whole = TimeSeriesDataModule(str(tmp_path / "many.npy"), batch_size=2)
+    whole.setup()
+    assert whole.places == {} and len(whole.validation.images) == 10

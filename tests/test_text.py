@@ -4,7 +4,9 @@ import math
 import random
 import sys
 from collections import Counter
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from nltk.lm import WittenBellInterpolated
@@ -14,11 +16,14 @@ from nltk.util import everygrams
 from datamodules import text
 from datamodules._base import to_float
 from datamodules.text import UNKNOWN, TextDataModule
+from lightning_genae import registry
+from lightning_genae.evaluation import Evaluation
 from lightning_genae.metrics._metric import Samples
 from lightning_genae.metrics.perplexity import PerplexityMetric
 from lightning_genae.metrics.self_bleu import SelfBLEUMetric
 from lightning_genae.metrics.words import WordMetric, whole_words
 from lightning_genae.ngram import CharacterNGram, floors
+from lightning_genae.report import table
 
 WORDS = "the model sees a small text and draws from it what no one has read before, über alles; naïve ☃\n"
 
@@ -26,6 +31,11 @@ WORDS = "the model sees a small text and draws from it what no one has read befo
 def prose(num_words, seed=0):
     """Words in an order that means nothing."""
     return " ".join(random.Random(seed).choices(WORDS.split(" "), k=num_words))
+
+
+def texts_of(data):
+    """Those of the training split, in the order of the text."""
+    return data.natural(data.train_split.images)
 
 
 def loaded(root, **options):
@@ -50,7 +60,7 @@ def test_windows_hold_the_text_and_nothing_that_is_held_out(file, tokens):
     assert data.image_shape == (size, 1, 32) and data.num_classes == 0
     assert size == (90 if tokens == "bpe" else len(set(whole[:cut])) + 1)
     for split, part, texts in (
-        (data.train, whole[:cut], data.train_texts),
+        (data.train_split, whole[:cut], texts_of(data)),
         (data.heldout, whole[cut:], data.heldout_texts),
     ):
         assert set(split.images.unique().tolist()) == {0, 255}
@@ -59,8 +69,8 @@ def test_windows_hold_the_text_and_nothing_that_is_held_out(file, tokens):
         assert part.startswith("".join(texts)) and "".join(texts)
         assert len(data.tokenizer.encode(part).ids) - 32 < 32 * len(texts)
         assert data.natural(to_float(split.images)) == texts
-    assert data.characters_per_token == len("".join(data.heldout_texts)) / (32 * len(data.heldout_texts))
-    assert data.characters_per_token > 1.5 if tokens == "bpe" else data.characters_per_token == 1
+    num_characters = len("".join(data.heldout_texts)) / (32 * len(data.heldout_texts))  # of a token
+    assert num_characters > 1.5 if tokens == "bpe" else num_characters == 1
 
 
 def test_floats_that_are_no_tokens_are_read_by_their_largest_channel(file):
@@ -72,12 +82,12 @@ def test_floats_that_are_no_tokens_are_read_by_their_largest_channel(file):
 def test_strides_and_subsets(file):
     whole = file.read_text()
     half, none = loaded(file, window=32, stride=16), loaded(file, window=32)
-    assert half.train_texts[::2] == none.train_texts
-    assert half.train_texts[1] == whole[16:48]
+    assert texts_of(half)[::2] == texts_of(none)
+    assert texts_of(half)[1] == whole[16:48]
     assert half.heldout_texts == none.heldout_texts  # which never overlap
     few, other = loaded(file, num_train=20), loaded(file, num_train=20, split_seed=1)
     assert len(few.train_texts) == 20 and few.train_texts != other.train_texts
-    assert set(few.train_texts) <= set(loaded(file).train_texts)
+    assert set(few.train_texts) <= set(texts_of(few))
     assert few.image_shape == loaded(file).image_shape
 
 
@@ -85,7 +95,7 @@ def test_strides_and_subsets(file):
 def test_the_tokens_know_training_text_alone(tmp_path, tokens):
     (tmp_path / "a.txt").write_text("abcab " * 200 + "xxyz" * 5 + " x y z" * 46 + "zzzz")
     data = loaded(tmp_path / "a.txt", tokens=tokens, window=8, heldout=0.1)
-    assert "x" in "".join(data.train_texts) and data.tokenizer.token_to_id("x") is not None
+    assert "x" in "".join(texts_of(data)) and data.tokenizer.token_to_id("x") is not None
     data = loaded(tmp_path / "a.txt", tokens=tokens, window=8, heldout=0.2)
     assert not set("xyz") & set("".join(data.tokenizer.get_vocab()))
     assert data.tokenizer.token_to_id(UNKNOWN) == 0
@@ -94,14 +104,14 @@ def test_the_tokens_know_training_text_alone(tmp_path, tokens):
     (tmp_path / "a.txt").write_text((f"ab{UNKNOWN}cab" + " cab" * 20) * 100)
     data = loaded(tmp_path / "a.txt", tokens=tokens, window=8)
     assert sorted(data.tokenizer.get_vocab().values()) == list(range(data.image_shape[0]))
-    assert "".join(data.train_texts).startswith(f"ab{UNKNOWN}cab cab")
+    assert "".join(texts_of(data)).startswith(f"ab{UNKNOWN}cab cab")
 
 
 def test_rare_characters_are_unknown(tmp_path):
     (tmp_path / "a.txt").write_text("aaaaaaaabbbbbbccccd " * 300)
     data = loaded(tmp_path / "a.txt", vocabulary=4)
     assert data.image_shape[0] == 4
-    assert data.train_texts[0][:20] == f"aaaaaaaabbbbbbcccc{UNKNOWN * 2}"
+    assert texts_of(data)[0][:20] == f"aaaaaaaabbbbbbcccc{UNKNOWN * 2}"
     with pytest.raises(ValueError, match=r"--data.vocabulary: .*; 3 tokens leave 30% of what is trained on unknown"):
         loaded(tmp_path / "a.txt", vocabulary=3)
 
@@ -121,19 +131,17 @@ def test_a_folder_joins_the_ends_of_its_files(tmp_path):
         "b/run/samples.txt": "what a model made",
     }.items():
         (root / name).write_text(content)
-    data = loaded(root, window=20, heldout=0.5, batch_size=2)
-    assert "".join(data.train_texts) == "\n\n".join(["a" * 50, "b" * 50, "C" * 50])[:140]
-    assert "".join(data.heldout_texts) == "\n\n".join(["a" * 50, "b" * 50, "C" * 50])[:140]
-    assert "".join(loaded(root, window=20, heldout=0.5, batch_size=2, lowercase=True).train_texts)[-9:] == "c" * 9
-    assert (
-        loaded(root, window=20, batch_size=2).train.fingerprint
-        == loaded(root, window=20, batch_size=2).train.fingerprint
-    )
+    options = {"window": 10, "batch_size": 2}
+    data = loaded(root, heldout=0.5, **options)
+    assert "".join(texts_of(data)) == "\n\n".join(["a" * 50, "b" * 50, "C" * 50])[:150]
+    assert "".join(data.heldout_texts) == "\n\n".join(["a" * 50, "b" * 50, "C" * 50])[:150]
+    assert "".join(texts_of(loaded(root, heldout=0.5, lowercase=True, **options)))[-9:] == "c" * 9
+    assert loaded(root, **options).train.fingerprint == loaded(root, **options).train.fingerprint
 
 
 def test_signs_of_the_system_are_left_out(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbf" + b"a line\r\n" * 200)
-    assert loaded(tmp_path / "a.txt").train_texts[0] == ("a line\n" * 10)[:64]
+    assert texts_of(loaded(tmp_path / "a.txt"))[0] == ("a line\n" * 10)[:64]
 
 
 @pytest.mark.parametrize("tokens", ["characters", "bpe"])
@@ -367,3 +375,76 @@ def test_floors():
     assert english["ngram"] < english["gzip"] < 2
     # bits are of characters, not of bytes
     assert floors(["ü" * 100], ["".join(generator.choices("äöüß", k=2000))])["gzip"] > 2
+
+
+class Known:
+    """Knows of each window how many characters it has, and gives each an eighth; keeps what it was asked."""
+
+    device, dtype = torch.device("cpu"), torch.float32
+
+    def __init__(self, data):
+        self.data = data
+
+    def log_likelihood(self, x, num_codes):
+        self.asked = self.data.natural(x)
+        return torch.tensor([-3 * math.log(2) * len(one) for one in self.asked])
+
+
+@pytest.mark.parametrize("tokens", ["characters", "bpe"])
+def test_bits_per_character_and_its_floors_are_of_the_same_windows(tmp_path, tokens, monkeypatch):
+    """The held-out text is easy at its beginning and hard at its end: windows are of all of it."""
+    (tmp_path / "a.txt").write_text(prose(800) + " the" * 300 + prose(250, 1))
+    data = loaded(tmp_path / "a.txt", tokens=tokens, vocabulary=90, window=16, heldout=0.35)
+    data.cache_dir = str(tmp_path)
+    monkeypatch.setattr(Evaluation, "num_likelihoods", 20)
+    names = registry.names
+    monkeypatch.setattr(registry, "names", lambda name: ["frechet"] if name.endswith("metrics") else names(name))
+    evaluation, model = Evaluation(data, "moments", num_samples=20), Known(data)
+    values = evaluation._of_heldout(model)
+    assert values["bits_per_character"] == pytest.approx(3, rel=1e-5)
+    assert len(set(model.asked) & set(data.heldout_texts)) >= 8 and len(model.asked) == 20
+    easy, of_all = (np.mean(["the the" in one for one in texts]) for texts in (model.asked, data.heldout_texts))
+    assert easy == pytest.approx(of_all, abs=0.2)
+    of = evaluation.protocol["bits_per_character_of"]
+    assert of["ngram"] == CharacterNGram().fit(data.train_texts).bits_per_character(model.asked)
+    assert of["ngram"] != pytest.approx(
+        CharacterNGram().fit(data.train_texts).bits_per_character(data.heldout_texts[:20])
+    )
+    lines = table(values, evaluation.protocol | {"generator": "raw"})
+    assert any(f"at most 3.000; of the same by character n-grams {of['ngram']:.3f}" in line for line in lines)
+
+
+def test_the_likelihoods_mean_is_weighted_by_characters():
+    """Two windows of 1 and 3 characters that need 8 and 4 bits: 3 bits a character, not the mean of 8 and 4 / 3."""
+    evaluation = SimpleNamespace(heldout=torch.zeros(2, 1, 1, 1), of_likelihood=torch.zeros(2, 1, 1, 1), kind="text")
+    evaluation = SimpleNamespace(**vars(evaluation), num_codes=1, seed=0, characters=4, protocol={})
+    bits = torch.tensor([8.0, 4.0])
+    model = SimpleNamespace(device="cpu", dtype=torch.float32, log_likelihood=lambda x, num_codes: -bits * math.log(2))
+    assert Evaluation._of_heldout(evaluation, model)["bits_per_character"] == pytest.approx(3)
+
+
+def test_windows_that_overlap_count_each_character_once(file):
+    """Of the joined windows, n-grams know what they know of the text as it is."""
+    data = loaded(file, window=32, stride=16)
+    (whole,) = data.texts_trained_on
+    assert file.read_text().startswith(whole) and len(whole) < 0.8 * 32 * len(data.train_texts)
+    few = loaded(file, window=32, stride=16, num_train=100)
+    assert len("".join(few.texts_trained_on)) < 32 * 100
+    assert all(piece in file.read_text() for piece in few.texts_trained_on)
+    assert all(any(window in piece for piece in few.texts_trained_on) for window in few.train_texts)
+    apart = loaded(file, window=32)
+    assert apart.texts_trained_on == apart.train_texts
+
+
+def test_an_ngram_by_hand():
+    """Of "aab": a has 2 of 3, b 1 of 3; after a comes a once and b once, after all else nothing is known.
+
+    p(a) = (2 + 2 / 3) / (3 + 2), p(b) = (1 + 2 / 3) / 5, p(other) = (2 / 3) / 5; p(b | a) = (1 + 2 p(b)) / 4.
+    """
+    model = CharacterNGram(2).fit(["aab"])
+    assert model.probability("a") == pytest.approx(8 / 15)
+    assert model.probability("b") == pytest.approx(1 / 3)
+    assert model.probability("z") == pytest.approx(2 / 15)
+    assert model.probability("b", "a") == pytest.approx((1 + 2 / 3) / 4)
+    assert model.probability("b", "b") == pytest.approx(1 / 3)
+    assert model.bits_per_character(["ab"]) == pytest.approx(-(math.log2(8 / 15) + math.log2(5 / 12)) / 2)

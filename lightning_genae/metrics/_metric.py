@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import torch
 import torchmetrics
+from scipy.stats import t as student
 from torch import Tensor, nn
 from torchmetrics.utilities import dim_zero_cat
 
@@ -20,11 +20,14 @@ class Samples(NamedTuple):
         features: (N, num_features) of an extractor, float32.
         logits: (N, num_classes) of a classifier.
         images: as they are stored, (N, C, H, W).
+        places: of windows that may share values, int64 (N, 3): which series each is cut from, its first step and the
+            step after its last; None where none shares a value with another, as samples never do.
     """
 
     features: Tensor | None = None
     logits: Tensor | None = None
     images: Tensor | None = None
+    places: Tensor | None = None
 
 
 class SampleMetric(torchmetrics.Metric):
@@ -44,7 +47,6 @@ class SampleMetric(torchmetrics.Metric):
     """
 
     full_state_update = False
-    num_resamples = 0  # of `interval`; 0: none is reported
     kinds: tuple[Kind, ...] | None = None
 
     def __init__(
@@ -77,31 +79,37 @@ class SampleMetric(torchmetrics.Metric):
         """The values of a set of samples; nothing if it lacks what this metric needs."""
         raise NotImplementedError
 
+    def left_out(self, num_samples: int) -> dict[str, str]:
+        """Values that so many samples are too few for, by name, with the reason, in words that follow "left out:"."""
+        return {}
+
     def floor(self, fresh: Samples) -> dict[str, float]:
         """The values of real images that are not the held-out ones: no model is expected to be better."""
         return self.measure(fresh)
 
     def at_the_end(self, samples: Samples) -> dict[str, float]:
-        """More values, worth their time once a training: bounds of 95 % intervals, as NAME_low and NAME_high."""
-        return self.interval(samples) if self.num_resamples else {}
+        """More values, worth their time once a training; bounds of 95 % intervals are NAME_low and NAME_high."""
+        return {}
 
-    def interval(self, samples: Samples) -> dict[str, float]:
-        """95 % intervals by bootstrap over the samples.
 
-        A resampled set holds copies, which biases many metrics: the resampled values are taken about their mean.
-        """
-        generator = torch.Generator().manual_seed(0)
-        num = next(len(part) for part in samples if part is not None)
-        resampled = []
-        for _ in range(self.num_resamples):
-            chosen = torch.randint(num, (num,), generator=generator)
-            resampled.append(self.measure(Samples(*(None if part is None else part[chosen] for part in samples))))
-        bounds = {}
-        for name, value in self.measure(samples).items():
-            values = torch.tensor([values[name] for values in resampled])
-            low, high = (values - values.mean()).quantile(torch.tensor([0.025, 0.975])).tolist()
-            bounds |= {f"{name}_low": value + low, f"{name}_high": value + high}
-        return bounds
+def jackknife(pseudo: Tensor, of_pairs: Tensor) -> tuple[float, float, float]:
+    """What a 95 % interval of a value of N samples is made of.
+
+    Args:
+        pseudo: pseudo-values (N,) of the value, by samples.
+        of_pairs: the part of it that belongs to a pair of samples, times N^2 / 2, of some pairs (M,).
+
+    Returns:
+        The jackknife's variance; what pairs add to it twice, and should but once (Efron & Stein 1981, doi
+        10.1214/aos/1176345462); the quantile of Student's t, with the degrees of freedom of their difference
+        (Satterthwaite 1946, doi 10.2307/3002019).
+    """
+    num, deviations = len(pseudo), pseudo - pseudo.mean()
+    variance = float(deviations.var()) / num
+    pairs = min(2 * float(of_pairs.square().mean()) / num**2, 0.75 * variance)
+    error = float(deviations.pow(4).mean() - deviations.var() ** 2) / num**3  # variance of the variance
+    freedom = 2 * (variance - pairs) ** 2 / max(error, 1e-300)
+    return variance, pairs, float(student.ppf(0.975, max(freedom, 2.0)))
 
 
 class Given(nn.Module):

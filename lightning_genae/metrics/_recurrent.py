@@ -36,11 +36,11 @@ class Recurrent(nn.Module):
         return self.head(self.gru(values.movedim(1, 2) / self.deviation)[0])
 
 
-def stretches(images: Tensor, kind: Kind, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """At most MAX_SEQUENCES stored sequences (N, C, 1, L), drawn at random, of each a stretch of at most MAX_LENGTH
-    places that starts anywhere; as values (N, C, L) and where they are valid (N, L)."""
+def stretches(images: Tensor, kind: Kind, seed: int = 0, most: int = MAX_SEQUENCES) -> tuple[Tensor, Tensor]:
+    """At most so many stored sequences (N, C, 1, L), drawn at random, of each a stretch of at most MAX_LENGTH places
+    that starts anywhere; as values (N, C, L) and where they are valid (N, L)."""
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randperm(len(images), generator=generator)[:MAX_SEQUENCES]
+    drawn = torch.randperm(len(images), generator=generator)[:most]
     values, valid = values_and_valid(images[drawn], kind)
     length = min(values.shape[2], MAX_LENGTH)
     latest = (valid.sum(1) - length).clamp(min=0)

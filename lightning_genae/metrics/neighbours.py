@@ -16,6 +16,9 @@ class NeighbourMetric(SampleMetric):
     real images, within that of a sample; `density`: how many real neighbourhoods a sample is in, over k; `coverage`: of
     the real images, with a sample in their neighbourhood (Naeem et al. 2020). Precision and density reward noise: they
     mean nothing without recall and coverage.
+
+    k is 5 for all four, as in Naeem et al. and their package prdc; Kynkaanniemi et al. take 3 for precision and recall,
+    which are lower by it.
     """
 
     num_neighbours = 5
@@ -40,7 +43,8 @@ class NeighbourMetric(SampleMetric):
 
 
 def prdc(real: Tensor, fake: Tensor) -> dict[str, float]:
-    """Precision, recall, density and coverage of features (M, d) against real ones (N, d), by name."""
+    """Precision, recall, density and coverage of features (M, d) against real ones (N, d), by name, at k = 5; the
+    paper of precision and recall has k = 3."""
     return NeighbourMetric(Samples(real)).measure(Samples(fake))
 
 
