@@ -24,6 +24,7 @@ from lightning_genae.metrics.kernel import KernelMetric, kernel_distance
 from lightning_genae.metrics.memorisation import MemorisationMetric, nearest
 from lightning_genae.metrics.neighbours import curve, prdc
 
+
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch):
     """Recurrent networks are hardly trained here; what they say is tested in test_series.py."""
