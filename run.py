@@ -386,7 +386,7 @@ def sample(arguments: list[str]) -> None:
         Args:
             run: the run folder.
             num: number of samples.
-            label: their class, of a model with --model.conditional. null: drawn at random.
+            label: their class, of a model with --model.conditional. null: drawn as often as in training.
             seed: of the noise.
             out: folder to write samples[-labelLABEL]-seedSEED.png, .npz and others to. null: the run folder.
         """

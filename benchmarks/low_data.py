@@ -289,9 +289,9 @@ def explanation(rows: list[dict]) -> str:
         "(`last`), lower is better. Runs of the same seed are compared: the mean logarithm of the ratio to `none`, in "
         "percent, with its 95 % t interval, of that arm alone. **Better** and _worse_ follow from paired t tests of "
         "these logarithms, corrected for the number of arms of the data set (Holm), with the arm's own spread and with "
-        "the one typical of the arms (their median): both p are at most 0.05. Coverage (higher is better) and distance to the nearest "
-        "training image (root mean square per pixel; held-out images have about that of a good sample, copies have 0) "
-        "are at the end, without verdicts."
+        "the one typical of the arms (their median): both p are at most 0.05. Coverage (higher is better) and "
+        "distance to the nearest training image (root mean square per pixel; held-out images have about that of a good sample, "
+        "copies have 0) are at the end, without verdicts."
     )
 
 

@@ -405,6 +405,7 @@ def views(digits, rank: int, first_batch: int = 0) -> list[torch.Tensor]:
     drawn = []
     for _ in range(3):
         x, labels = digits.on_after_batch_transfer([digits.train.images[:4], digits.train.labels[:4]], 0)
+        assert augment.stream.seed != torch.initial_seed()  # that of all other random numbers
         drawn += [augment.view(torch.zeros_like(x), labels), torch.rand(256)]
     return drawn
 

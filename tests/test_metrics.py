@@ -16,12 +16,20 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from lightning_genae import registry
 from lightning_genae.cache import cached
 from lightning_genae.images import CHUNK, draw, to_uint8
+from lightning_genae.metrics import _recurrent
 from lightning_genae.metrics._metric import Given, SampleMetric, Samples, jackknife
 from lightning_genae.metrics.classes import ClassMetric
 from lightning_genae.metrics.frechet import FrechetMetric, frechet_distance
 from lightning_genae.metrics.kernel import KernelMetric, kernel_distance
 from lightning_genae.metrics.memorisation import MemorisationMetric, nearest
 from lightning_genae.metrics.neighbours import curve, prdc
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch):
+    """Recurrent networks are hardly trained here; what they say is tested in test_series.py."""
+    monkeypatch.setattr(_recurrent, "NUM_STEPS", 10)
+
 
 NAMES = registry.names("lightning_genae.metrics")
 

@@ -119,7 +119,8 @@ def test_training_changes_every_parameter_and_logs_finite_losses(name, data_of, 
 @pytest.mark.parametrize("name", MODELS)
 def test_bf16_mixed(name, data_of, accelerator):
     datamodule = data_of(name)
-    size = {} if name == "rae" else {"width": 4}
+    # torch has no LSTM in bfloat16 on a CPU without the instructions for it
+    size = {"cell": "gru"} if name == "rae" else {"width": 4}
     trainer = train(build(name, datamodule, **size), datamodule, 4, accelerator, precision="bf16-mixed")
     assert all(torch.isfinite(value) for value in trainer.callback_metrics.values())
 

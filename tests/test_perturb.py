@@ -90,7 +90,7 @@ def test_posterior_has_the_mean_and_the_deviations_of_the_encoder(strength):
     mean, deviation = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 2.0])
     z = mean.repeat(40_000, 1)
     drawn = perturb.posterior(z, (2 * deviation.log()).expand_as(z), strength)
-    assert torch.allclose(drawn.mean(0), mean, atol=0.03)
+    assert torch.allclose(drawn.mean(0), mean, atol=0.04)
     assert torch.allclose(drawn.std(0), strength * deviation, atol=0.03)
 
 
@@ -137,19 +137,19 @@ def test_posterior_of_a_single_or_an_unknown_class_is_that_of_the_image():
 def test_posterior_of_a_class_in_several_dimensions_keeps_to_the_equation():
     """Its precision is D^-1 + W^-1 - T^-1 and its mean solves the same for the means, by plain inverses."""
     z, labels = two_classes(60)
-    variance = torch.tensor([0.3, 0.5, 0.2])
+    variance = torch.tensor([0.03, 0.05, 0.02])
     classes = perturb.fit_classes(z, labels, variance)
     within = COVARIANCE * 59 * 2 / 118 + torch.diag(variance)
     inverse, inverse_of_all = torch.linalg.inv(within), torch.linalg.inv(within + torch.outer(MEAN, MEAN))
-    m, sigma = torch.tensor([0.5, 1.0, -1.0]), torch.tensor([0.9, 0.4, 0.7])
+    m, sigma = torch.tensor([0.5, 1.0, -1.0]), torch.tensor([3.0, 2.0, 1.0])
     covariance = torch.linalg.inv(torch.diag(sigma**-2) + inverse - inverse_of_all)
     mean = covariance @ (m / sigma**2 + inverse @ -MEAN)  # the mean of all codes is 0
     num = 40_000
     drawn = perturb.posterior_of_class(
         m.repeat(num, 1), (2 * sigma.log()).repeat(num, 1), torch.full((num,), 7), classes, 1.0
     )
-    assert torch.allclose(drawn.mean(0), mean, atol=0.015)
-    assert torch.allclose(torch.cov(drawn.T), covariance, atol=0.02)
+    assert torch.allclose(drawn.mean(0), mean, atol=0.04)
+    assert torch.allclose(torch.cov(drawn.T), covariance, atol=0.08)
 
 
 @pytest.mark.parametrize("step, factor", [(0.5, 0.5), (0.25, 0.625), (-0.5, 2.5), (-0.25, 1.625), (1.0, 1.0)])

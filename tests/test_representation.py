@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
+from lightning_genae.fidelity import fidelity
 from lightning_genae.representation import plane, representation
 
 
@@ -53,7 +56,19 @@ def test_figures(values, digits):
     flat = [split.images.flatten(1).numpy() for split in (digits.train, digits.heldout)]
     knn = KNeighborsClassifier(5).fit(flat[0], digits.train.labels).score(flat[1], digits.heldout.labels)
     assert values["knn_pixels"] == pytest.approx(knn, abs=5e-3)
-    assert values["linear_probe_pixels"] > 0.85
+    scale = StandardScaler().fit(flat[0])
+    probe = LogisticRegression(max_iter=300).fit(scale.transform(flat[0]), digits.train.labels)
+    expected = probe.score(scale.transform(flat[1]), digits.heldout.labels)
+    assert values["linear_probe_pixels"] == pytest.approx(expected, abs=5e-3) and expected > 0.85
+
+
+def test_fidelity_of_flat_images():
+    """Of 0.5 and 0.1: squared error 0.16; PSNR of a range of 2, 10 log10(4 / 0.16); SSIM without any variance, which is
+    (2 a b + c) / (a^2 + b^2 + c) with c = (0.01 * 2)^2."""
+    values = fidelity(torch.full((2, 1, 12, 12), 0.5), torch.full((2, 1, 12, 12), 0.1))
+    assert values["mse"] == pytest.approx(0.16)
+    assert values["psnr"] == pytest.approx(10 * math.log10(4 / 0.16), rel=1e-5)
+    assert values["ssim"] == pytest.approx((0.1 + 4e-4) / (0.26 + 4e-4), rel=1e-3)
 
 
 def test_without_labels_there_are_no_accuracies(digits):

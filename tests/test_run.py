@@ -333,7 +333,7 @@ def test_bad_input(cli, tmp_path, words, message, request):
         pytest.skip("16-mixed is possible on a GPU")
     (tmp_path / "a_file").write_text("")
     (tmp_path / "unlabelled").mkdir()
-    for i in range(80):
+    for i in range(120):
         Image.fromarray(np.full((9, 9), i, np.uint8)).save(tmp_path / "unlabelled" / f"{i}.png")
     (tmp_path / "somebodys" / "samples").mkdir(parents=True)
     (tmp_path / "somebodys" / "samples" / "mine.png").write_text("")

@@ -183,7 +183,7 @@ def test_discrepancy_against_scikit_learn():
 
 def test_discriminative_score_is_a_coins_at_the_floor(monkeypatch):
     """0.399 / sqrt(n) of n sequences in the test; one whose answers are all the same scores less."""
-    monkeypatch.setattr(_recurrent, "NUM_STEPS", 60)
+    monkeypatch.setattr(_recurrent, "NUM_STEPS", 20)
     scores = [
         made(DiscriminativeMetric, drawn(AR1, 60, 4, seed=2 * i)).floor(
             Samples(images=drawn(AR1, 60, 4, seed=2 * i + 1))
@@ -204,8 +204,9 @@ def test_discriminative_score_tells_samples():
     assert values_of(metric, too_long)["discriminative_score"] > 0.35
 
 
-def test_predictive_score_of_known_processes():
+def test_predictive_score_of_known_processes(monkeypatch):
     """The best error of AR(1) is s sqrt(2 / pi); expecting no change is worse by sqrt(2 / (1 + p))."""
+    monkeypatch.setattr(_recurrent, "NUM_STEPS", 100)
     p, deviation = 0.7, 0.2
     best = deviation * math.sqrt(1 - p**2) * math.sqrt(2 / math.pi)
     metric = made(PredictiveMetric, drawn(AR1, 500, 24, seed=5, deviation=deviation))
@@ -310,14 +311,15 @@ class Process(SequenceDataModule):
         return *splits, 0
 
 
-def test_series_are_measured_by_their_metrics(tmp_path):
+def test_series_are_measured_by_their_metrics(tmp_path, monkeypatch):
+    monkeypatch.setattr(_recurrent, "NUM_STEPS", 60)
     datamodule = Process(batch_size=20)
     datamodule.cache_dir = str(tmp_path)
     datamodule.setup()
     evaluation = Evaluation(datamodule)
-    model = SimpleNamespace(
-        device=torch.device("cpu"), sample=lambda num, labels: drawn(WHITE, num, 12, int(torch.randint(9, ())))
-    )
+    model = torch.nn.Module()
+    model.device = torch.device("cpu")
+    model.sample = lambda num, labels: drawn(WHITE, num, 12, int(torch.randint(9, ())))
     fast = {"fd", "kid", "autocorrelation_distance", "spectrum_distance", "mmd"}
     slow = {"discriminative_score", "predictive_score"}
     floor = evaluation.protocol["floor"]

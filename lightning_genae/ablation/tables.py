@@ -142,8 +142,8 @@ def _note(comparison: Comparison, metric: str, ratios: bool) -> str:
     sentences = [
         f"{words[0].upper()}{words[1:]}{direction}. Runs of the same seed are compared: {measured}.",
         "The verdict follows from paired t tests corrected for the number of arms (Holm), with the arm's own spread "
-        "and with the one typical of the arms (their median): both p are at most 0.05, or no difference is seen. The intervals are of "
-        "each arm alone, not corrected.",
+        "and with the one typical of the arms (their median): both p are at most 0.05, or no difference is "
+        "seen. The intervals are of each arm alone, not corrected.",
         "p, exact, is by flips of signs, of one arm alone; it is left out for fewer than six seeds, of which it is at "
         "least 0.0625.",
         "Smallest visible: the difference that so many seeds would have shown, corrected for the number of arms, in "
