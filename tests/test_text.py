@@ -394,7 +394,7 @@ class Known:
 def test_bits_per_character_and_its_floors_are_of_the_same_windows(tmp_path, tokens, monkeypatch):
     """The held-out text is easy at its beginning and hard at its end: windows are of all of it."""
     (tmp_path / "a.txt").write_text(prose(800) + " the" * 300 + prose(250, 1))
-    data = loaded(tmp_path / "a.txt", tokens=tokens, vocabulary=90, window=16, heldout=0.35)
+    data = loaded(tmp_path / "a.txt", tokens=tokens, vocabulary=90, window=16, stride=8, heldout=0.35)
     data.cache_dir = str(tmp_path)
     monkeypatch.setattr(Evaluation, "num_likelihoods", 20)
     names = registry.names
@@ -406,9 +406,10 @@ def test_bits_per_character_and_its_floors_are_of_the_same_windows(tmp_path, tok
     easy, of_all = (np.mean(["the the" in one for one in texts]) for texts in (model.asked, data.heldout_texts))
     assert easy == pytest.approx(of_all, abs=0.2)
     of = evaluation.protocol["bits_per_character_of"]
-    assert of["ngram"] == CharacterNGram().fit(data.train_texts).bits_per_character(model.asked)
+    assert of["ngram"] == CharacterNGram().fit(data.texts_trained_on).bits_per_character(model.asked)
+    assert of["ngram"] != CharacterNGram().fit(data.train_texts).bits_per_character(model.asked)  # windows overlap
     assert of["ngram"] != pytest.approx(
-        CharacterNGram().fit(data.train_texts).bits_per_character(data.heldout_texts[:20])
+        CharacterNGram().fit(data.texts_trained_on).bits_per_character(data.heldout_texts[:20])
     )
     lines = table(values, evaluation.protocol | {"generator": "raw"})
     assert any(f"at most 3.000; of the same by character n-grams {of['ngram']:.3f}" in line for line in lines)

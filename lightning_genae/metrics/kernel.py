@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torchmetrics.image.kid import KernelInceptionDistance, poly_kernel
 
-from lightning_genae.metrics._metric import MAX_IMAGES, Given, SampleMetric, Samples, jackknife
+from lightning_genae.metrics._metric import MAX_IMAGES, Given, SampleMetric, Samples
 
 
 class KernelMetric(SampleMetric):
@@ -12,7 +12,7 @@ class KernelMetric(SampleMetric):
     `kid_low`, `kid_high`: 95 % interval."""
 
     subset_size, num_subsets = 500, 20
-    num_resamples = 400
+    num_resamples = 200
 
     def measure(self, samples: Samples) -> dict[str, float]:
         return {"kid": kernel_distance(self.real.features, samples.features, self.subset_size, self.num_subsets)}
@@ -22,25 +22,20 @@ class KernelMetric(SampleMetric):
 
     def interval(self, samples: Samples) -> dict[str, float]:
         """The 95 % interval of the mean over sets of so many samples, against these very real images, by bootstrap of
-        all pairs of at most MAX_IMAGES a side.
+        all pairs of at most MAX_IMAGES a side, whose kernel is computed once.
 
-        What single samples add, estimated from as many pairs, varies too much, most at equal distributions: it is
-        shrunk so that all together has the jackknife's variance less what that counts twice.
+        It holds the mean in about 97 % of sets of samples, and in all if they are as the real ones, where it is too
+        wide: a bootstrap counts what pairs add three times. The jackknife's correction of that, which the Frechet
+        distance has, leaves too narrow an interval here where features have long tails: the kernel is of third degree.
         """
         real, fake = (features[:MAX_IMAGES].double() for features in (self.real.features, samples.features))
-        num = len(fake)
-        within = poly_kernel(fake, fake).fill_diagonal_(0)
-        of_one = within.sum(1) / (num - 1)
-        pseudo = 2 * (of_one - poly_kernel(fake, real).mean(1))
-        of_pairs = (within - of_one - of_one[:, None] + of_one.mean()).fill_diagonal_(0)
-        variance, pairs, reach = jackknife(pseudo, of_pairs)
-        generator = torch.Generator().manual_seed(0)
+        within, between = poly_kernel(fake, fake).fill_diagonal_(0), poly_kernel(fake, real).mean(1)
+        num, generator = len(fake), torch.Generator().manual_seed(0)
         chosen = (torch.randint(num, (num,), generator=generator) for _ in range(self.num_resamples))
-        surplus = torch.stack([one.bincount(minlength=num) for one in chosen]).double() - 1
-        alone = surplus @ (pseudo - pseudo.mean()) / num * max(0.0, 1 - 2 * pairs / max(variance, 1e-300)) ** 0.5
-        changes = alone + (surplus @ of_pairs * surplus).sum(1) / num**2
-        changes = changes * (reach / 1.96)  # few samples, of which some are far, know their own variance badly
-        low, high = (changes - changes.mean()).quantile(changes.new_tensor([0.025, 0.975])).tolist()
+        counts = torch.stack([one.bincount(minlength=num) for one in chosen]).double()
+        pairs = num**2 - counts.square().sum(1)  # without those of a sample and its copy
+        distances = (counts @ within * counts).sum(1) / pairs - 2 * counts @ between / num
+        low, high = (distances - distances.mean()).quantile(distances.new_tensor([0.025, 0.975])).tolist()
         value = self.measure(samples)["kid"]
         return {"kid_low": value + low, "kid_high": value + high}
 
