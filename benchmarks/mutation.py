@@ -16,7 +16,8 @@ mutmut's own runner is not used, because it leaves out what stands outside of fu
 adversarial losses, and whatever has a decorator. Here one process imports the libraries, and a fork of it imports this
 project with one module mutated and runs the quick tests that reach the mutated line, quickest first, until one fails.
 Which tests these are, one run of the default suite under coverage finds out; slow ones and those that start processes
-are left out, so what is killed is killed by the default suite, and a survivor may still die by a whole training.
+are left out, so what is killed is killed by the default suite, and a survivor may still die by a whole training. Before
+that, the same tests have to pass without a mutation. Some 5,000 mutants take about an hour of two cores.
 """
 
 import argparse
@@ -44,14 +45,14 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "benchmarks" / "mutation"
 PACKAGE = ROOT / "lightning_genae"
-TARGETS = ("losses", "codes", "perturb", "gate", "augmentation", "evaluation", "ngram", "fidelity", "networks")
+TARGETS = ("losses", "codes", "perturb", "gate", "augmentation", "evaluation", "ngram", "fidelity")
 FOLDERS = ("models", "augment", "metrics")
 LEFT_OUT = ("operator_string", "operator_assignment", "operator_lambda", "operator_dict_arguments")
 # they start processes, train by the whole command or read what is no mathematics
 NOT_ASKED = ("run", "readme", "ddp", "cluster", "sequences", "ablate", "benchmarks", "imports", "registry")
 NOT_ASKED += ("command_line", "grid", "report", "datamodules", "extractors")
-SLOWEST = 3.0  # seconds of a test that is asked
-BUDGET = 20.0  # seconds of all tests that are asked about a mutant
+SLOWEST = 2.0  # seconds of a test that is asked
+BUDGET = 10.0  # seconds of all tests that are asked about a mutant
 FAILED, PASSED = 1, 0
 CONTROL = "control"  # the name of a file that was not changed: it has to pass
 
