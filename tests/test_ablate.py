@@ -245,6 +245,7 @@ def test_a_job_ends_with_the_ablation_that_it_is_of(tmp_path, how):
     assert job.process.poll() is not None
     assert not job.task.error.exists()
     owner.kill()
+    owner.wait()
 
 
 @pytest.mark.slow
