@@ -34,6 +34,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -52,6 +53,7 @@ NOT_ASKED += ("command_line", "grid", "report", "datamodules", "extractors")
 SLOWEST = 3.0  # seconds of a test that is asked
 BUDGET = 20.0  # seconds of all tests that are asked about a mutant
 FAILED, PASSED = 1, 0
+CONTROL = "control"  # the name of a file that was not changed: it has to pass
 
 
 class Mutant(NamedTuple):
@@ -243,20 +245,10 @@ def wrap_fixtures(plugin: Survey) -> None:
 
 def arguments(folder: Path) -> list[str]:
     """Of pytest: in this process, without the default options but what they leave out."""
-    words = [
-        "-o",
-        "addopts=",
-        "-m",
-        "not slow",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:xdist",
-        "--rootdir",
-        str(ROOT),
-    ]
-    return [*words, "--tb=short", f"--basetemp={folder / 'tmp' / str(os.getpid())}"]
+    words = ["-o", "addopts=", "-m", "not slow", "-q", "--tb=short", "-p", "no:cacheprovider", "--rootdir", str(ROOT)]
+    # of plugins, which were imported before the fork
+    words += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    return [*words, f"--basetemp={folder / 'tmp' / str(os.getpid())}"]
 
 
 def quiet(log: Path | None = None) -> None:
@@ -321,13 +313,16 @@ def ask(mutant: Mutant, path: Path, tests: list[str], folder: Path) -> None:
     import pytest
 
     os.setsid()
-    quiet()
+    quiet(folder / "control.log" if mutant.name == CONTROL else None)
     resource.setrlimit(resource.RLIMIT_AS, (24 << 30, 24 << 30))  # a wrong number can ask for very much
     sys.meta_path.insert(0, Finder(path, mutant.source))
     status = FAILED
     try:
         status = pytest.main([*arguments(folder), "-x", *tests])
+    except BaseException:  # a mutant can make the collection of tests fail in any way
+        traceback.print_exc()
     finally:
+        sys.stdout.flush()
         os._exit(FAILED if status != PASSED else PASSED)
 
 
@@ -390,6 +385,20 @@ def results(path: Path) -> dict[str, dict]:
     return {row["name"]: row for row in rows if (ROOT / row["file"]).is_file() and row["state"] == digest(row["file"])}
 
 
+def control(path: Path, found: dict, folder: Path) -> None:
+    """Raises RuntimeError where the tests of a file fail without any mutation: no result would mean a thing."""
+    source = path.read_text()
+    mutant = Mutant(CONTROL, range(1, source.count("\n") + 2), source)
+    tests = tests_of(mutant, path, found)
+    process = os.fork()
+    if process == 0:
+        ask(mutant, path, tests, folder)
+    status = os.waitpid(process, 0)[1]
+    shutil.rmtree(folder / "tmp" / str(process), ignore_errors=True)
+    if tests and status != PASSED:
+        raise RuntimeError(f"{path}: its tests fail without a mutation, see {folder / 'control.log'}")
+
+
 def digest(file: str) -> str:
     return hashlib.sha256((ROOT / file).read_bytes()).hexdigest()[:16]
 
@@ -402,6 +411,7 @@ def run(files: list[Path], tests: list[Path], folder: Path, workers: int, again:
     gc.freeze()  # else the forks copy what they only count
     jobs = Jobs(workers, folder / "results.jsonl")
     for path in files:
+        control(path, found, folder)
         known, file = results(jobs.out), str(path.relative_to(ROOT))
         done = {name for name, row in known.items() if not (again and row["result"] in ("survived", "untested"))}
         start, num = time.monotonic(), 0
