@@ -290,8 +290,8 @@ def explanation(rows: list[dict]) -> str:
         "percent, with its 95 % t interval, of that arm alone. **Better** and _worse_ follow from paired t tests of "
         "these logarithms, corrected for the number of arms of the data set (Holm), with the arm's own spread and with "
         "the one typical of the arms (their median): both p are at most 0.05. Coverage (higher is better) and "
-        "distance to the nearest training image (root mean square per pixel; held-out images have about that of a good sample, "
-        "copies have 0) are at the end, without verdicts."
+        "distance to the nearest training image (root mean square per pixel; held-out images have about that of a good "
+        "sample, copies have 0) are at the end, without verdicts."
     )
 
 

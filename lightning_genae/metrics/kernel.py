@@ -24,9 +24,9 @@ class KernelMetric(SampleMetric):
         """The 95 % interval of the mean over sets of so many samples, against these very real images, by bootstrap of
         all pairs of at most MAX_IMAGES a side, whose kernel is computed once.
 
-        It holds the mean in about 97 % of sets of samples, and in all if they are as the real ones, where it is too
-        wide: a bootstrap counts what pairs add three times. The jackknife's correction of that, which the Frechet
-        distance has, leaves too narrow an interval here where features have long tails: the kernel is of third degree.
+        It is somewhat too wide where samples are as the real ones, since a bootstrap counts what pairs add three times,
+        and too narrow for few samples with long tails in few dimensions, as the kernel is of third degree; see
+        benchmarks/metrics/intervals.md.
         """
         real, fake = (features[:MAX_IMAGES].double() for features in (self.real.features, samples.features))
         within, between = poly_kernel(fake, fake).fill_diagonal_(0), poly_kernel(fake, real).mean(1)
