@@ -63,8 +63,8 @@ def check_samples(data: str) -> None:
         rows = rows_of("run/samples-seed0.csv")
         assert [float(row["temperature in °C"]) for row in rows] == pytest.approx(series.flatten().tolist())
         again = TimeSeriesDataModule("run/samples-seed0.csv", batch_size=2)
-        again.setup()
-        assert len(again.train.images) + len(again.heldout.images) == 9
+        train, heldout, _ = again.load()
+        assert len(train.images) + len(heldout.images) == 9
         assert again.channels == ["temperature in °C"]
     elif data == "text":
         assert len(Path("run/samples-seed0.txt").read_text().splitlines()) == 9
