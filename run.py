@@ -10,18 +10,20 @@
 `python run.py --help` lists the choices, `python run.py --model gan --help` the options of the chosen parts.
 """
 
+import copy
 import logging
 import sys
 import traceback
 import warnings
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from lightning_genae import registry
-from lightning_genae.command_line import CommandLine, new_parser, parse_verb, signature
+from lightning_genae.command_line import CommandLine, new_parser, parse_verb, signature, take_flag
 
 PACKAGES = {"model": "lightning_genae.models", "augment": "lightning_genae.augment", "data": "datamodules"}
 DEFAULTS = {"model": "gan", "augment": "none", "data": "digits"}
@@ -92,10 +94,11 @@ def train(arguments: list[str]) -> None:
     check_trainer_options(config, model)
     if resume:
         load_model(folder, config)
-    images_per_batch = datamodule.batch_size * trainer.world_size
-    callbacks["evaluate"].prepare(datamodule, model, max(1, steps // 5) * images_per_batch)
+    evaluate = callbacks["evaluate"]
+    evaluate.prepare(datamodule, model)
+    evaluate.plan(steps, evaluate.looks or choose_looks(config, datamodule, evaluate.evaluation, steps))
     quality = fit_augment(augment, config, datamodule, model, callbacks)
-    with folder.start(config, quality) if trainer.is_global_zero else nullcontext():
+    with folder.start(config, quality, augment.settings()) if trainer.is_global_zero else nullcontext():
         log.info(f"Training {config['model']['name']} for {steps:,} batches in {folder.path}")
         fit(trainer, model, datamodule, folder, callbacks, resume)
     if trainer.is_global_zero:
@@ -113,8 +116,9 @@ def with_length(config: dict) -> dict:
     return config if config["steps"] or config["epochs"] else config | {"steps": DEFAULT_STEPS}
 
 
+@cache
 def command_line() -> CommandLine:
-    """What can be typed."""
+    """What can be typed; kept, because a parser of so many options takes a fifth of a second to make."""
 
     def evaluate() -> type:
         from callbacks.evaluate import Evaluate
@@ -143,6 +147,7 @@ def command_line() -> CommandLine:
         sections={"metrics": evaluate, "trainer": trainer},
         skip={"model": {"image_shape", "num_classes", "kind"}, "augment": {"arms"}, "trainer": own},
         hidden={"trainer"},
+        replaced={"--metrics.every": "--metrics.looks, how many evaluations there are in the course of the training"},
     )
 
 
@@ -206,10 +211,40 @@ def count_steps(config: dict, datamodule) -> int:
     if config["steps"] and config["epochs"]:
         raise ValueError(f"--epochs: expected steps or epochs, got both ({config['steps']} and {config['epochs']})")
     if config["epochs"]:
-        num_devices = config["devices"] if isinstance(config["devices"], int) else 1
-        images_per_batch = datamodule.batch_size * max(1, num_devices)
+        # "auto", -1 and "0,1" are as many devices as Lightning makes of them
+        images_per_batch = datamodule.batch_size * new_trainer(config, logger=False).world_size
         return config["epochs"] * max(1, len(datamodule.train.images) // images_per_batch)
     return config["steps"]
+
+
+def choose_looks(config: dict, datamodule, evaluation, steps: int) -> int:
+    """How often the model is evaluated, where the user does not say: by what a batch and an evaluation take."""
+    from lightning_genae import schedule
+
+    return schedule.chosen(config, steps, lambda num_batches: try_out(config, datamodule, num_batches, evaluation))
+
+
+def try_out(config: dict, datamodule, num_batches: int, evaluation=None) -> tuple[float, float]:
+    """Seconds of a batch without augmentation and of an evaluation, by a model that is thrown away; it leaves no trace
+    in the random numbers, nor in the data module."""
+    import torch
+    from pytorch_lightning import Trainer
+    from pytorch_lightning.plugins.environments import LightningEnvironment
+
+    from callbacks.ema import Ema
+    from callbacks.stopwatch import Stopwatch
+
+    alone = copy.copy(datamodule)
+    alone.augment, alone.batches, alone.trainer = None, 0, None
+    stopwatch = Stopwatch(num_batches, evaluation)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    quiet |= {"enable_model_summary": False, "limit_val_batches": 0, "max_epochs": -1}
+    hardware = {name: config[name] for name in ("accelerator", "precision")}
+    # one process, whatever launched this one
+    trainer = Trainer(**quiet, **hardware, devices=1, plugins=LightningEnvironment(), callbacks=[Ema(), stopwatch])
+    with torch.random.fork_rng():
+        trainer.fit(build_model(config, alone), datamodule=alone)
+    return stopwatch.seconds_per_batch, stopwatch.seconds_per_look
 
 
 def build_callbacks(config: dict, folder, steps: int, augment) -> dict:
@@ -251,8 +286,6 @@ def build_trainer(config: dict, folder, datamodule, callbacks: dict, steps: int,
     Raises:
         ValueError: this machine cannot do what was asked for.
     """
-    from pytorch_lightning import Trainer
-
     from callbacks.metrics_csv import MetricsCsv
 
     loggers = [MetricsCsv(folder.path / "metrics.csv", lambda: datamodule.progress)]
@@ -260,28 +293,14 @@ def build_trainer(config: dict, folder, datamodule, callbacks: dict, steps: int,
         from callbacks.wandb_run import WandbRun
 
         loggers.append(WandbRun(folder.path, config, lambda: datamodule.progress, resume))
-    strategy = config["strategy"]
-    if strategy == "auto" and config["devices"] not in (1, "1"):
-        # the only one that was right for two players whose forward passes use one of them at a time
-        strategy = "ddp_find_unused_parameters_true"
-    arguments = {
-        **{key: config[key] for key in ("accelerator", "devices", "precision")},
-        "strategy": strategy,
-        "logger": loggers,
-        "callbacks": list(callbacks.values()),
-        "default_root_dir": str(folder.path),
-        "max_epochs": -1,
-        "log_every_n_steps": max(1, min(50, steps // 10)),
-        "limit_val_batches": 0,
-        "num_sanity_val_steps": 0,
-        "enable_model_summary": False,
-        **config["trainer"],
-    }
-    try:
-        trainer = Trainer(**arguments)
-    except Exception as error:  # Lightning raises many kinds for what a machine does not have
-        given = ", ".join(f"--{key} {config[key]}" for key in ("accelerator", "devices", "strategy", "precision"))
-        raise ValueError(f"expected a Trainer that this machine can do, got {given}: {error}") from error
+    trainer = new_trainer(
+        config,
+        logger=loggers,
+        callbacks=list(callbacks.values()),
+        default_root_dir=str(folder.path),
+        log_every_n_steps=max(1, min(50, steps // 10)),
+        num_sanity_val_steps=0,
+    )
     check_precision(config["precision"], trainer)
     if len(datamodule.train.images) < datamodule.batch_size * trainer.world_size:
         raise ValueError(
@@ -289,6 +308,26 @@ def build_trainer(config: dict, folder, datamodule, callbacks: dict, steps: int,
             f"for each of {trainer.world_size} processes; got {len(datamodule.train.images)}"
         )
     return trainer
+
+
+def new_trainer(config: dict, **arguments):
+    """A Trainer on the hardware that was asked for.
+
+    Raises:
+        ValueError: this machine does not have it.
+    """
+    from pytorch_lightning import Trainer
+
+    hardware = {key: config[key] for key in ("accelerator", "devices", "strategy", "precision")}
+    if hardware["strategy"] == "auto" and hardware["devices"] not in (1, "1"):
+        # the only one that was right for two players whose forward passes use one of them at a time
+        hardware["strategy"] = "ddp_find_unused_parameters_true"
+    defaults = {"max_epochs": -1, "limit_val_batches": 0, "enable_model_summary": False}
+    try:
+        return Trainer(**{**hardware, **defaults, **arguments, **config["trainer"]})
+    except Exception as error:  # Lightning raises many kinds for what a machine does not have
+        given = ", ".join(f"--{key} {config[key]}" for key in hardware)
+        raise ValueError(f"expected a Trainer that this machine can do, got {given}: {error}") from error
 
 
 def check_trainer_options(config: dict, model) -> None:
@@ -347,7 +386,7 @@ def sample(arguments: list[str]) -> None:
         Args:
             run: the run folder.
             num: number of samples.
-            label: their class, of a model with --model.conditional. null: drawn at random.
+            label: their class, of a model with --model.conditional. null: drawn as often as in training.
             seed: of the noise.
             out: folder to write samples[-labelLABEL]-seedSEED.png, .npz and others to. null: the run folder.
         """
@@ -385,7 +424,7 @@ def evaluate(arguments: list[str]) -> None:
 
     parser = new_parser("python run.py evaluate RUN [--metrics.OPTION VALUE ...]")
     parser.add_argument("run", help="the run folder")
-    parser.add_class_arguments(Evaluate, "metrics", skip={"every"})
+    parser.add_class_arguments(Evaluate, "metrics", skip={"looks"})
     parser.add_argument("--cache", default="runs/cache", help="folder of what runs share")
     given = parse_verb(parser, arguments)
     if given is None:
@@ -399,7 +438,8 @@ def evaluate(arguments: list[str]) -> None:
     datamodule.load_state_dict(state[type(datamodule).__qualname__])
     # what is not asked for is as in the run
     asked = {key: value for key, value in given["metrics"].items() if value is not None}
-    callback = Evaluate(**(config["metrics"] | asked))
+    own = {key: value for key, value in config["metrics"].items() if key != "every"}  # of older runs
+    callback = Evaluate(**(own | asked))
     callback.prepare(datamodule, model)
     result = {"metrics": callback.evaluation.measure(model), "protocol": callback.protocol}
     lines = table(**result)
@@ -439,22 +479,9 @@ def ablate(arguments: list[str]) -> int:
 
 def time_of(config: dict) -> tuple[float, int]:
     """Seconds of a batch of a run, by some of them, and how many it has."""
-    import time
-
-    from pytorch_lightning import Trainer
-
-    from callbacks.budget import Budget
-
-    num_batches = 20
     datamodule = build_datamodule(config)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    quiet |= {"enable_model_summary": False, "limit_val_batches": 0, "max_epochs": -1}
-    hardware = {name: config[name] for name in ("accelerator", "precision")}
-    trainer = Trainer(**quiet, **hardware, devices=1, callbacks=[Budget(num_batches)])
-    model = build_model(config, datamodule)
-    start = time.perf_counter()
-    trainer.fit(model, datamodule=datamodule)
-    return (time.perf_counter() - start) / num_batches, count_steps(config, datamodule)
+    seconds, _ = try_out(config, datamodule, 20)
+    return seconds, count_steps(config, datamodule)
 
 
 def publish(folder: Path, tables: dict, page: Path) -> None:
@@ -514,7 +541,7 @@ def load_model(folder, config: dict):
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model_class = registry.load(PACKAGES["model"], config["model"]["name"])
     with naming_damage("--folder", folder.checkpoint, "--overwrite starts the run anew"):
-        return model_class.load_from_checkpoint(folder.checkpoint, map_location=device, weights_only=True)
+        return model_class.load_from_checkpoint(folder.checkpoint, map_location=device, weights_only=True).eval()
 
 
 def quieten(debug: bool) -> None:
@@ -525,7 +552,8 @@ def quieten(debug: bool) -> None:
     log.propagate = False
     log.setLevel(logging.INFO if rank_zero_only.rank == 0 else logging.ERROR)
     if not debug:
-        warnings.simplefilter("ignore")
+        if not sys.warnoptions:  # whoever asks Python for warnings gets them
+            warnings.simplefilter("ignore")
         for name in ("pytorch_lightning", "lightning", "lightning_fabric"):
             logging.getLogger(name).setLevel(logging.ERROR)
 
@@ -536,13 +564,14 @@ VERBS = {"sample": sample, "evaluate": evaluate, "prefetch": prefetch, "ablate":
 def main(argv: list[str]) -> int:
     """Runs a command line; returns the exit status: 2 for the user's mistakes, 1 for failures."""
     verb, arguments = (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else (None, argv)
-    debug = any(word in ("--debug", "--debug=true") for word in arguments)
+    debug = False
     try:
+        debug, rest = take_flag("--debug", arguments)
         if verb is None:
             train(arguments)
         elif verb in VERBS:
             quieten(debug)
-            return VERBS[verb]([word for word in arguments if not word.startswith("--debug")]) or 0
+            return VERBS[verb](rest) or 0
         else:
             suggestion = registry.suggest(verb, list(VERBS))
             raise ValueError(f"expected one of the verbs {', '.join(VERBS)}, or none; got '{verb}'{suggestion}")

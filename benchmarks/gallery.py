@@ -64,7 +64,7 @@ def train(data: str, model: str, given: argparse.Namespace) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     words = ["--model", model, "--data", data, "--steps", str(given.images // BATCH_SIZE), "--logger", "csv"]
     words += ["--data.batch_size", str(BATCH_SIZE), "--metrics.num_samples", str(given.samples)]
-    words += ["--metrics.every", str(2 * given.images), "--accelerator", given.accelerator]  # at the end alone
+    words += ["--metrics.looks", "1", "--accelerator", given.accelerator]  # at the end alone
     words += ["--folder", str(folder), "--cache", str(given.runs / "cache")]
     if root := getattr(given, data, None):
         words += ["--data.root", root]

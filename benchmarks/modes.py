@@ -69,7 +69,7 @@ def train(data: str, name: str, options: list[str], seed: int, given: argparse.N
     folder = given.runs / data / name.replace(", ", "-").replace(" ", "") / f"seed{seed}"
     words = ["--model", "gan", *SIZE, *options, "--data", data, "--data.batch_size", "256", "--steps", str(given.steps)]
     words += ["--seed", str(seed), "--logger", "csv", "--folder", str(folder), "--cache", str(given.runs / "cache")]
-    words += ["--metrics.every", str(10**9), "--metrics.num_samples", "2500"]
+    words += ["--metrics.looks", "1", "--metrics.num_samples", "2500"]
     if run.main(words):
         raise SystemExit(f"python run.py {' '.join(words)} failed")
     return folder

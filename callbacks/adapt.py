@@ -24,7 +24,8 @@ class Adapt(Callback):
     def on_train_batch_end(self, trainer, pl_module, *args) -> None:
         if self.augment.target is None:
             return
-        self.signals.append(pl_module.overfitting)
+        new = pl_module.overfitting
+        self.signals = [*(signal.to(new) for signal in self.signals), new]  # resumed ones lie on the CPU
         if len(self.signals) == self.every:
             signal = trainer.strategy.reduce(torch.stack(self.signals).mean(), reduce_op="mean")
             datamodule = trainer.datamodule

@@ -58,7 +58,7 @@ class Augmented(Callback):
         strengths = [row["strength"] for row in rows]
         originals = quality["originals"]
         panels = {
-            "Frechet distance to held-out data": {
+            "Frechet distance to validation data": {
                 "variations": [row["fd"] for row in rows],
                 "originals and variations": [row["fd_mixed"] for row in rows],
                 "originals": [originals["fd"]] * len(rows),
@@ -75,6 +75,8 @@ class Augmented(Callback):
                 "to the nearest other": [row["distance_to_nearest_other"] for row in rows],
             },
         }
+        if "labels_kept" in rows[0]:
+            panels["share"]["classes kept"] = [row["labels_kept"] for row in rows]
         return save_curves(
             self.folder / f"gate-{name}.png", f"strength of {name}", strengths, panels, quality["strength"]
         )

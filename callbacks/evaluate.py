@@ -6,7 +6,7 @@ from typing import Literal
 from jsonargparse.typing import PositiveInt
 from pytorch_lightning import Callback
 
-from lightning_genae import registry
+from lightning_genae import registry, schedule
 from lightning_genae.evaluation import MIN_IMAGES, Evaluation
 from lightning_genae.extractors._extractor import PACKAGE as EXTRACTORS
 
@@ -17,8 +17,8 @@ Features = Literal[tuple(registry.names(EXTRACTORS))]
 class Evaluate(Callback):
     """Metrics of samples against held-out images, and how well the model knows these.
 
-    The last values are in `values`, the least Frechet distance so far in `best`, what a number depends on in
-    `protocol`.
+    The last values are in `values`, what a number depends on in `protocol`. `best` has the Frechet distance to held-out
+    images at the look at which that to the validation images, `fd_validation`, is least so far.
 
     Args:
         features: network whose features are compared: a classifier trained here on the data set, the pixels'
@@ -28,11 +28,10 @@ class Evaluate(Callback):
         weights: path of the weights of inception or dinov2. null: they are fetched.
         lpips: path of torchvision's AlexNet weights, for the LPIPS of reconstructions. null: without.
         num_samples: generated images that are measured. null: as many as are held out, at most 10,000.
-        every: images shown between two evaluations. null: a fifth of the training, but less often if evaluation
-            would take more than a tenth of the time.
+        looks: evaluations in the course of the training, equally far apart, the last one at its end. null: 5, or fewer
+            if they would take more than a tenth of the time of this training without augmentation; as many for all
+            augmentations and seeds that share a cache, and 1 for less than 250 batches.
     """
-
-    budget = 0.1  # share of the time
 
     def __init__(
         self,
@@ -40,74 +39,62 @@ class Evaluate(Callback):
         weights: str | None = None,
         lpips: str | None = None,
         num_samples: PositiveInt | None = None,
-        every: PositiveInt | None = None,
+        looks: PositiveInt | None = None,
     ):
         if num_samples is not None and not MIN_IMAGES <= num_samples <= MAX_SAMPLES:
             raise ValueError(f"--metrics.num_samples: expected {MIN_IMAGES} to {MAX_SAMPLES:,}; got {num_samples:,}")
         self.options = {"features": features, "weights": weights, "lpips": lpips, "num_samples": num_samples}
-        self.every = every
-        self.keeps_budget = every is None
+        self.looks = looks
+        self.steps: int | None = None
         self.values: dict[str, float] = {}
         self.best: dict[str, float] = {}
-        self.seconds = self.longest = self.elapsed_before = 0.0
+        self.seconds = 0.0
 
-    def prepare(self, datamodule, model, default_every: int = 1) -> None:
-        """Finds out what can be wrong, and measures what is real, before anything is trained.
-
-        Args:
-            default_every: images between two evaluations, if the user does not say.
-        """
-        self.every = self.every or default_every
+    def prepare(self, datamodule, model) -> None:
+        """Finds out what can be wrong, and measures what is real, before anything is trained."""
         self.evaluation = Evaluation(datamodule, **self.options)
         self.evaluation.check(model)
 
+    def plan(self, steps: int, looks: int) -> None:
+        """Says when the model is evaluated: `looks` times in a training of so many batches.
+
+        Raises:
+            ValueError: there are not so many.
+        """
+        self.steps, self.looks = steps, looks
+        self.places = schedule.places(steps, looks)
+
     @property
     def protocol(self) -> dict:
-        return self.evaluation.protocol
+        planned = {"looks": self.looks} if self.steps else {}
+        return self.evaluation.protocol | planned
 
     def on_train_start(self, trainer, pl_module) -> None:
-        self.start = time.perf_counter()
+        # of the first process: others could have another cache, and would wait for ever for looks that are none
+        self.plan(self.steps, trainer.strategy.broadcast(self.looks))
 
     def on_train_batch_end(self, trainer, pl_module, *args) -> None:
-        datamodule = trainer.datamodule
-        images_per_batch = datamodule.batch_size * trainer.world_size
-        images = datamodule.batches * images_per_batch
-        due = images // self.every > (images - images_per_batch) // self.every
-        if due and not trainer.should_stop and self._affordable(trainer):  # the end is measured once, by on_train_end
+        if trainer.datamodule.batches in self.places[:-1] and not trainer.should_stop:  # the end is measured once
             self._run(trainer, pl_module, at_the_end=False)
 
     def on_train_end(self, trainer, pl_module) -> None:
         self._run(trainer, pl_module, at_the_end=True)
 
     def state_dict(self) -> dict:
-        return {"best": self.best, "seconds": self.seconds, "longest": self.longest, "elapsed": self._elapsed}
+        return {"best": self.best, "seconds": self.seconds, "looks": self.looks}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        self.best, self.seconds, self.longest = (state_dict[key] for key in ("best", "seconds", "longest"))
-        self.elapsed_before = state_dict["elapsed"]
-
-    @property
-    def _elapsed(self) -> float:
-        """Seconds of training, with its evaluations, over interruptions."""
-        return self.elapsed_before + time.perf_counter() - self.start
-
-    def _affordable(self, trainer) -> bool:
-        if not self.keeps_budget:
-            return True
-        with_this_and_the_last = self.seconds + 2 * self.longest
-        share = with_this_and_the_last / (self._elapsed + 2 * self.longest)
-        return trainer.strategy.broadcast(share <= self.budget)
+        self.best, self.seconds, self.looks = (state_dict[key] for key in ("best", "seconds", "looks"))
 
     def _run(self, trainer, pl_module, at_the_end: bool) -> None:
         start = time.perf_counter()
         values = self.evaluation.measure(pl_module, at_the_end, trainer.global_rank, trainer.world_size)
         if trainer.is_global_zero:
             self.values = values
-            if values["fd"] < self.best.get("fd", float("inf")):
-                self.best = {"fd": values["fd"], "images": trainer.datamodule.progress["images"]}
+            if values["fd_validation"] < self.best.get("fd_validation", float("inf")):
+                chosen = {name: values[name] for name in ("fd", "fd_validation")}
+                self.best = {**chosen, "images": trainer.datamodule.progress["images"]}
             for logger in trainer.loggers:
                 logger.log_metrics({f"val/{name}": value for name, value in values.items()})
         trainer.strategy.barrier("evaluate")
-        taken = time.perf_counter() - start
-        self.longest = max(self.longest, taken)
-        self.seconds += taken
+        self.seconds += time.perf_counter() - start

@@ -56,7 +56,8 @@ class ImageDataModule(LightningDataModule):
 
     Attributes:
         kind: what the data are: image, series, masked, text or audio; see _sequences.py for the last four.
-        augment: a module, called with images in [-1, 1] and labels, on the device, for training batches only.
+        augment: a module, called with images in [-1, 1] and labels, on the device, for training batches only, whose
+            `restart(seed)` sets its random numbers.
         seed: of the order of the images and of all random numbers drawn for a batch.
         cache_dir: where a data set may keep what it prepared.
         batches: training batches served so far; saved and resumed.
@@ -160,15 +161,15 @@ class ImageDataModule(LightningDataModule):
     def on_after_batch_transfer(self, batch: list[Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """Converts a batch once, on the device, and in training lets it pass the augmentation.
 
-        In training torch's random numbers are set anew for every batch, from the seed, the rank and the
-        number of the batch: ranks differ, a resumed run draws what the uninterrupted one would have
-        drawn, and arms with different augmentations share all other random numbers.
+        In training torch's random numbers, and those of the augmentation, are set anew for every batch, from the
+        seed, the rank and the number of the batch: ranks differ, a resumed run draws what the uninterrupted one
+        would have drawn, and arms with different augmentations, there or before the critic, share all others.
         """
         images, labels = batch
         images = to_float(images)
         if self.trainer.training:
-            _seed(self._batch_seed(stream=0))
             if self.augment is not None:
+                self.augment.restart(self._batch_seed(stream=0))
                 images = self.augment(images, labels)
             _seed(self._batch_seed(stream=1))
             self.batches += 1

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from lightning_genae import gate
 from lightning_genae.augment._arm import Arm, Place
+from lightning_genae.augment._stream import Stream
 from lightning_genae.images import Kind, settle
 
 
@@ -21,11 +22,12 @@ class Augmentation(nn.Module):
         on: data or critic, for all arms, or a place for each, such as data+critic. null: each arm's own; that of ae,
             vae and pca is the critic, and the data for models without one.
         fraction: share of the images that is varied, in [0, 1]; on the data 0.5 equals, in distribution, training on
-            the originals and as many variations. null: each arm's own there.
+            the originals and as many variations. Each of several arms draws its own share, by itself; for ada it is
+            the probability of each transformation. null: 0.5 on the data, 0.7 on the critic.
         target: adapts the fraction, from 0 on if none is given: it rises while the critic's overfitting signal
             r_t = E[sign of its outputs on real images] lies above this value, and falls below it
             (arXiv 2006.06676). null: 0.6 for ada if no fraction is given, otherwise no adaptation.
-        adapt_images: images shown in which an adapting fraction can go from 0 to 1.
+        adapt_images: images shown in which an adapting fraction can go from 0 to 1 (500,000 in the paper).
         model_labels: vary an image within its own class, so that a conditional model's labels stay right. null: on
             the data, and on the critic if the model is conditional.
     """
@@ -40,6 +42,7 @@ class Augmentation(nn.Module):
         model_labels: bool | None = None,
     ):
         super().__init__()
+        self.stream = Stream()
         self.arms = nn.ModuleDict(arms)
         self.on = self._given_places(on) if on else {}
         if len(arms) > 1 and "none" in arms:
@@ -81,6 +84,14 @@ class Augmentation(nn.Module):
                 "of others have no class; got true"
             )
 
+    def restart(self, seed: int) -> None:
+        """Starts the random numbers of `forward` and `view` anew: for every batch, from a seed of its own.
+
+        They are a stream beside torch's global one, so that runs with different augmentations share all others. Where
+        this is never called they come from the global one.
+        """
+        self.stream.restart(seed)
+
     def fit(self, datamodule, **trainer_options) -> None:
         """Lets every arm learn what it needs from `datamodule.train` alone."""
         for arm in self.arms.values():
@@ -89,13 +100,31 @@ class Augmentation(nn.Module):
     def quality(self, datamodule, extractor) -> dict[str, dict]:
         """The quality gate of every arm that changes images, by its name; see `lightning_genae.gate`."""
         measured = {
-            name: gate.measure(arm, datamodule, extractor, self.heeds_labels(self.places[name]))
+            name: gate.measure(arm, datamodule, extractor, self.heeds_labels(self.places[name]), self.conditional)
             for name, arm in self.arms.items()
         }
         return {
-            name: {"on": self.places[name], "fraction": self.fractions[name], "target": self.target, **values}
+            name: {
+                "on": self.places[name],
+                "fraction": self.fractions[name],
+                "target": self.target,
+                "conditional": self.conditional,
+                **values,
+            }
             for name, values in measured.items()
             if values
+        }
+
+    def settings(self) -> dict[str, dict]:
+        """How every arm stands, by its name, with what options without a value came to; plain values, for a report."""
+        return {
+            name: {
+                **{"on": self.places[name], "fraction": self.fractions[name], "target": self.target},
+                "model_labels": self.heeds_labels(self.places[name]),
+                **arm.settings(),
+            }
+            for name, arm in self.arms.items()
+            if name != "none"
         }
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -145,8 +174,10 @@ class Augmentation(nn.Module):
         self.fractions = {name: min(1.0, max(0.0, fraction + step)) for name, fraction in self.fractions.items()}
 
     def _pass(self, place: Place, images: Tensor, labels: Tensor) -> Tensor:
-        for name in self.stand_on(place):
-            images = self.arms[name](images, labels if self.heeds_labels(place) else None, self.fractions[name])
+        labels = labels if self.heeds_labels(place) else None
+        with self.stream.drawn(images.device):
+            for name in self.stand_on(place):
+                images = self.arms[name](images, labels, self.fractions[name])
         return images
 
     def _given_places(self, on: str) -> dict[str, Place]:

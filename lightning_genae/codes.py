@@ -26,6 +26,7 @@ class TrainingCodes(nn.Module):
         super().__init__()
         self.register_buffer("codes", torch.zeros(num_kept, latent_dim))
         self.register_buffer("num_seen", torch.tensor(0))
+        self._fitted: tuple[Tensor, tuple[Tensor, Tensor, Tensor]] | None = None  # codes and their mixture
 
     def keep(self, z: Tensor) -> None:
         """Takes the codes (B, d) of a batch, of all processes, in the place of the oldest."""
@@ -55,9 +56,14 @@ class TrainingCodes(nn.Module):
         return drawn.to(self.codes.dtype)
 
     def _mixture(self, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        num_components = min(self.num_components, len(codes))
-        mixture = GaussianMixture(num_components, reg_covar=1e-5, random_state=0).fit(codes.cpu().numpy())
-        return tuple(torch.from_numpy(part) for part in (mixture.weights_, mixture.means_, mixture.covariances_))
+        """Weights (K,), means (K, d) and covariances (K, d, d), fitted once for the same codes (N, d)."""
+        codes = codes.cpu()
+        if self._fitted is None or not torch.equal(self._fitted[0], codes):
+            num_components = min(self.num_components, len(codes))
+            mixture = GaussianMixture(num_components, reg_covar=1e-5, random_state=0).fit(codes.numpy())
+            parts = mixture.weights_, mixture.means_, mixture.covariances_
+            self._fitted = codes.clone(), tuple(map(torch.from_numpy, parts))
+        return self._fitted[1]
 
 
 def reparameterise(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -7,9 +7,11 @@ Parsing depends on nothing but the arguments and the config file: every process 
 """
 
 import argparse
+import inspect
 import json
 import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -19,6 +21,8 @@ from lightning_genae import registry
 
 # Lightning's names of options that run.py has without the prefix
 TRAINER_ALIASES = ("accelerator", "devices", "strategy", "precision")
+# options that say the same in different ways: one on the command line replaces all of a config file's
+ALTERNATIVES = (("steps", "epochs"),)
 
 
 class CommandLine:
@@ -33,6 +37,7 @@ class CommandLine:
         sections: prefix to a function that imports and returns the class whose signature makes the options.
         skip: parameters of classes that are no options, because they come from elsewhere.
         hidden: sections that are left out of the help.
+        replaced: options that there were once, to what there is instead, in words.
     """
 
     def __init__(
@@ -44,6 +49,7 @@ class CommandLine:
         sections: dict[str, Callable[[], type]],
         skip: dict[str, set[str]],
         hidden: set[str],
+        replaced: dict[str, str],
     ):
         self.selectors = selectors
         self.defaults = defaults
@@ -52,6 +58,7 @@ class CommandLine:
         self.sections = sections
         self.skip = skip
         self.hidden = hidden
+        self.replaced = replaced
         self._parsers: dict[tuple, ArgumentParser] = {}
 
     def parse(self, argv: list[str]) -> dict | None:
@@ -74,7 +81,10 @@ class CommandLine:
         if chosen.help:
             parser.print_help()
             return None
-        config = self._resolve(parser, names, [*_as_arguments(file), *rest])
+        arguments = [*_as_arguments(_without_replaced(file, rest)), *rest]
+        for option in [option for option in self.replaced if _is_given(option, arguments)]:
+            raise ValueError(f"{option}: expected {self.replaced[option]}; got '{_given(option, arguments)}'")
+        config = self._resolve(parser, names, arguments)
         if chosen.print_config:
             print(yaml.safe_dump(config, sort_keys=False), end="")
             return None
@@ -198,9 +208,19 @@ def add_classes(parser: ArgumentParser, section: str, classes: list[type], skip:
                 f"{', '.join(sorted(differing))}"
             )
         parser.add_class_arguments(one, section, skip=skip | set(seen), as_group=i == 0)
+        if section in parser.groups and (deviations := _deviations(one)):
+            group = parser.groups[section]
+            group.description = "\n".join(filter(None, [group.description, deviations]))
         seen |= options
 
 
+def _deviations(one: type) -> str:
+    """The paragraph of a class docstring that says where it differs from its papers; empty where there is none."""
+    paragraphs = (inspect.getdoc(one) or "").split("\n\n")
+    return next((paragraph for paragraph in paragraphs if paragraph.startswith("Deviations:")), "")
+
+
+@cache
 def signature(one: type) -> dict[str, tuple]:
     """Type and default of a class's options by their names, those that it inherits or hands on included."""
     parser = new_parser("")
@@ -275,6 +295,32 @@ def _as_arguments(nested: dict) -> list[str]:
     return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in flat]
 
 
+def _without_replaced(file: dict, arguments: list[str]) -> dict:
+    """A config file's options but those that the command line says in another way."""
+    given = [group for group in ALTERNATIVES if any(_given(f"--{one}", arguments) not in ("", "null") for one in group)]
+    return {key: value for key, value in file.items() if not any(key in group for group in given)}
+
+
+def take_flag(option: str, arguments: list[str]) -> tuple[bool, list[str]]:
+    """Whether an option that is true or false was given as true, and the arguments without it.
+
+    Raises:
+        ValueError: it was given another value.
+    """
+    value, rest, words = False, [], list(arguments)
+    while words:
+        name, equals, given = (word := words.pop(0)).partition("=")
+        if name != option:
+            rest.append(word)
+            continue
+        if not equals:
+            given = words.pop(0) if words and words[0].lower() in ("true", "false") else "true"
+        if given.lower() not in ("true", "false"):
+            raise ValueError(f"{option}: expected true or false; got '{given}'")
+        value = given.lower() == "true"
+    return value, rest
+
+
 def _with_flags(parser: ArgumentParser, arguments: list[str]) -> list[str]:
     """Gives options that are true or false the value true where none follows."""
     flags = {
@@ -334,6 +380,10 @@ def _explain(message: str, parser: ArgumentParser, arguments: list[str]) -> str:
 def _is_section(action) -> bool:
     """Whether an option stands for a whole section, as jsonargparse adds one and this project does not offer."""
     return type(action).__name__ == "_ActionConfigLoad"
+
+
+def _is_given(option: str, arguments: list[str]) -> bool:
+    return any(word.partition("=")[0] == option for word in arguments)
 
 
 def _given(option: str, arguments: list[str]) -> str:

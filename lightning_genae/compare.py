@@ -3,13 +3,9 @@
 from lightning_genae.command_line import flatten
 from lightning_genae.run_folder import RunFolder
 
-DERIVED = (
-    "floor",
-    "accuracy_heldout",
-    "items",
-    "bits_per_character_of",
-    "left_out",
-)  # follow from the rest of a protocol
+# follow from the rest of a protocol
+DERIVED = ("floor", "n_floor", "accuracy_heldout", "items", "bits_per_character_of", "left_out")
+CHOOSING = ("looks", "n_validation")  # the best look depends on them, the metrics at the end do not
 COLUMNS = ("fd", "fd_infinity", "kid", "precision", "recall", "density", "coverage", "copying")
 OF_SEQUENCES = ("spectrum_distance", "discriminative_score", "predictive_score", "perplexity", "bits_per_character")
 
@@ -19,8 +15,7 @@ def compare(folders: list[RunFolder], best: bool = False) -> list[str]:
 
     Args:
         folders: of the runs.
-        best: show the least Frechet distance during training instead of the metrics at the end. It is chosen by the
-            images that it is measured on.
+        best: show the Frechet distance at the look chosen by the validation images instead of the metrics at the end.
 
     Raises:
         ValueError: a run is not finished.
@@ -36,7 +31,7 @@ def compare(folders: list[RunFolder], best: bool = False) -> list[str]:
                 f"RUN: expected finished runs; '{folder.path}' is {results.get('status')}; the command that started it "
                 "goes on with it"
             )
-        protocol = protocol_of(results)
+        protocol = protocol_of(results, best)
         protocols[str(protocol)] = protocol
         tables.setdefault(str(protocol), []).append(folder)
     lines = []
@@ -44,14 +39,22 @@ def compare(folders: list[RunFolder], best: bool = False) -> list[str]:
         if len(tables) > 1:
             lines += ["", f"Protocol {number}: {difference(protocols[key], list(protocols.values()))}"]
         lines += _table(members, best)
+    if best:
+        lines += ["", "Best FD: at the look chosen by the validation images, neither trained on nor reported on."]
     if len(tables) > 1:
         lines += ["", "Numbers of different tables cannot be compared: their protocols differ in what is named above."]
     return lines
 
 
-def protocol_of(results: dict) -> dict:
-    """What the numbers of a run depend on, as {"extractor": ..., "versions.torch": ...}."""
-    return flatten({key: value for key, value in results["protocol"].items() if key not in DERIVED})
+def protocol_of(results: dict, best: bool) -> dict:
+    """What the numbers of a run depend on, as {"extractor": ..., "versions.torch": ...}.
+
+    Args:
+        results: of the run.
+        best: of the best look's, not only of the metrics at the end.
+    """
+    left_out = DERIVED if best else DERIVED + CHOOSING
+    return flatten({key: value for key, value in results["protocol"].items() if key not in left_out})
 
 
 def difference(protocol: dict, protocols: list[dict]) -> str:

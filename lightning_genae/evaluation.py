@@ -2,12 +2,14 @@
 
 import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytorch_lightning
 import torch
 import torchmetrics
 import torchvision
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from lightning_genae import fidelity, ngram, registry
@@ -15,6 +17,7 @@ from lightning_genae.cache import cached, hash_tensor, naming_damage
 from lightning_genae.extractors._extractor import Extractor, build
 from lightning_genae.images import as_input, draw, to_float
 from lightning_genae.metrics._metric import MAX_IMAGES, SampleMetric, Samples
+from lightning_genae.metrics.frechet import FrechetMetric
 from lightning_genae.series import num_independent
 
 log = logging.getLogger("lightning_genae")
@@ -24,7 +27,10 @@ MIN_IMAGES = 10  # held out, or generated: no metric says anything of fewer
 
 class Evaluation:
     """Measures models against the held-out images of a data set; nothing of it depends on the training subset but
-    the metrics of memorisation.
+    the metrics of memorisation, and `fd_validation`.
+
+    That is the Frechet distance to `datamodule.validation`: what is chosen in the course of a training, such as the
+    best look, is chosen by it, so that what is reported was not.
 
     Args:
         datamodule: after its setup.
@@ -76,6 +82,8 @@ class Evaluation:
             metric(*told) for metric in classes if metric.kinds is None or self.kind in metric.kinds
         ]
         self.samples: Samples | None = None
+        validation = datamodule.validation.images[: self.max_samples]
+        self.chooser = FrechetMetric(reference(self.extractor, validation, datamodule.cache_dir))
         # drawn at random: the order of a data set may follow who wrote or photographed it
         drawn = torch.randperm(len(train.images), generator=torch.Generator().manual_seed(0))[: self.num_samples]
         fresh = reference(self.extractor, train.images[drawn], datamodule.cache_dir)
@@ -87,9 +95,11 @@ class Evaluation:
             "heldout": heldout.fingerprint,
             "n_real": len(self.heldout),
             "n_fake": self.num_samples,
+            "n_validation": len(validation),
             "n_neighbourhoods": min(MAX_IMAGES, len(self.heldout), self.num_samples),
             "seed_of_z": self.seed,
-            # what real images of the training split, as many as samples, score: no model is expected below
+            "n_floor": len(drawn),
+            # what real images of the training split, as many as samples if there are, score: no model is expected below
             "floor": {name: value for metric in self.metrics for name, value in metric.floor(fresh).items()},
             "versions": {
                 module.__name__: module.__version__ for module in (torch, torchvision, torchmetrics, pytorch_lightning)
@@ -111,7 +121,7 @@ class Evaluation:
 
     def check(self, model) -> None:
         """Raises ValueError if a model's samples are not images of this data, before it is trained."""
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), evaluating(model):
             images = model.sample(2)
         if tuple(images.shape[1:]) != tuple(self.image_shape):
             raise ValueError(f"--model: expected samples of shape {self.image_shape}, got {tuple(images.shape[1:])}")
@@ -120,13 +130,17 @@ class Evaluation:
             raise ValueError(f"--model: expected samples in [-1, 1], got values from {low:.3g} to {high:.3g}")
 
     def measure(self, model, at_the_end: bool = True, rank: int = 0, num_ranks: int = 1) -> dict[str, float]:
-        """The metrics of a model by name; the noise of its samples is always the same.
+        """The metrics of a model by name, in evaluation mode; the noise of its samples is always the same.
 
         Args:
             at_the_end: also what takes longer, such as intervals.
             rank: of this process among num_ranks, all of which have to call; the first one gets the values, which do
                 not depend on how many there are, the others nothing.
         """
+        with evaluating(model):
+            return self._measure(model, at_the_end, rank, num_ranks)
+
+    def _measure(self, model, at_the_end: bool, rank: int, num_ranks: int) -> dict[str, float]:
         self.protocol["generator"] = "averaged" if hasattr(model, "averaged") else "raw"
         self.extractor.to(model.device)
         images = draw(model, self.num_samples, self.seed, rank=rank, num_ranks=num_ranks)
@@ -139,6 +153,7 @@ class Evaluation:
             raise ValueError("the features of the samples are not all finite; the model has diverged")
         self.samples = Samples(features, self.extractor.logits(features), images)
         values = self.of_data(images)
+        values["fd_validation"] = self.chooser.measure(self.samples)["fd"]
         for metric in self.metrics:
             values |= metric.measure(self.samples)
         if at_the_end:
@@ -175,6 +190,19 @@ class Evaluation:
                 f"WARNING: {self.num_samples} samples for {self.extractor.num_features} features: the Frechet "
                 "distance is mostly its bias; read it beside its floor"
             )
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Puts a model into evaluation mode, in which dropout and batch norm depend on no other image; after it every
+    module is in the mode in which it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def _of_everyone(part: Tensor, device: torch.device) -> Tensor:

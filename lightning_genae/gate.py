@@ -1,15 +1,18 @@
 """The quality gate of an augmentation: what its variations are worth, measured before a model trains on them.
 
-Held-out images are what variations are compared with; nothing is chosen by them.
+People choose by it, so that variations are compared with validation images: neither trained on nor, as the held-out
+images are, reported on.
 """
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from lightning_genae.augment._arm import Arm
 from lightning_genae.extractors._extractor import Extractor
+from lightning_genae.extractors.classifier import ClassifierFeatures
 from lightning_genae.images import Kind, as_stored, settle, to_float
 from lightning_genae.metrics._metric import MAX_IMAGES
 from lightning_genae.metrics.frechet import frechet_distance
@@ -19,13 +22,23 @@ STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @torch.no_grad()
-def measure(arm: Arm, datamodule, extractor: Extractor, heeds_labels: bool) -> dict:
-    """Variations of training images against held-out ones, at the arm's strength and over a grid.
+def measure(arm: Arm, datamodule, extractor: Extractor, heeds_labels: bool, conditional: bool = False) -> dict:
+    """Variations of training images against validation images, at the arm's strength and over a grid.
 
     `originals` and every row of `strengths` hold the Frechet distance `fd`, precision, recall, density and coverage. A
     row also has `fd_mixed`, of originals and as many variations; `distance_to_original`, `distance_to_nearest_other`:
     the root mean squared difference per pixel, of images in [-1, 1], of a variation to its original and to the nearest
-    other training image. The row of the arm's own strength, or the only one, is `variations`.
+    other training image. The row of the arm's own strength, or the only one, is `variations`. Of images with labels,
+    `labels_kept` in a row is the share of the variations that a classifier takes for what they are, among those whose
+    originals it does; `labels_known` is the share of these originals.
+
+    Args:
+        arm: fitted.
+        datamodule: of the images.
+        extractor: of the features; it tells the classes too if it is the classifier of the data.
+        heeds_labels: whether the arm is told the classes.
+        conditional: whether the model is; if so, the classifier of the data is used besides other features, and trained
+            if it is not in the cache.
 
     Returns:
         plain values; nothing for an arm that changes no image.
@@ -34,28 +47,35 @@ def measure(arm: Arm, datamodule, extractor: Extractor, heeds_labels: bool) -> d
         return {}
     images, labels = (part[:MAX_IMAGES] for part in datamodule.train)
     x = to_float(images)
-    labels = labels if heeds_labels else None
-    real = extractor(datamodule.heldout.images[:MAX_IMAGES])
+    classes = _classes(datamodule, extractor, conditional)
+    known = None if classes is None else classes(images) == labels
+    given = labels if heeds_labels else None
+    real = extractor(datamodule.validation.images[:MAX_IMAGES])
     originals = extractor(images)
 
     def row(varied: Tensor) -> dict[str, float]:
         features = extractor(as_stored(varied))
+        kept = {}
+        if known is not None and known.any():
+            kept = {"labels_kept": float((classes(as_stored(varied)) == labels)[known].double().mean())}
         return {
+            **kept,
             **_distribution(real, features),
             "fd_mixed": frechet_distance(real, torch.cat([originals, features])),
             "distance_to_original": float((varied - x).square().flatten(1).mean(1).sqrt().mean()),
             "distance_to_nearest_other": _to_nearest_other(varied, x),
         }
 
-    grid = {strength: row(_vary(_with_strength(arm, strength), x, labels, datamodule.kind)) for strength in _grid(arm)}
+    grid = {strength: row(_vary(_with_strength(arm, strength), x, given, datamodule.kind)) for strength in _grid(arm)}
     own = getattr(arm, "strength", None)
     return {
         "items": datamodule.noun,
         "images_trained_on": datamodule.fingerprint,
         "originals": _distribution(real, originals),
-        "variations": grid[own] if own in grid else row(_vary(arm, x, labels, datamodule.kind)),
+        "variations": grid[own] if own in grid else row(_vary(arm, x, given, datamodule.kind)),
         "strength": own,
         "strengths": [{"strength": strength, **values} for strength, values in grid.items()],
+        **({} if known is None else {"labels_known": float(known.double().mean())}),
         **arm.quality(datamodule, extractor, x, real),
     }
 
@@ -71,6 +91,17 @@ def examples(arm: Arm, images: Tensor, labels: Tensor, kind: Kind) -> Tensor:
     """
     varied = [_vary(_with_strength(arm, strength), images, labels, kind) for strength in STRENGTHS]
     return torch.stack([images, *varied], 1).flatten(0, 1)
+
+
+def _classes(datamodule, extractor: Extractor, conditional: bool) -> Callable[[Tensor], Tensor] | None:
+    """What takes stored images (N, C, H, W) for classes (N,); None for what has no labels, or is no image."""
+    is_there = isinstance(extractor, ClassifierFeatures)
+    are_images = datamodule.kind == "image" and datamodule.image_shape[1:] != (1, 1)
+    if not (datamodule.num_classes and are_images and (is_there or conditional)):
+        return None
+    with torch.random.fork_rng(), torch.enable_grad():  # it may have to be trained
+        classifier = extractor if is_there else ClassifierFeatures(datamodule)
+    return lambda images: classifier.logits(classifier(images)).argmax(1)
 
 
 def _grid(arm: Arm) -> tuple[float, ...]:

@@ -108,16 +108,26 @@ def generator(kind: str, fake: Tensor) -> Tensor:
     return GAMES[kind].generator(_full(fake)).mean()
 
 
-def r1(critic: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
-    """Half the mean squared norm of the critic's gradient at real images (Mescheder et al. 2018, arXiv 1801.04406)."""
-    return _squared_gradient(critic, real).mean() / 2
+def r1(critic: Callable[[Tensor], Tensor], real: Tensor, seen: Tensor | None = None) -> Tensor:
+    """Half the mean squared norm of the critic's gradient at real images (Mescheder et al. 2018, arXiv 1801.04406).
+
+    Args:
+        critic: images (B, C, H, W) to outputs (B,).
+        real: images (B, C, H, W).
+        seen: the images as the critic sees them, computed from `real`, which then requires a gradient: what is measured
+            is the gradient by `real`, through the augmentation (Karras et al. 2020, arXiv 2006.06676). None: `real`.
+    """
+    if seen is None:
+        real = seen = real.detach().requires_grad_()
+    return _squared_gradient(critic, real, seen).mean() / 2
 
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
     """Mean squared distance to 1 of the norm of the critic's gradient, at a random point between every real and
     generated image (WGAN-GP, Gulrajani et al. 2017, arXiv 1704.00028)."""
     share = torch.rand(len(real), 1, 1, 1, device=real.device, dtype=real.dtype)
-    squared = _squared_gradient(critic, real.lerp(fake.to(real.dtype), share))
+    between = real.lerp(fake.to(real.dtype), share).detach().requires_grad_()
+    squared = _squared_gradient(critic, between, between)
     return ((squared + 1e-12).sqrt() - 1).square().mean()  # a root has no second derivative at 0
 
 
@@ -154,11 +164,10 @@ def equilibrium(k: Tensor, real: Tensor, fake: Tensor, gamma: float, lambda_k: f
     return (k + lambda_k * imbalance).clamp(0, 1), real + imbalance.abs()
 
 
-def _squared_gradient(critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def _squared_gradient(critic: Callable[[Tensor], Tensor], x: Tensor, seen: Tensor) -> Tensor:
     # without autocast: the second derivative overflows half precision
     with torch.autocast(x.device.type, enabled=False):
-        x = x.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+        (gradient,) = torch.autograd.grad(critic(seen).sum(), x, create_graph=True)
         return gradient.flatten(1).square().sum(1)
 
 

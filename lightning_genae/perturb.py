@@ -3,9 +3,34 @@
 Where they take labels (B,) and the codes' own (N,), only codes of the same class count; without labels all do.
 """
 
+from typing import NamedTuple
+
 import torch
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
+
+
+class Classes(NamedTuple):
+    """Where the codes of each class lie: a gaussian of its own mean, and of a covariance that all classes share.
+
+    Attributes:
+        labels: the classes, (K,).
+        means: of the codes of each, (K, d).
+        cholesky: L, the Cholesky factor of the covariance within classes, (d, d).
+        precision: the inverse of that covariance less that of the covariance of all codes, (d, d).
+        pull: the means, each by the first of these inverses, less the mean of all codes by the second, (K, d).
+    """
+
+    labels: Tensor
+    means: Tensor
+    cholesky: Tensor
+    precision: Tensor
+    pull: Tensor
+
+    def of(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """For codes of the classes (B,), which of the K theirs is, (B,), and whether it is one of them, bool (B, 1)."""
+        own = labels[:, None] == self.labels
+        return own.byte().argmax(1), own.any(1, keepdim=True)
 
 
 def gaussian(z: Tensor, mean: Tensor, cholesky: Tensor, strength: float) -> Tensor:
@@ -15,12 +40,54 @@ def gaussian(z: Tensor, mean: Tensor, cholesky: Tensor, strength: float) -> Tens
 
     Args:
         z: codes, (B, d).
-        mean: the training codes' mean, (d,).
+        mean: the training codes' mean, (d,), or for each code that of its class, (B, d).
         cholesky: L, the Cholesky factor of their covariance, (d, d).
         strength: s in [0, 1]; 1 forgets the code altogether.
     """
     noise = torch.randn_like(z) @ cholesky.T
     return z + ((1 - strength**2) ** 0.5 - 1) * (z - mean) + strength * noise
+
+
+def gaussian_of_class(z: Tensor, labels: Tensor, classes: Classes, strength: float) -> Tensor:
+    """Codes with gaussian noise, such that each class keeps its mean and the classes the covariance that they share.
+
+    As `gaussian`, about the mean of the class and with the covariance within classes; with a single class it is the
+    same. Codes (B, d) of a class without training codes stay where they are.
+    """
+    index, known = classes.of(labels)
+    return torch.where(known, gaussian(z, classes.means[index], classes.cholesky, strength), z)
+
+
+def posterior(mean: Tensor, log_variance: Tensor, strength: float) -> Tensor:
+    """Codes (B, d) of an encoder's gaussians, whose means and log variances are (B, d): mean + s sigma e."""
+    return mean + strength * (log_variance / 2).exp() * torch.randn_like(mean)
+
+
+def posterior_of_class(mean: Tensor, log_variance: Tensor, labels: Tensor, classes: Classes, strength: float) -> Tensor:
+    """Codes (B, d) of what an encoder says of images, given their classes besides.
+
+    By Bayes' rule p(z given x, c) is proportional to q(z given x) p(z given c) / p(z), and as the three are gaussians
+    it is one, N(m, C): its precision is that of q, plus that of the class, less that of all codes. The code is
+    mean + s (m + C^(1/2) e - mean). With a single class it is `posterior`, as it is for a class without training
+    codes.
+
+    Args:
+        mean: of q, (B, d).
+        log_variance: of q, (B, d).
+        labels: the classes, (B,).
+        classes: of the codes that q gives for the training images.
+        strength: s in [0, 1]; 1 is a sample.
+    """
+    index, known = classes.of(labels)
+    with torch.autocast(mean.device.type, enabled=False):
+        mean, sigma = mean.float(), (log_variance.float() / 2).exp()
+        # in units of sigma, in which the precision is at least 1: well-conditioned in float32
+        precision = torch.diag_embed(sigma) @ classes.precision @ torch.diag_embed(sigma)
+        pull = sigma * (classes.pull[index] - mean @ classes.precision)
+        cholesky = torch.linalg.cholesky(torch.eye(mean.shape[1]).to(mean) + known[:, :, None] * precision)
+        noise = torch.linalg.solve_triangular(cholesky.mT, torch.randn_like(mean)[:, :, None], upper=True)
+        moved = torch.cholesky_solve((known * pull)[:, :, None], cholesky) + noise
+        return mean + strength * sigma * moved.squeeze(2)
 
 
 def interpolate(
@@ -84,6 +151,30 @@ def resample(
     k = torch.multinomial(log_probability.softmax(1), 1).squeeze(1)
     moved = ((1 - strength**2) ** 0.5 - 1) * (z - means[k]) + strength * deviations[k] * torch.randn_like(z)
     return z + torch.where(exists, moved, 0.0)
+
+
+def fit_classes(codes: Tensor, labels: Tensor, variance: Tensor | float = 0.0) -> Classes:
+    """The gaussian of each class; where every class has one code alone, one without extent.
+
+    Args:
+        codes: (N, d).
+        labels: their classes, (N,).
+        variance: (d,), of each code about the one that stands for it; a VAE's.
+    """
+    present, index = labels.unique(return_inverse=True)
+    z, dim = codes.double(), codes.shape[1]
+    means = torch.stack([z[index == k].mean(0) for k in range(len(present))])
+    # pooled over the classes; each code of a small class counts as one of a large one
+    apart = z - means[index]
+    within = apart.T @ apart / max(1, len(z) - len(present)) + torch.diag(torch.zeros(dim).to(z) + variance)
+    # few codes lie in fewer dimensions than there are; those of one code a class in none
+    within = within + (1e-9 * within.trace() + 1e-12) * torch.eye(dim).to(z)
+    mean, shares = z.mean(0), index.bincount().to(z)[:, None] / len(z)
+    between = (means - mean).T @ (shares * (means - mean))
+    inverse, inverse_of_all = torch.linalg.inv(within), torch.linalg.inv(within + between)
+    pull = means @ inverse - mean @ inverse_of_all
+    learned = means, torch.linalg.cholesky(within), inverse - inverse_of_all, pull
+    return Classes(present, *(part.to(codes) for part in learned))
 
 
 def fit_mixtures(

@@ -11,6 +11,7 @@ def gate(quality: dict) -> list[str]:
 
 
 TOLERANCE = 1.05  # another draw of the variations changes the distance by some percent
+LABELS_KEPT = 0.9  # the least share of labels that variations should keep for a conditional model
 
 
 def _share(q: dict) -> str:
@@ -23,30 +24,41 @@ def _gate_of_arm(name: str, q: dict) -> list[str]:
     value = "pixel" if items == "images" else "value"
     lines = [
         f"Quality gate of {name}, on the {q['on']}; {_share(q)}. If all {items} are varied:",
-        f"  Frechet distance to held-out {items}: originals {originals['fd']:.3g}, variations {varied['fd']:.3g}, both "
-        f"together {varied['fd_mixed']:.3g}; "
+        f"  Frechet distance to validation {items}: originals {originals['fd']:.3g}, variations {varied['fd']:.3g}, "
+        f"both together {varied['fd_mixed']:.3g}; "
         + "; ".join(
             f"{key} {originals[key]:.2f}, {varied[key]:.2f}" for key in ("precision", "recall", "density", "coverage")
         ),
         f"  a variation is {varied['distance_to_original']:.3f} from its original and "
         f"{varied['distance_to_nearest_other']:.3f} from the nearest other one (root mean square, per {value})",
     ]
-    if "mse_heldout" in q:
+    if "labels_kept" in varied:
+        lines.append(
+            f"  {varied['labels_kept']:.1%} of the variations keep their class, by a classifier that knows "
+            f"{q['labels_known']:.1%} of the originals"
+        )
+        if q["conditional"] and varied["labels_kept"] < LABELS_KEPT:
+            less = "less --augment.strength" if q["strengths"] else "a lower --augment.fraction or another --augment"
+            lines.append(
+                f"  WARNING: the model is given classes, and less than {LABELS_KEPT:.0%} of the variations keep "
+                f"theirs; try {less}"
+            )
+    if "mse_validation" in q:
         lines.insert(
             1,
-            f"  reconstruction error on held-out {items} {q['mse_heldout']:.4f}, PCA with {q['num_components']} "
+            f"  reconstruction error on validation {items} {q['mse_validation']:.4f}, PCA with {q['num_components']} "
             f"components {q['mse_pca']:.4f} (squared, per {value}); Frechet distance of decoded {items} "
             f"{q['fd_decoded']:.3g}",
         )
-        if name != "pca" and q["mse_heldout"] > q["mse_pca"]:
+        if name != "pca" and q["mse_validation"] > q["mse_pca"]:
             lines.append("  WARNING: the autoencoder is worse than PCA; it may want more --augment.steps or data")
         if q["autoencoder_images"] != q["images_trained_on"]:
             lines.append(f"  WARNING: the autoencoder knows other {items} than this run's; it may flatter the results")
     if q["on"] == "data" and varied["fd_mixed"] > TOLERANCE * originals["fd"]:
         less = "less --augment.strength" if q["strengths"] else "less of it"
         lines.append(
-            f"  WARNING: with the variations the training {items} lie further from held-out ones than by themselves "
-            f"(both together, by more than a twentieth); try {less}, or --augment.on critic"
+            f"  WARNING: with the variations the training {items} lie further from validation {items} than by "
+            f"themselves (both together, by more than a twentieth); try {less}, or --augment.on critic"
         )
     if q["fraction"] == 0 and not q["target"]:
         lines.append("  WARNING: --augment.fraction 0 varies no image; this arm is the same as --augment none")
@@ -91,13 +103,15 @@ METRICS = {  # words and format of what the table shows
 def table(metrics: dict, protocol: dict) -> list[str]:
     """Metrics as text."""
     items = protocol.get("items", "images")
-    lines = [f"  {'':40}{'samples':>12}{'95 % interval':>25}{f'real {items}':>17}"]
+    num = protocol.get("n_floor", protocol["n_fake"])
+    real = f"real {items}" if num == protocol["n_fake"] else f"{num:,} real {items}"
+    lines = [f"  {'':40}{'samples':>12}{'95 % interval':>25}{real:>20}"]
     for name, (words, form) in METRICS.items():
         if name in metrics:
             floor = format(protocol["floor"][name], form) if name in protocol["floor"] else ""
             low, high = (metrics.get(f"{name}_{side}") for side in ("low", "high"))
             interval = "" if low is None else f"{low:{form}} to {high:{form}}"
-            lines.append(f"  {words:40}{format(metrics[name], form):>12}{interval:>25}{floor:>17}")
+            lines.append(f"  {words:40}{format(metrics[name], form):>12}{interval:>25}{floor:>20}")
     if "n_independent" in protocol:
         lines.append(f"  held-out {items} overlap: only {protocol['n_independent']:,} of them share nothing")
     for name, reason in protocol.get("left_out", {}).items():

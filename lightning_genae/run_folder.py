@@ -78,7 +78,7 @@ class RunFolder:
                     )
 
     @contextmanager
-    def start(self, config: dict, quality: dict) -> Iterator[None]:
+    def start(self, config: dict, quality: dict, settings: dict) -> Iterator[None]:
         """Makes the folder, or enters the one of an unfinished run; no second process can meanwhile.
 
         Raises:
@@ -92,7 +92,8 @@ class RunFolder:
                 # repeating a run must neither delete it nor differ in what it prints
                 config = config | {"overwrite": False, "debug": False}
                 (self.path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-                self.update(status="running", metrics={}, protocol={}, augment=quality, timing={}, error=None)
+                begun = {"augment": quality, "settings": settings}
+                self.update(status="running", metrics={}, protocol={}, **begun, timing={}, error=None)
                 yield
         except Timeout as error:
             raise ValueError(f"--folder: another process is training in '{self.path}'") from error

@@ -1,6 +1,7 @@
 """What the tests share: the device they run on, a command line in an empty folder, one finished run."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: tests run at once
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
@@ -20,6 +22,18 @@ def pytest_addoption(parser):
     parser.addoption("--device", default="cpu", help="accelerator that the tests train on: cpu or cuda")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items):
+    """Tests that share what takes long to make run in one process, one after the other; all others wherever there is
+    time, so that no process has a long file left when the others are done."""
+    for item in items:
+        fixtures = item._fixtureinfo.name2fixturedefs
+        shared = [name for name, (*_, last) in fixtures.items() if last.scope == "module"]
+        group = "main job" if "finished" in fixtures else item.path.stem if shared else None
+        if group:
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def accelerator(request) -> str:
     return {"cpu": "cpu", "cuda": "gpu"}[request.config.getoption("--device")]
@@ -27,8 +41,11 @@ def accelerator(request) -> str:
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory) -> Path:
-    """A cache of this session's own."""
-    return tmp_path_factory.mktemp("cache")
+    """A cache of this session's own, which its processes share, as runs do."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    (folder / "cache").mkdir(exist_ok=True)
+    return folder / "cache"
 
 
 @pytest.fixture(autouse=True)
@@ -40,10 +57,32 @@ def own_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
 
 
+@pytest.fixture(autouse=True)
+def warnings_count(monkeypatch):
+    """A run in this process does not silence warnings, which are errors here: see quieten and pyproject.toml."""
+    monkeypatch.setattr(sys, "warnoptions", ["error"])
+
+
+CURVES = re.compile(r"(distances|precision-recall|gate-.*)\.png")
+
+
+def save_without_curves(self, file, save=Figure.savefig, **options) -> None:
+    """Stands for a figure's savefig."""
+    is_curves = isinstance(file, Path) and CURVES.fullmatch(file.name)
+    Image.new("RGB", (8, 8)).save(file) if is_curves else save(self, file, **options)
+
+
 @pytest.fixture
-def cli(capsys, cache, accelerator):
-    """Calls run.py's main in this process; returns (exit status, standard output, standard error)."""
+def cli(capsys, cache, accelerator, monkeypatch, request):
+    """Calls run.py's main in this process; returns (exit status, standard output, standard error).
+
+    Its three figures of curves are made, but saved blank: to draw them takes half of so short a run. The main job draws
+    them, and so do slow tests.
+    """
     import run
+
+    if not request.node.get_closest_marker("slow"):
+        monkeypatch.setattr(Figure, "savefig", save_without_curves)
 
     def call(*words: str):
         words = list(words)
@@ -74,10 +113,10 @@ def shell(*words: str, cwd: Path) -> subprocess.CompletedProcess:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, accelerator):
+def finished(tmp_path_factory, accelerator, cache):
     """The main job with few steps, by the real command: (completed process, the folder it ran in)."""
     folder = tmp_path_factory.mktemp("main_job")
-    words = ["--model", "gan", "--augment", "ae", "--steps", "60", "--augment.steps", "60"]
+    words = ["--model", "gan", "--augment", "ae", "--steps", "60", "--augment.steps", "60", "--cache", str(cache)]
     return shell(*words, "--accelerator", accelerator, cwd=folder), folder
 
 

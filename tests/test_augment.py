@@ -10,7 +10,7 @@ from torch import nn
 
 from lightning_genae import registry
 from lightning_genae.augment import _training
-from lightning_genae.augment._arm import Arm
+from lightning_genae.augment._arm import Arm, draw_fraction
 from lightning_genae.augment.ae import AutoencoderAugment
 from lightning_genae.augment.noise import NoiseAugment
 from lightning_genae.augment.pca import PCAAugment
@@ -23,24 +23,12 @@ from lightning_genae.images import settle, to_float
 from lightning_genae.models.ae import Autoencoder
 from lightning_genae.models.gan import GAN
 from lightning_genae.models.vae import VAE
+from lightning_genae.perturb import fit_classes
 from tests.test_models import train
 
 PACKAGE = "lightning_genae.augment"
 NAMES = registry.names(PACKAGE)
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
-# another value for every option of an arm, and what else must be given so that it counts
-OTHER = {
-    "jitter": 0.2, "scale": 0.5, "warp": 0.8,
-    "flip": True, "shift": 0.4, "crop": 0.5, "rotate": 90.0, "contrast": 0.9,
-    "colour": False, "translation": 0.5, "cutout": 0.9, "blits": False, "geometry": False,
-    "deviation": 0.5, "match": "ae", "perturb": None, "strength": 0.9, "detail": "decode", "neighbours": 50,
-    "autoencoder": "mlp", "latent_dim": 3, "width": 4, "steps": 100, "lr": 0.02, "beta": 20.0,
-}  # fmt: skip
-NEEDS = {
-    "neighbours": {"perturb": "interpolate"},
-    "beta": {"perturb": "prior"},
-}
-OF_SERIES = {"jitter", "scale", "warp"}
 # loading is tested by itself
 ELSEWHERE = {"checkpoint", "foreign"}
 
@@ -179,23 +167,232 @@ def test_every_arm_goes_with_odd_shapes(arm, shape):
         assert arm.vary(x, None).shape == x.shape
 
 
-@pytest.mark.parametrize("name, option", [(name, option) for name in NAMES for option in sorted(options_of(name))])
-def test_every_option_changes_the_variations(digits, waves, name, option):
-    digits = waves() if option in OF_SERIES else digits
-    choices = {"vae": "prior"}.get(name, "resample")
-    other = choices if option == "perturb" else OTHER[option]
-    needs = NEEDS.get(option, {})
-    if name == "noise" and option not in ("deviation", "match"):
-        needs = {**needs, "match": "ae"}  # the others are of the arm that is matched
-    x, labels = batch(digits)
-    varied = [
-        seeded(fitted(make(name, **{**needs, **given}), digits).vary, x, labels) for given in ({}, {option: other})
+def reconstruction_error(arm: Arm, datamodule) -> float:
+    x = to_float(datamodule.validation.images[:200])
+    with torch.no_grad():
+        return float((arm.reconstruct(x) - x).square().mean())
+
+
+@pytest.mark.parametrize(
+    "name, option, worse, better",
+    [
+        ("ae", "latent_dim", 2, 16),
+        ("ae", "steps", 5, 100),
+        ("ae", "lr", 1e-5, 5e-3),
+        ("vae", "latent_dim", 1, 16),
+        ("vae", "steps", 5, 100),
+        ("vae", "lr", 1e-5, 5e-3),
+        ("vae", "beta", 10.0, 0.1),
+        ("pca", "latent_dim", 2, 16),
+    ],
+)
+def test_options_of_training_lower_the_reconstruction_error(digits, name, option, worse, better):
+    few = {"steps": 100, "width": 4, "lr": 5e-3} if name != "pca" else {}
+    errors = [
+        reconstruction_error(fitted(make(name, **{**few, option: value}), digits), digits) for value in (worse, better)
     ]
-    assert not torch.equal(*varied)
+    assert errors[1] < 0.9 * errors[0]
 
 
-def test_options_need_another_value_here():
-    assert set().union(*(options_of(name) for name in NAMES)) <= set(OTHER)
+def test_the_network_is_the_one_that_was_asked_for(digits):
+    sizes = {}
+    for name in ("ae", "vae"):
+        for autoencoder in ("mlp", "conv", "resnet"):
+            model = fitted(make(name, autoencoder=autoencoder, steps=1), digits).autoencoder
+            assert model.hparams.network == autoencoder
+        for width in (2, 4):
+            model = fitted(make(name, width=width, steps=1), digits).autoencoder
+            sizes[width] = sum(weight.numel() for weight in model.parameters())
+        assert sizes[2] < sizes[4]
+
+
+@pytest.mark.parametrize(
+    "name, perturb",
+    [("pca", perturb) for perturb in ("gaussian", "interpolate", "extrapolate", "resample")]
+    + [("vae", perturb) for perturb in ("posterior", "prior")],
+)
+def test_the_stronger_the_further_and_with_labels_not_as_far(digits, name, perturb):
+    arm = fitted(make(name, perturb=perturb), digits)
+    x, labels = batch(digits, 200)
+    distances = {}
+    for given in (None, labels):
+        for arm.strength in (0.1, 0.5, 0.9):
+            row = distances.setdefault(given is None, [])
+            row.append(float((seeded(arm.vary, x, given) - x).square().mean()))
+    for row in distances.values():
+        assert 0 < row[0] < row[1] < row[2]
+    if perturb in ("gaussian", "prior"):
+        assert distances[False][2] < 0.9 * distances[True][2]
+
+
+def test_more_neighbours_are_further(digits):
+    x, labels = batch(digits, 200)
+    steps = [
+        float((fitted(make("pca", perturb="interpolate", neighbours=num), digits).vary(x, labels) - x).square().mean())
+        for num in (1, 5, 18)
+    ]
+    assert steps[0] < steps[1] < steps[2]
+
+
+def test_noise_has_its_deviation_and_hands_the_options_of_the_ae_arm_on():
+    x = torch.zeros(400, 1, 8, 8)
+    for deviation in (None, 0.3):
+        noise = NoiseAugment(deviation=deviation).vary(x, None)
+        assert noise.std() == pytest.approx(deviation or 0.1, rel=0.02)
+        assert noise.mean() == pytest.approx(0, abs=0.01)
+    given = {"strength": 0.9, "perturb": "resample", "detail": "decode", "neighbours": 7, "latent_dim": 3, "steps": 9}
+    (arm,) = NoiseAugment(match="ae", **given).matched
+    assert (arm.strength, arm.perturb, arm.detail, arm.neighbours) == (0.9, "resample", "decode", 7)
+    assert (arm.options["latent_dim"], arm.steps) == (3, 9)
+    assert NoiseAugment().matched == []
+
+
+@pytest.mark.parametrize("option, values", [("jitter", (0.05, 0.2)), ("scale", (0.1, 0.5)), ("warp", (0.2, 0.8))])
+def test_options_of_series_switch_off_at_0_and_lead_further_from_the_original(waves, option, values):
+    off = {"crop": 0.0, "jitter": 0.0, "scale": 0.0, "warp": 0.0}
+    distances = []
+    for value in (0.0, *values):
+        arm = fitted(make("classic", **{**off, option: value}), waves())
+        x, labels = batch(waves())
+        distances.append(float((seeded(arm.vary, x, labels) - x).square().mean()))
+    assert distances[0] == 0
+    assert 0 < distances[1] < distances[2]
+
+
+@pytest.mark.parametrize("option", ["jitter", "scale", "warp", "crop", "shift", "rotate", "contrast"])
+def test_0_is_accepted_on_the_command_line(option):
+    from run import parse_run
+
+    config = parse_run(["--augment", "classic", f"--augment.{option}", "0"])
+    assert config["augment"][option] == 0
+
+
+def test_time_that_stands_still_is_refused():
+    with pytest.raises(ValueError, match=r"--augment.warp: expected a share below 1"):
+        make("classic", warp=1.0)
+
+
+def test_parts_of_ada_and_diffaug_can_be_switched_off():
+    x = torch.rand(50, 3, 8, 8)
+    rows = [sorted(image.flatten().tolist()) for image in x]
+    moved = make("diffaug", colour=False, cutout=0.0).vary(x, None)
+    known = [set(row) | {0.0} for row in rows]
+    assert all(set(image.flatten().tolist()) <= values for image, values in zip(moved, known))
+    assert not torch.equal(moved, x)
+    cut = make("diffaug", colour=False, translation=0.0).vary(x, None)
+    assert ((cut == x) | (cut == 0)).all()
+    places = make("ada", colour=False).vary(x, None)
+    assert places.amax((1, 2, 3)).le(x.amax((1, 2, 3)) + 1e-5).all() and not torch.equal(places, x)
+    coloured = make("ada", blits=False, geometry=False).vary(x[:, :1], None).flatten(1)
+    # of a grey image, each place keeps its rank, or its rank from the other end
+    ranks = [values.argsort(1).argsort(1) for values in (x[:, 0].flatten(1), coloured)]
+    assert ((ranks[0] == ranks[1]).all(1) | (ranks[0] == 63 - ranks[1]).all(1)).all()
+
+
+def test_every_option_is_tested():
+    """A new option needs a test of the direction in which it leads, here or in the other files of arms."""
+    of_training = {"autoencoder", "latent_dim", "width", "steps", "lr", "beta", "perturb", "strength", "detail"}
+    of_images = {"flip", "shift", "crop", "rotate", "contrast", "colour", "translation", "cutout", "blits", "geometry"}
+    others = {"neighbours", "deviation", "match", "jitter", "scale", "warp"}
+    assert set().union(*(options_of(name) for name in NAMES)) == of_training | of_images | others
+
+
+class Halves(nn.Module):
+    """An "autoencoder" whose code is the first two pixels, and whose decoder puts their halves into all pixels."""
+
+    def encode(self, x):
+        return x.flatten(1)[:, :2]
+
+    def decode(self, z):
+        return z.sum(1)[:, None, None, None].expand(-1, 1, 2, 2) / 2
+
+
+@pytest.mark.parametrize("name", ["ae", "vae"])
+def test_residual_and_decoded_variations_by_hand(name):
+    arm = make(name)
+    arm.autoencoder = Halves()
+    x = torch.tensor([[0.2, 0.4], [0.6, 0.8]]).reshape(1, 1, 2, 2)
+    arm.codes = lambda images, labels: (arm.autoencoder.encode(images), torch.tensor([[1.0, 0.5]]))
+    assert torch.allclose(arm.vary(x, None), x + 0.75 - 0.3)
+    arm.detail = "decode"
+    assert torch.allclose(arm.vary(x, None), torch.full_like(x, 0.75))
+
+
+class Tells(Arm):
+    """Finds the label in every image, and adds 100 to it."""
+
+    def vary(self, images, labels):
+        assert torch.equal(images[:, 0, 0, 0].long(), labels)
+        return images + 100
+
+
+def test_images_that_an_arm_chose_keep_their_labels_and_their_places():
+    labels = torch.randint(10, (64,))
+    x = labels[:, None, None, None].float() + torch.linspace(0, 0.9, 64)[:, None, None, None].expand(64, 1, 2, 2)
+    x[:, 0, 0, 0] = labels
+    for _ in range(5):
+        varied = Tells()(x, labels, 0.4)
+        changed = (varied != x).flatten(1).any(1)
+        assert 25 <= changed.sum() <= 26
+        assert torch.allclose(varied, x + 100 * changed[:, None, None, None], atol=1e-4)
+        repeated = Repeat()(x, labels, 0.5)
+        assert torch.equal(repeated[:, 0, 0, 0].long(), labels)
+        assert (repeated[:, 0, 1, 1] != x[:, 0, 1, 1]).sum() > 15
+
+
+@pytest.mark.parametrize("perturb", ["gaussian", "interpolate", "extrapolate", "resample"])
+def test_codes_move_within_the_class_that_an_image_has(perturb):
+    """Classes far from each other, and labels that say the other one: the code goes there, or the other way."""
+    codes, labels = (
+        torch.cat([torch.randn(100, 2) - 50, torch.randn(100, 2) + 50]),
+        torch.arange(2).repeat_interleave(100),
+    )
+    arm = PCAAugment(perturb=perturb, strength=1.0)
+    arm.set_codes(codes, labels)
+    arm.autoencoder = nn.Module()
+    arm.autoencoder.encode = lambda images: images.flatten(1)
+    x = codes.reshape(200, 2, 1, 1)
+    z, own = arm.codes(x, labels)
+    assert (own.sign() == z.sign()).all()
+    other = arm.codes(x, 1 - labels)[1]
+    towards = -1 if perturb == "extrapolate" else 1
+    assert ((other - z).sign() == -towards * z.sign()).all()
+
+
+@pytest.mark.parametrize("perturb, towards_the_other", [("posterior", 1.6), ("prior", -2.5)])
+def test_codes_of_a_vae_move_within_the_class_that_an_image_has(perturb, towards_the_other):
+    """About 3 and -3, deviation 1, and as much left open: told the other class, a posterior lies between."""
+    labels = torch.arange(2).repeat_interleave(500)
+    codes = torch.randn(1000, 2) + 6 * labels[:, None] - 3
+    arm = VariationalAugment(perturb=perturb, strength=1.0)
+    arm.learn_classes(fit_classes(codes, labels, torch.ones(2)))
+    arm.autoencoder = nn.Module()
+    arm.autoencoder.posterior = lambda images: (images.flatten(1), torch.zeros(len(images), 2))
+    x, side = codes.reshape(1000, 2, 1, 1), 2 * labels[:, None] - 1
+    assert 2.8 < float((arm.codes(x, labels)[1] * side).mean()) < 3.3
+    assert float((arm.codes(x, 1 - labels)[1] * side).mean()) < towards_the_other
+    alone = float((arm.codes(x, None)[1] * side).mean())
+    assert alone == pytest.approx(3.0 if perturb == "posterior" else 0.0, abs=0.15)
+
+
+def test_gradients_pass_to_images_as_finite_differences_say(arm, digits):
+    """Through fraction, arm and view, along a random direction and against a random cotangent."""
+    if "critic" not in arm.fractions:
+        pytest.skip("stands on the data alone")
+    augment = Augmentation({"arm": arm}, on="critic", fraction=0.6)
+    augment.restart(3)
+    x, labels = batch(digits, 12)
+    x.requires_grad_()
+    direction, cotangent = torch.randn_like(x), torch.randn_like(x)
+
+    def along(step: float) -> torch.Tensor:
+        augment.restart(3)
+        return (augment.view(x + step * direction, labels) * cotangent).sum()
+
+    (gradient,) = torch.autograd.grad(along(0.0), x)
+    with torch.no_grad():
+        slope = (along(1e-3) - along(-1e-3)) / 2e-3
+    assert float((gradient * direction).sum()) == pytest.approx(float(slope), rel=0.05, abs=0.3)
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.3, 1.0])
@@ -204,6 +401,12 @@ def test_fraction(digits, fraction):
     x, labels = batch(digits, 51)
     shares = [(noise(x, labels, fraction) != x).flatten(1).any(1).double().mean() for _ in range(40)]
     assert torch.stack(shares).mean() == pytest.approx(fraction, abs=0.02)
+
+
+def test_the_number_of_varied_images_of_small_batches_is_right_on_average():
+    numbers = [len(draw_fraction(torch.zeros(5, 1), 0.3)) for _ in range(2000)]
+    assert set(numbers) == {1, 2}
+    assert sum(numbers) / 2000 == pytest.approx(1.5, abs=0.05)
 
 
 @pytest.mark.parametrize("name", ["ae", "pca", "vae"])
@@ -363,7 +566,7 @@ def test_a_checkpoint_of_other_images_is_refused_unless_that_is_meant(cli, digit
     assert foreign.trained_on not in (digits.fingerprint, "unknown")
     x, _ = batch(digits)
     extractor = PixelFeatures(digits)
-    quality = foreign.quality(digits, extractor, x, extractor(digits.heldout.images))
+    quality = foreign.quality(digits, extractor, x, extractor(digits.validation.images))
     assert quality["autoencoder_images"] == foreign.trained_on
 
 

@@ -54,3 +54,17 @@ def test_masked_series_keep_their_padding(waves):
     assert (varied[:, :-1] * beyond).abs().max() == 0
     assert not torch.equal(lengths(varied), lengths(x))
     assert (lengths(varied) - lengths(x)).abs().double().mean() < 6
+
+
+def test_the_usual_values_are_the_documented_ones(waves):
+    series, images = waves(), torch.rand(20, 1, 16, 16)
+    usual = ClassicAugment(), ClassicAugment(crop=0.1, jitter=0.03, scale=0.1, warp=0.2)
+    of_images = ClassicAugment(), ClassicAugment(crop=0.1, flip=False, shift=0.125, rotate=10.0, contrast=0.2)
+    for arms, x in ((usual, series.train.images), (of_images, images)):
+        varied = []
+        for arm in arms:
+            if arm in usual:
+                arm.check(series)
+            torch.manual_seed(0)
+            varied.append(arm.vary(x, None))
+        assert torch.equal(*varied)

@@ -1,7 +1,9 @@
 """Where arms stand, how they compose and adapt, and that they do not leak from the critic's side."""
 
 import csv
+from itertools import combinations
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from callbacks.adapt import Adapt
 from datamodules._base import ImageDataModule, Images
 from lightning_genae import registry
 from lightning_genae.augment._arm import Arm
+from lightning_genae.augment._stream import Stream
 from lightning_genae.augment.ada import AdaptiveAugment
 from lightning_genae.augment.classic import ClassicAugment
 from lightning_genae.augment.diffaug import DiffAugment
@@ -20,6 +23,7 @@ from lightning_genae.augment.none import NoAugment
 from lightning_genae.augment.pca import PCAAugment
 from lightning_genae.augment.repeat import Repeat
 from lightning_genae.augmentation import Augmentation
+from lightning_genae.models.ebgan import EBGAN
 from lightning_genae.models.gan import GAN
 from tests.test_models import MODELS, TwoPlayers, train
 from tests.test_run import SHORT, results, weights_equal
@@ -45,12 +49,12 @@ def batch():
 
 def test_arms_follow_each_other_each_in_its_own_place():
     x, labels = batch()
-    augment = Augmentation({"add": Add(0.25), "diffaug": DiffAugment(), "more": Add(0.5)})
+    augment = Augmentation({"add": Add(0.25), "diffaug": DiffAugment(), "more": Add(0.5)}, fraction=1.0)
     assert torch.allclose(augment(x, labels), x + 0.75)
     assert augment.stand_on("critic") == ["diffaug"]
     assert not torch.equal(augment.view(x, labels), x)
     assert torch.equal(Augmentation({"none": NoAugment()})(x, labels), x)
-    on_critic = Augmentation({"add": Add(0.25), "more": Add(0.5)}, on="critic")
+    on_critic = Augmentation({"add": Add(0.25), "more": Add(0.5)}, on="critic", fraction=1.0)
     assert torch.equal(on_critic(x, labels), x)
     assert torch.allclose(on_critic.view(x, labels), x + 0.75)
 
@@ -68,13 +72,21 @@ def test_arms_are_put_where_they_shall_stand():
 
 def test_training_images_stay_in_range_and_the_critics_need_not():
     x, labels = batch()
-    assert Augmentation({"add": Add(5.0)})(x, labels).max() == 1
-    assert Augmentation({"add": Add(5.0)}, on="critic").view(x, labels).min() > 4
+    assert Augmentation({"add": Add(5.0)}, fraction=1.0)(x, labels).max() == 1
+    assert Augmentation({"add": Add(5.0)}, on="critic", fraction=1.0).view(x, labels).min() > 4
+
+
+@pytest.mark.parametrize("name", ["ae", "classic", "diffaug", "noise", "pca", "repeat", "vae"])
+def test_arms_that_are_compared_vary_the_same_share_of_the_images(name):
+    arm = registry.load("lightning_genae.augment", name)()
+    for place in arm.fractions:
+        fractions = Augmentation({name: arm}, on=place).fractions
+        assert fractions == {name: {"data": 0.5, "critic": 0.7}[place]}
 
 
 def test_the_fraction_is_each_arms_own_or_everybodys():
     arms = {"noise": NoiseAugment(), "classic": ClassicAugment()}
-    assert Augmentation(arms).fractions == {"noise": 0.5, "classic": 1.0}
+    assert Augmentation(arms).fractions == {"noise": 0.5, "classic": 0.5}
     assert Augmentation(arms, fraction=0.2).fractions == {"noise": 0.2, "classic": 0.2}
     assert Augmentation(arms, target=0.6).fractions == {"noise": 0.0, "classic": 0.0}
     ada = Augmentation({"ada": AdaptiveAugment()})
@@ -155,6 +167,27 @@ def test_all_that_a_critic_judges_passed_the_view(name, digits):
     train(model, digits, 2)
     assert len(judged) >= 6  # real, generated, generated again; twice
     assert {id(images) for images in judged} == {id(images) for images in viewed}
+
+
+@pytest.mark.parametrize("name", [name for name in TWO_PLAYERS if name != "aae"])
+def test_the_generator_learns_through_the_view(name, digits):
+    """Its gradient passes the augmentation before the critic, for generated images; the critic's needs none there."""
+    torch.manual_seed(0)
+    model = MODELS[name](digits.image_shape, 10)
+    arm = registry.load("lightning_genae.augment", "diffaug")()
+    augment = Augmentation({"diffaug": arm}, fraction=1.0)
+    viewed = []
+
+    def view(images, labels):
+        if images.requires_grad:
+            images.retain_grad()
+            viewed.append(images)
+        return augment.view(images, labels)
+
+    model.view = view
+    train(model, digits, 1)
+    assert viewed
+    assert all(images.grad is not None and images.grad.abs().sum() > 0 for images in viewed)
 
 
 @pytest.mark.parametrize("loss", ["ns", "minimax", "hinge", "lsgan", "kl", "reverse-kl", "pearson", "js"])
@@ -323,3 +356,122 @@ def test_the_view_is_no_part_of_the_model(digits):
     model.view = Augmentation({"ae": arm}, on="critic").view
     assert set(model.state_dict()) == names
     assert isinstance(arm, nn.Module)
+
+
+TINY = {"network": "mlp", "hidden": [8], "latent_dim": 3}
+
+
+def trace(digits, model_class, arm: str, on: str | None, **options) -> dict[str, list]:
+    """What a few steps of training draw: initial weights, order of real images, z, and torch's state after a step."""
+    torch.manual_seed(5)
+    model = model_class(digits.image_shape, 10, **TINY, **options)
+    given = {} if arm == "none" else {"fraction": 0.5}
+    augment = Augmentation({arm: registry.load("lightning_genae.augment", arm)()}, on=on, **given)
+    augment.fit(digits)
+    data = type(digits)(num_train=200)
+    data.seed, data.cache_dir, data.augment, model.view = 3, digits.cache_dir, augment, augment.view
+    seen = {"weights": [weight.clone() for weight in model.parameters()], "labels": [], "z": [], "state": []}
+    model.generator.register_forward_pre_hook(lambda module, inputs: seen["z"].append(inputs[0].detach().clone()))
+    original = model.training_step
+
+    def training_step(batch, batch_idx):
+        seen["labels"].append(batch[1].clone())
+        original(batch, batch_idx)
+        seen["state"].append(torch.random.get_rng_state())
+
+    model.training_step = training_step
+    train(model, data, 4)
+    return seen
+
+
+@pytest.mark.parametrize("model, options", [(GAN, {}), (EBGAN, {"noise": 0.3})], ids=["gan", "denoising ebgan"])
+def test_arms_of_a_seed_share_all_random_numbers_but_those_of_the_augmentation(digits, model, options):
+    alone = trace(digits, model, "none", None, **options)
+    assert len(alone["z"]) == 8  # for the critic and for the generator, in four steps
+    assert len({tuple(z.flatten().tolist()) for z in alone["z"]}) == 8
+    for arm, on in (("pca", "data"), ("pca", "critic"), ("noise", "critic"), ("diffaug", "critic"), ("ada", "critic")):
+        other = trace(digits, model, arm, on, **options)
+        for key in ("weights", "labels", "z", "state"):
+            pairs = zip(alone[key], other[key], strict=True)
+            assert all(torch.equal(a, b) for a, b in pairs), (arm, on, key)
+
+
+def views(digits, rank: int, first_batch: int = 0) -> list[torch.Tensor]:
+    """Noise that the critic's side of three batches draws, as the data module makes it draw."""
+    augment = Augmentation({"noise": NoiseAugment()}, on="critic", fraction=1.0)
+    module = SimpleNamespace(dtype=torch.float32)
+    digits.augment, digits.batches = augment, first_batch
+    digits.trainer = SimpleNamespace(training=True, global_rank=rank, lightning_module=module)
+    drawn = []
+    for _ in range(3):
+        x, labels = digits.on_after_batch_transfer([digits.train.images[:4], digits.train.labels[:4]], 0)
+        assert augment.stream.seed != torch.initial_seed()  # that of all other random numbers
+        drawn += [augment.view(torch.zeros_like(x), labels), torch.rand(256)]
+    return drawn
+
+
+def test_the_augmentations_draws_differ_between_batches_and_ranks_and_are_the_seeds(digits):
+    first, other = views(digits, 0), views(digits, 1)
+    assert all(torch.equal(a, b) for a, b in zip(first, views(digits, 0), strict=True))
+    # a run that goes on draws what the uninterrupted one would have drawn
+    assert all(torch.equal(a, b) for a, b in zip(first[4:], views(digits, 0, first_batch=2)[:2], strict=True))
+    numbers = [set(drawn.flatten().tolist()) for drawn in first + other]
+    assert all(len(a & b) < 5 for a, b in combinations(numbers, 2))  # by chance, of 24 bits
+
+
+def test_views_of_a_batch_go_on_in_one_stream_and_leave_the_global_one_alone():
+    x, labels = torch.zeros(6, 1, 4, 4), torch.zeros(6).long()
+    augment = Augmentation({"noise": NoiseAugment()}, on="critic", fraction=1.0)
+    augment.restart(11)
+    torch.manual_seed(7)
+    drawn = [augment.view(x, labels), torch.rand(3), augment.view(x, labels), torch.rand(3)]
+    torch.manual_seed(7)
+    assert torch.equal(torch.cat([drawn[1], drawn[3]]), torch.cat([torch.rand(3), torch.rand(3)]))
+    torch.manual_seed(11)
+    expected = [NoiseAugment()(x, labels, 1.0), NoiseAugment()(x, labels, 1.0)]
+    assert torch.equal(drawn[0], expected[0]) and torch.equal(drawn[2], expected[1])
+    augment.restart(11)
+    assert torch.equal(augment.view(x, labels), drawn[0])
+
+
+def test_outside_of_a_training_the_augmentation_draws_from_the_global_stream():
+    x, labels = torch.zeros(6, 1, 4, 4), torch.zeros(6).long()
+    augment = Augmentation({"noise": NoiseAugment()}, on="critic", fraction=1.0)
+    torch.manual_seed(2)
+    first, second = augment.view(x, labels), augment.view(x, labels)
+    torch.manual_seed(2)
+    assert torch.equal(first, NoiseAugment()(x, labels, 1.0))
+    assert not torch.equal(first, second)
+
+
+def test_an_error_gives_the_global_stream_back():
+    stream = Stream()
+    stream.restart(1)
+    torch.manual_seed(9)
+    with pytest.raises(RuntimeError, match="in between"), stream.drawn(torch.device("cpu")):
+        torch.rand(5)
+        raise RuntimeError("in between")
+    drawn = torch.rand(2)
+    torch.manual_seed(9)
+    assert torch.equal(drawn, torch.rand(2))
+
+
+def test_resumed_signals_go_where_the_new_ones_are():
+    """They are kept as numbers, and a GPU's cannot be stacked with a CPU's; meta stands in for the GPU."""
+    adapt = Adapt(Augmentation({"noise": NoiseAugment()}, on="critic", target=0.6))
+    adapt.load_state_dict({"fractions": {"noise": 0.25}, "signals": [0.5, -0.25]})
+    assert adapt.augment.fractions == {"noise": 0.25}
+    assert adapt.state_dict() == {"fractions": {"noise": 0.25}, "signals": [0.5, -0.25]}
+    model = SimpleNamespace(overfitting=torch.zeros((), device="meta"), log=lambda *args, **kwargs: None)
+    adapt.on_train_batch_end(None, model)
+    assert [signal.device.type for signal in adapt.signals] == ["meta"] * 3
+    # the mean of the four lies below the target, so that the fraction falls
+    adapt.load_state_dict({"fractions": {"noise": 0.25}, "signals": [0.5, -0.25, 1.0]})
+    model.overfitting = torch.tensor(1.1)
+    moved = []
+    strategy = SimpleNamespace(reduce=lambda value, reduce_op: moved.append(float(value)) or value)
+    trainer = SimpleNamespace(strategy=strategy, datamodule=SimpleNamespace(batch_size=100), world_size=2)
+    adapt.on_train_batch_end(trainer, model)
+    assert moved == [pytest.approx(0.5875)]
+    assert adapt.augment.fractions["noise"] == pytest.approx(0.25 - 4 * 100 * 2 / 50_000)
+    assert adapt.signals == []

@@ -1,5 +1,6 @@
 """The scripts in benchmarks/, with little to do."""
 
+import argparse
 import json
 import os
 import subprocess
@@ -10,7 +11,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.stats import ttest_1samp
+from statsmodels.stats.multitest import multipletests
 
+from benchmarks import low_data
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.fashion_mnist import FashionMNISTDataModule
 from tests.conftest import ROOT
@@ -115,8 +119,8 @@ def test_low_data(tmp_path):
     lines = (tmp_path / "out" / "cpu.csv").read_text().splitlines()
     assert len(lines) == 1 + 6
     text = (tmp_path / "out" / "cpu.md").read_text()
-    assert "| `ae, critic` | 2 |" in text
-    for name in ("curves-cpu.png", "sheet-cpu-digits-100.png"):
+    assert "| `ae, critic` | 2 |" in text and "ae on critic, fraction 0.7, perturb gaussian" in text
+    for name in ("curves-cpu-by-seed.png", "sheet-cpu-digits-100-by-seed.png"):
         assert np.asarray(Image.open(tmp_path / "out" / name).convert("L")).std() > 10
     # nothing is missing now: the report is made anew from the state alone
     (tmp_path / "out" / "cpu.md").unlink()
@@ -124,17 +128,68 @@ def test_low_data(tmp_path):
     assert (tmp_path / "out" / "cpu.md").read_text() == text
 
 
-def test_low_data_statistics():
-    """Paired differences against SciPy's paired t-test."""
-    from scipy.stats import ttest_rel
+def stored() -> dict:
+    """The stored cells of the study of little data, each with its runs by arm."""
+    given = argparse.Namespace(out=ROOT / "benchmarks" / "low_data", tier="cpu")
+    rows = low_data.read(given)
+    cells = [(data, num, low_data.FIRST) for data, num, _, _ in low_data.TIERS["cpu"]]
+    return {cell: {arm: low_data.runs_of(rows, cell, arm) for arm in low_data.ARMS} for cell in cells}
 
-    from benchmarks.low_data import paired
 
-    a, b = np.random.default_rng(0).normal(size=(2, 7))
-    interval = ttest_rel(a, b).confidence_interval(0.95)
-    mean, half = paired(list(a - b))
-    assert (mean - half, mean + half) == pytest.approx(tuple(interval))
-    assert paired([1.0])[1] == float("inf")
+def test_the_tables_of_the_study_are_those_of_its_rows():
+    """Of what is committed, and README's table among them."""
+    found = stored()
+    text = (ROOT / "benchmarks" / "low_data" / "cpu.md").read_text()
+    overview = "\n".join(low_data.overview(found))
+    assert overview in text and overview in (ROOT / "README.md").read_text()
+    for cell, arms in found.items():
+        assert "\n".join(low_data.table(cell, arms)) in text
+
+
+def test_the_verdicts_of_the_study_against_scipy_and_statsmodels():
+    """Holm over the paired t tests of log-ratios; no verdict that these do not give, and all of those that they do."""
+    verdicts = {}
+    for (data, num, _), arms in stored().items():
+        none = low_data.last_fd(arms["none"])
+        ratios = {
+            arm: np.log([fd / none[seed] for seed, fd in low_data.last_fd(runs).items()])
+            for arm, runs in arms.items()
+            if runs and arm != "none"
+        }
+        holm = multipletests([ttest_1samp(one, 0).pvalue for one in ratios.values()], method="holm")[1]
+        got = low_data.compared(arms)
+        assert [got[arm].p_holm for arm in ratios] == pytest.approx(list(holm))
+        for arm, p in zip(ratios, holm):
+            words, verdict = low_data.change(got[arm])
+            assert words.strip("*_").startswith(f"{100 * np.expm1(ratios[arm].mean()):+.1f} %")
+            assert (p <= 0.05) == ("difference" not in verdict)
+            verdicts |= {(data, num, arm): verdict} if p <= 0.05 else {}
+    assert verdicts == {
+        ("digits", 200, "classic"): "_worse_",
+        ("digits", 200, "ae+classic"): "_worse_",
+        ("digits", 500, "classic"): "_worse, of few seeds_",
+        ("digits", 500, "ae+classic"): "_worse, of few seeds_",
+        ("fashion_mnist", 500, "diffaug"): "**better**",
+        ("fashion_mnist", 500, "ae+diffaug, critic"): "**better**",
+    }
+
+
+def test_every_row_of_the_study_names_the_whole_setting():
+    for arms in stored().values():
+        for arm, runs in arms.items():
+            words = low_data.setting_of(runs) if runs else "augment none"
+            assert ("fraction" in words and " on " in words) or words == "augment none", arm
+    assert low_data.setting_of(arms["classic"]).startswith("augment classic, classic on data, fraction 1.0, crop 0.1")
+    assert "diffaug on critic, fraction 0.7" in low_data.setting_of(arms["diffaug"])
+
+
+def test_arms_of_the_study_are_chosen_alike():
+    """On the data 0.5, on the critic 0.7, all of it said; what tries another one says so in its name."""
+    for arm, options in low_data.ARMS.items():
+        words = dict(zip(options.split()[::2], options.split()[1::2]))
+        tried = any(word in arm for word in ("none", "strong", "adaptive", "decode+diffaug"))
+        if not tried:
+            assert words["--augment.fraction"] == {"data": "0.5", "critic": "0.7"}[words["--augment.on"]], arm
 
 
 @pytest.mark.slow

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from lightning_genae.codes import TrainingCodes, draw_prior
+from lightning_genae import codes as codes_module
+from lightning_genae.codes import TrainingCodes, draw_prior, reparameterise
 
 
 def test_the_latest_codes_are_kept():
@@ -75,3 +76,68 @@ def test_priors():
     assert (turns - turns.round())[radius > 0.5].abs().mean() < 0.05
     with pytest.raises(ValueError, match=r"--model.latent_dim: expected at least 2"):
         draw_prior("mixture", 5, 1, like)
+
+
+def test_a_mixture_is_fitted_once_for_the_same_codes(monkeypatch):
+    """Chunks of samples do not fit it anew, and get what a new fit would give; new codes do, and loaded ones."""
+    fits = []
+
+    class Counted(codes_module.GaussianMixture):
+        def fit(self, x):
+            fits.append(len(x))
+            return super().fit(x)
+
+    monkeypatch.setattr(codes_module, "GaussianMixture", Counted)
+    codes, fresh = TrainingCodes(2, num_kept=64), TrainingCodes(2, num_kept=64)
+    codes.keep(torch.randn(64, 2))
+    fresh.load_state_dict(codes.state_dict())
+    for _ in range(3):
+        torch.manual_seed(1)
+        drawn = codes.draw(20, "mixture")
+    assert fits == [64]
+    torch.manual_seed(1)
+    assert torch.equal(fresh.draw(20, "mixture"), drawn)
+    assert fits == [64, 64]
+    codes.keep(torch.randn(8, 2) + 9)
+    codes.draw(20, "mixture")
+    assert len(fits) == 3
+    codes.load_state_dict(fresh.state_dict())
+    torch.manual_seed(1)
+    assert torch.equal(codes.draw(20, "mixture"), drawn)
+    assert len(fits) == 4
+
+
+def test_reparameterise():
+    """Its deviation is the root of the variance, whose logarithm is given, and its gradients are the noise's."""
+    mean = torch.tensor([[1.0, -2.0]], requires_grad=True)
+    log_variance = torch.tensor([[4.0, 0.25]]).log().requires_grad_()
+    torch.manual_seed(0)
+    noise = torch.randn(1, 2)
+    torch.manual_seed(0)
+    z = reparameterise(mean, log_variance)
+    assert torch.allclose(z, torch.tensor([[1 + 2 * noise[0, 0], -2 + 0.5 * noise[0, 1]]]))
+    z.sum().backward()
+    assert torch.equal(mean.grad, torch.ones(1, 2))
+    assert torch.allclose(log_variance.grad, torch.tensor([[2.0, 0.5]]) * noise / 2)  # d sigma / d log sigma^2
+    drawn = reparameterise(torch.ones(20_000, 1), torch.full((20_000, 1), 9.0).log())
+    assert drawn.var().item() == pytest.approx(9, rel=0.05)
+
+
+def test_priors_moments():
+    like = torch.zeros(1, dtype=torch.double)
+    z = draw_prior("mixture", 40_000, 2, like)
+    assert z.dtype == torch.double
+    # of one arm, turned to the first axis: mean 2, deviations 0.7 along and 0.2 across
+    angle = (torch.atan2(z[:, 1], z[:, 0]) * 10 / (2 * torch.pi)).round() * (2 * torch.pi / 10)
+    along = z[:, 0] * angle.cos() + z[:, 1] * angle.sin()
+    across = z[:, 1] * angle.cos() - z[:, 0] * angle.sin()
+    near = along > 1  # where an arm is not taken for its neighbour
+    assert along.mean().item() == pytest.approx(2, abs=0.05)
+    assert along[near].std().item() == pytest.approx(0.608, abs=0.02)  # of N(2, 0.7) above 1
+    assert across[near].std().item() == pytest.approx(0.2, abs=0.02)
+    z = draw_prior("swiss-roll", 40_000, 2, like)
+    radius = z.norm(dim=1)
+    # the angle is 3 pi sqrt(u): radius^2 is even, its mean half of the largest, (0.3 * 3 pi)^2, plus the noise's
+    assert radius.square().mean().item() == pytest.approx((0.9 * torch.pi) ** 2 / 2 + 2 * 0.05**2, rel=0.01)
+    assert radius.max().item() == pytest.approx(0.9 * torch.pi, abs=0.25)
+    assert (radius < 0.45 * torch.pi).double().mean().item() == pytest.approx(0.25, abs=0.01)

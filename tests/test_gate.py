@@ -1,16 +1,23 @@
 """What the quality gate measures and warns of."""
 
+from functools import partial
+
 import pytest
 import torch
 from sklearn.decomposition import PCA
 
 from lightning_genae import gate, report
+from lightning_genae.augment._arm import Arm
 from lightning_genae.augment.ae import AutoencoderAugment
 from lightning_genae.augment.noise import NoiseAugment
 from lightning_genae.augment.none import NoAugment
+from lightning_genae.augment.pca import PCAAugment
 from lightning_genae.augmentation import Augmentation
+from lightning_genae.extractors import classifier as classifier_module
+from lightning_genae.extractors.classifier import ClassifierFeatures
 from lightning_genae.extractors.pixels import PixelFeatures
 from lightning_genae.metrics.frechet import frechet_distance
+from lightning_genae.models.gan import GAN
 
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
 
@@ -28,13 +35,14 @@ def measured(arms, datamodule, extractor, **options) -> dict:
 
 def test_the_gate_of_an_autoencoder(digits, extractor):
     quality = measured({"ae": AutoencoderAugment(steps=300, strength=0.25)}, digits, extractor)["ae"]
-    train, heldout = (split.images.float().flatten(1).numpy() / 127.5 - 1 for split in (digits.train, digits.heldout))
+    splits = digits.train, digits.validation
+    train, aside = (split.images.float().flatten(1).numpy() / 127.5 - 1 for split in splits)
     pca = PCA(16).fit(train)
-    expected = ((pca.inverse_transform(pca.transform(heldout)) - heldout) ** 2).mean()
+    expected = ((pca.inverse_transform(pca.transform(aside)) - aside) ** 2).mean()
     assert quality["mse_pca"] == pytest.approx(expected, rel=1e-3)
-    assert quality["mse_heldout"] < 0.2
+    assert quality["mse_validation"] < 0.2
     assert quality["images_trained_on"] == quality["autoencoder_images"] == digits.train.fingerprint
-    real, originals = extractor(digits.heldout.images), extractor(digits.train.images)
+    real, originals = extractor(digits.validation.images), extractor(digits.train.images)
     assert quality["originals"]["fd"] == pytest.approx(frechet_distance(real, originals))
     rows = quality["strengths"]
     assert [row["strength"] for row in rows] == [0, 0.25, 0.5, 0.75, 1]
@@ -68,7 +76,7 @@ def test_the_gate_leaves_the_random_numbers_alone_and_repeats_itself(digits, ext
 
 def test_warnings(digits, extractor):
     spoilt = measured({"noise": NoiseAugment(deviation=0.8)}, digits, extractor)
-    assert any("further from held-out ones" in line for line in report.gate(spoilt))
+    assert any("further from validation images" in line for line in report.gate(spoilt))
     both_sides = measured({"noise": NoiseAugment(deviation=0.8)}, digits, extractor, on="critic")
     assert not any("WARNING" in line for line in report.gate(both_sides))
     nothing = measured({"noise": NoiseAugment(deviation=1e-5)}, digits, extractor)
@@ -89,3 +97,96 @@ def test_examples_grow_from_left_to_right(digits):
     distances = (rows - x[:, None]).square().flatten(2).mean((0, 2))
     assert distances.tolist() == sorted(distances.tolist())
     assert arm.strength == 0.5
+
+
+def test_what_the_gate_says_does_not_depend_on_the_held_out_images(digits, extractor):
+    """People choose by it, and held-out images are for reporting alone."""
+    before = measured({"pca": PCAAugment()}, digits, extractor)
+    heldout, validation = digits.heldout, digits.validation
+    digits.heldout = type(heldout)(torch.zeros_like(heldout.images), heldout.labels)
+    assert measured({"pca": PCAAugment()}, digits, extractor) == before
+    digits.validation = type(validation)(validation.images[:100], validation.labels[:100])
+    other = measured({"pca": PCAAugment()}, digits, extractor)["pca"]
+    for key in ("mse_validation", "mse_pca", "fd_decoded", "originals", "variations", "strengths"):
+        assert other[key] != before["pca"][key]
+
+
+class Mistaken(Arm):
+    """Shows an image of the next class instead of each third one that is known for what it is."""
+
+    def __init__(self, images, labels, known):
+        super().__init__()
+        self.others = {label: images[(labels == (label + 1) % 10) & known][0] for label in range(10)}
+        self.given = []
+
+    def vary(self, images, labels):
+        self.given.append(labels)
+        varied = images.clone()
+        for i in range(0, len(images), 3):
+            varied[i] = self.others[self.of[i]]
+        return varied
+
+
+@pytest.fixture
+def classifier(digits) -> ClassifierFeatures:
+    """One that has not learnt all."""
+    return ClassifierFeatures(digits, num_steps=60)
+
+
+def test_the_share_of_labels_that_variations_keep(digits, classifier):
+    images, labels = digits.train
+    x = images.float() / 127.5 - 1
+    known = classifier.logits(classifier(images)).argmax(1) == labels
+    assert 0.5 < known.double().mean() < 1  # so that the two shares below differ
+    arm = Mistaken(x, labels, known)
+    arm.of = labels.tolist()
+    quality = gate.measure(arm, digits, classifier, heeds_labels=True)
+    assert quality["labels_known"] == pytest.approx(float(known.double().mean()))
+    kept = known & (torch.arange(len(x)) % 3 != 0)
+    assert quality["variations"]["labels_kept"] == pytest.approx(float(kept.sum() / known.sum()))
+
+
+def test_strong_variations_of_all_codes_lose_labels_and_those_within_a_class_keep_them(digits, classifier):
+    arm = PCAAugment()
+    arm.fit(digits)
+    shares = {
+        heeds: [row["labels_kept"] for row in gate.measure(arm, digits, classifier, heeds)["strengths"]]
+        for heeds in (True, False)
+    }
+    assert shares[True][0] == shares[False][0] == 1  # strength 0
+    assert shares[False][2] < 0.95 and shares[False][4] < 0.4
+    assert shares[True][2] > 0.95 and shares[True][4] > 0.85
+
+
+def few_steps(trained, datamodule, num_features, num_steps):
+    return trained(datamodule, num_features, 60)
+
+
+def test_labels_of_other_features_are_measured_for_conditional_models_alone(digits, extractor, waves, monkeypatch):
+    monkeypatch.setattr(classifier_module, "_trained", partial(few_steps, classifier_module._trained))
+    arm = NoiseAugment()
+    assert "labels_kept" not in gate.measure(arm, digits, extractor, True)["variations"]
+    assert 0.5 < gate.measure(arm, digits, extractor, True, conditional=True)["variations"]["labels_kept"] <= 1
+    series = waves()
+    assert "labels_known" not in gate.measure(arm, series, PixelFeatures(series), True, conditional=True)
+
+
+@pytest.mark.parametrize("kept, conditional, warned", [(0.89, True, True), (0.91, True, False), (0.5, False, False)])
+def test_a_conditional_model_is_warned_of_lost_labels(digits, extractor, kept, conditional, warned):
+    quality = measured({"pca": PCAAugment()}, digits, extractor)
+    quality["pca"]["variations"]["labels_kept"] = kept
+    quality["pca"] |= {"labels_known": 0.996, "conditional": conditional}
+    lines = report.gate(quality)
+    said = f"{100 * kept:.1f}% of the variations keep their class, by a classifier that knows 99.6% of the originals"
+    assert any(said in line for line in lines)
+    warnings = [line for line in lines if "WARNING: the model is given classes" in line]
+    assert len(warnings) == warned
+    assert all("90%" in line and "less --augment.strength" in line for line in warnings)
+
+
+def test_the_augmentation_tells_the_gate_whether_the_model_is_conditional(digits, classifier):
+    for how in ("no", "projection"):
+        augment = Augmentation({"pca": PCAAugment()}, on="data")
+        augment.check(digits, GAN(digits.image_shape, 10, conditional=how))
+        augment.fit(digits)
+        assert augment.quality(digits, classifier)["pca"]["conditional"] == (how == "projection")

@@ -7,6 +7,7 @@ import pytest
 
 import run
 from lightning_genae.ablation.grid import describe, expand, pair, split
+from lightning_genae.run_folder import config_hash
 
 COMMAND_LINE = run.command_line()
 
@@ -63,6 +64,27 @@ def test_numbers_of_a_range_are_of_the_options_kind():
 def test_seeds_come_one_after_the_other():
     made = grid("--augment", "none,ae", "--seed", "0..2")
     assert [cell.config["seed"] for cell in made.cells] == [0, 0, 1, 1, 2, 2]
+
+
+def test_seeds_of_a_grid_draw_their_data_unless_the_split_is_given(cache):
+    def fingerprints(*words: str) -> dict[tuple, tuple[str, str]]:
+        made = grid("--augment", "none,noise", "--seed", "0,1", "--data.num_train", "100", *words)
+        loaded = {}
+        for cell in made.cells:
+            data = run.build_datamodule(cell.config | {"cache": str(cache)})
+            loaded[cell.values["augment"], cell.config["seed"]] = (data.train.fingerprint, data.heldout.fingerprint)
+        return loaded
+
+    drawn = fingerprints()
+    assert drawn["none", 0] == drawn["noise", 0] and drawn["none", 1] == drawn["noise", 1]
+    assert drawn["none", 0][0] != drawn["none", 1][0] and drawn["none", 0][1] == drawn["none", 1][1]
+    given = fingerprints("--data.split_seed", "1")
+    assert set(given.values()) == {drawn["none", 1]}
+
+
+def test_the_folder_of_a_run_does_not_depend_on_what_its_seed_draws():
+    configs = [cell.config | {"folder": None} for cell in grid("--seed", "0,1").cells]
+    assert len({config_hash(config) for config in configs}) == 1
 
 
 def test_options_that_a_part_has_not_are_left_out_and_equal_cells_are_one():

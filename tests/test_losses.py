@@ -216,3 +216,76 @@ def test_equilibrium():
     k, convergence = losses.equilibrium(*torch.tensor([0.01, 0.4, 0.9]), 0.5, 1.0)
     assert k == 0
     assert convergence == pytest.approx(0.4 + 0.7)
+
+
+def test_values_of_every_game():
+    """At outputs 2 (real) and -1 (generated), from the papers' formulas with plain numbers."""
+    real, fake, e = torch.tensor([2.0]), torch.tensor([-1.0]), math.exp
+    log, d_real, d_fake = math.log, 1 / (1 + e(-2)), 1 / (1 + e(1))
+    expected = {  # the critic's, the generator's
+        "ns": (-log(d_real) - log(1 - d_fake), -log(d_fake)),
+        "minimax": (-log(d_real) - log(1 - d_fake), log(1 - d_fake)),
+        "lsgan": ((2 - 1) ** 2 + (-1) ** 2, (-1 - 1) ** 2),
+        "hinge": (0 + 0, 1),
+        "wgan": (-1 - 2, 1),
+        "kl": (-2 + e(-1 - 1), 1),
+        "reverse-kl": (e(-2) - 1 + -1, e(1)),  # f*(t) = -1 - log(-t) at t = -exp(-v)
+        "pearson": (-2 + 0.25 - 1, 1),
+        "js": (-log(2 * d_real) - log(2 - 2 * d_fake), -log(2 * d_fake)),
+    }
+    assert expected.keys() == losses.GAMES.keys()
+    for kind, (critic, generator) in expected.items():
+        assert losses.critic(kind, real, fake).item() == pytest.approx(critic, abs=1e-6)
+        assert losses.generator(kind, fake).item() == pytest.approx(generator, abs=1e-6)
+    assert losses.critic("hinge", torch.tensor([0.25]), torch.tensor([0.5])).item() == pytest.approx(0.75 + 1.5)
+
+
+@pytest.mark.parametrize("kind", losses.GAMES)
+def test_an_undecided_critic_has_no_better_output(kind):
+    """Where real and generated images are alike, the critic's loss is least at the output that says so."""
+    undecided = losses.GAMES[kind].undecided
+    if undecided is None:
+        outputs = torch.linspace(-5, 5, 11)
+        assert all(losses.critic(kind, v[None], v[None]) == 0 for v in outputs)  # every one is as good
+        return
+    least = losses.critic(kind, *torch.full((2, 1), undecided))
+    if kind != "hinge":  # which is flat between -1 and 1
+        for off in (-0.3, 0.3):
+            assert losses.critic(kind, *torch.full((2, 1), undecided + off)) > least + 1e-3
+    assert losses.critic(kind, torch.full((1,), undecided - 2.0), torch.full((1,), undecided - 2.0)) > least
+
+
+def test_means_are_over_the_batch():
+    real, fake = torch.tensor([1.0, 3.0]), torch.tensor([0.0, 4.0])
+    assert losses.critic("wgan", real, fake) == 2 - 2
+    assert losses.generator("wgan", fake) == -2
+
+
+def test_likelihoods_by_hand():
+    x, output = torch.tensor([[0.5, -1.0]]).reshape(1, 1, 1, 2), torch.tensor([[0.0, 1.0]]).reshape(1, 1, 1, 2)
+    # deviation 2: -1/2 (0.5/2)^2 - 1/2 (2/2)^2 - 2 log(2 sqrt(2 pi))
+    expected = -0.03125 - 0.5 - 2 * math.log(2 * math.sqrt(2 * math.pi))
+    assert losses.gaussian_log_likelihood(output, x, torch.tensor(2.0).log()).item() == pytest.approx(expected)
+    # pixels as probabilities 3/4 and 0; logits 0 and 1
+    expected = math.log(0.5) + math.log(1 - 1 / (1 + math.exp(-1)))
+    assert losses.bernoulli_log_likelihood(output, x).item() == pytest.approx(expected)
+    tokens = torch.tensor([[1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]).reshape(1, 3, 1, 2)
+    logits = torch.tensor([[0.5, 0.2], [0.3, 0.2], [0.2, 0.6]]).log().reshape(1, 3, 1, 2)
+    assert losses.categorical_log_likelihood(logits, tokens).item() == pytest.approx(math.log(0.5) + math.log(0.2))
+    assert losses.reconstruction("ce", logits, tokens).item() == pytest.approx(-(math.log(0.5) + math.log(0.2)) / 2)
+    assert torch.allclose(losses.to_image("ce", logits), 2 * logits.exp() - 1, atol=1e-6)
+    assert losses.to_image("bce", torch.tensor([0.0, math.log(3)])).tolist() == pytest.approx([0, 0.5])
+
+
+def test_kl_of_every_dimension_by_hand():
+    mean, log_variance = torch.tensor([[0.0, 2.0, 0.0]]), torch.tensor([[0.0, 0.0, math.log(4)]])
+    assert losses.kl_to_standard_normal(mean, log_variance)[0].tolist() == pytest.approx([0, 2, 1.5 - math.log(2)])
+
+
+def test_pulling_away_does_not_see_lengths_and_squares_cosines():
+    z = torch.tensor([[3.0, 4.0], [-3.0, -4.0]])
+    assert losses.pulling_away(z).item() == pytest.approx(1)
+    z = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
+    assert losses.pulling_away(z).item() == pytest.approx(0.36)
+    assert losses.pulling_away(100 * z).item() == pytest.approx(0.36)
+    assert losses.pulling_away(z[:1]) == 0

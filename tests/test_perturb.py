@@ -1,5 +1,7 @@
 """Perturbed codes against the closed forms of their moments, and what a linear autoencoder makes of them."""
 
+import math
+
 import pytest
 import torch
 
@@ -11,8 +13,17 @@ COVARIANCE = torch.tensor([[1.0, 0.5, 0.0], [0.5, 2.0, -0.3], [0.0, -0.3, 0.5]])
 MEAN = torch.tensor([1.0, -2.0, 0.5])
 
 
+def exact(num: int, mean: torch.Tensor, covariance: torch.Tensor) -> torch.Tensor:
+    """Gaussian codes (num, d) whose mean and covariance are these, not only on average."""
+    noise = torch.randn(num, len(mean))
+    noise = torch.linalg.solve_triangular(
+        torch.linalg.cholesky(torch.cov(noise.T)), (noise - noise.mean(0)).T, upper=False
+    )
+    return mean + noise.T @ torch.linalg.cholesky(covariance).T
+
+
 def codes(num: int) -> torch.Tensor:
-    return MEAN + torch.randn(num, 3) @ torch.linalg.cholesky(COVARIANCE).T
+    return exact(num, MEAN, COVARIANCE)
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.3, 0.7, 1.0])
@@ -27,10 +38,124 @@ def test_gaussian_keeps_mean_and_covariance(strength):
         assert torch.equal(varied, z)
 
 
+def two_classes(num: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Codes of class 3 about MEAN, and as many of class 7 about its opposite, both of covariance COVARIANCE."""
+    z = torch.cat([exact(num, MEAN, COVARIANCE), exact(num, -MEAN, COVARIANCE)])
+    return z, torch.tensor([3, 7]).repeat_interleave(num)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.6, 1.0])
+def test_gaussian_of_a_class_keeps_its_mean_and_the_covariance_within_classes(strength):
+    z, labels = two_classes(20_000)
+    classes = perturb.fit_classes(z, labels)
+    assert classes.labels.tolist() == [3, 7]
+    assert torch.allclose(classes.means, torch.stack([MEAN, -MEAN]), atol=1e-4)
+    assert torch.allclose(classes.cholesky @ classes.cholesky.T, COVARIANCE, atol=1e-3)
+    varied = perturb.gaussian_of_class(z, labels, classes, strength)
+    for label, mean in ((3, MEAN), (7, -MEAN)):
+        assert torch.allclose(varied[labels == label].mean(0), mean, atol=0.03)
+        assert torch.allclose(torch.cov(varied[labels == label].T), COVARIANCE, atol=0.06)
+    own, moved = ((part - classes.means[(labels == 7).long()])[:, 0] for part in (z, varied))
+    assert torch.corrcoef(torch.stack([own, moved]))[0, 1] == pytest.approx((1 - strength**2) ** 0.5, abs=0.02)
+
+
+def test_gaussian_of_a_single_class_is_that_of_all_codes():
+    z = codes(50)
+    covariance = torch.cov(z.T)
+    varied = []
+    for draw in (
+        lambda: perturb.gaussian(z, z.mean(0), torch.linalg.cholesky(covariance), 0.6),
+        lambda: perturb.gaussian_of_class(z, torch.full((50,), 4), perturb.fit_classes(z, torch.full((50,), 4)), 0.6),
+    ):
+        torch.manual_seed(0)
+        varied.append(draw())
+    assert torch.allclose(*varied, atol=1e-5)
+
+
+def test_few_codes_of_a_class():
+    """A class of one counts for the means, not for the covariance; without a class of two nothing is known."""
+    z = torch.tensor([[0.0, 0.0], [2.0, 0.0], [5.0, 9.0]])
+    classes = perturb.fit_classes(z, torch.tensor([0, 0, 1]))
+    assert torch.equal(classes.means, torch.tensor([[1.0, 0.0], [5.0, 9.0]]))
+    # ((0 - 1)^2 + (2 - 1)^2) / (3 codes - 2 classes)
+    assert torch.allclose(classes.cholesky @ classes.cholesky.T, torch.tensor([[2.0, 0.0], [0.0, 0.0]]), atol=1e-6)
+    stranger = torch.tensor([[3.0, 3.0]])
+    assert torch.equal(perturb.gaussian_of_class(stranger, torch.tensor([6]), classes, 1.0), stranger)
+    alone = perturb.fit_classes(z, torch.arange(3))
+    assert torch.allclose(perturb.gaussian_of_class(z, torch.arange(3), alone, 0.7), z, atol=1e-4)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
+def test_posterior_has_the_mean_and_the_deviations_of_the_encoder(strength):
+    mean, deviation = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 2.0])
+    z = mean.repeat(40_000, 1)
+    drawn = perturb.posterior(z, (2 * deviation.log()).expand_as(z), strength)
+    assert torch.allclose(drawn.mean(0), mean, atol=0.04)
+    assert torch.allclose(drawn.std(0), strength * deviation, atol=0.03)
+
+
+def test_posterior_of_a_class_is_bayes_rule_on_a_grid():
+    """In one dimension: q(z given x) p(z given c) / p(z), normalised over a grid, for classes of known gaussians."""
+    labels = torch.tensor([0, 0, 1, 1, 1, 1])
+    codes_, variance = torch.tensor([[-1.2], [-0.8], [0.9], [1.1], [1.0], [1.3]]), torch.tensor([0.2])
+    classes = perturb.fit_classes(codes_, labels, variance)
+    within = (2 * 0.2**2 + 0.175**2 + 0.025**2 + 0.075**2 + 0.225**2) / 4 + 0.2  # about -1 and 1.075, over 6 - 2
+    mean_of_all = float(codes_.mean())
+    between = (2 * (-1 - mean_of_all) ** 2 + 4 * (1.075 - mean_of_all) ** 2) / 6
+    m, sigma = 0.3, 0.8
+
+    def log_normal(z, mean, variance):
+        return -((z - mean) ** 2) / (2 * variance)
+
+    grid = torch.linspace(-8, 8, 4001, dtype=torch.double)
+    log_p = log_normal(grid, m, sigma**2) + log_normal(grid, -1.0, within)
+    p = (log_p - log_normal(grid, mean_of_all, within + between)).softmax(0)
+    mean = float((p * grid).sum())
+    deviation = float((p * (grid - mean) ** 2).sum() ** 0.5)
+    given = torch.full((40_000, 1), m), torch.full((40_000, 1), 2 * math.log(sigma))
+    drawn = perturb.posterior_of_class(*given, torch.zeros(40_000).long(), classes, 1.0)
+    assert float(drawn.mean()) == pytest.approx(mean, abs=0.015)
+    assert float(drawn.std()) == pytest.approx(deviation, abs=0.015)
+    half = perturb.posterior_of_class(*given, torch.zeros(40_000).long(), classes, 0.5)
+    assert float(half.mean()) == pytest.approx((m + mean) / 2, abs=0.015)
+    assert float(half.std()) == pytest.approx(deviation / 2, abs=0.015)
+
+
+def test_posterior_of_a_single_or_an_unknown_class_is_that_of_the_image():
+    z, log_variance = torch.randn(6, 3), torch.randn(6, 3)
+    one = perturb.fit_classes(codes(20), torch.zeros(20).long(), torch.ones(3))
+    two = perturb.fit_classes(*two_classes(20), torch.ones(3))
+    for classes, label, same in ((one, 0, True), (two, 5, True), (two, 7, False)):
+        drawn = []
+        for draw in (perturb.posterior, perturb.posterior_of_class):
+            torch.manual_seed(0)
+            more = () if draw is perturb.posterior else (torch.full((6,), label), classes)
+            drawn.append(draw(z, log_variance, *more, 0.8))
+        assert torch.allclose(*drawn, atol=1e-4) == same
+
+
+def test_posterior_of_a_class_in_several_dimensions_keeps_to_the_equation():
+    """Its precision is D^-1 + W^-1 - T^-1 and its mean solves the same for the means, by plain inverses."""
+    z, labels = two_classes(60)
+    variance = torch.tensor([0.03, 0.05, 0.02])
+    classes = perturb.fit_classes(z, labels, variance)
+    within = COVARIANCE * 59 * 2 / 118 + torch.diag(variance)
+    inverse, inverse_of_all = torch.linalg.inv(within), torch.linalg.inv(within + torch.outer(MEAN, MEAN))
+    m, sigma = torch.tensor([0.5, 1.0, -1.0]), torch.tensor([3.0, 2.0, 1.0])
+    covariance = torch.linalg.inv(torch.diag(sigma**-2) + inverse - inverse_of_all)
+    mean = covariance @ (m / sigma**2 + inverse @ -MEAN)  # the mean of all codes is 0
+    num = 40_000
+    drawn = perturb.posterior_of_class(
+        m.repeat(num, 1), (2 * sigma.log()).repeat(num, 1), torch.full((num,), 7), classes, 1.0
+    )
+    assert torch.allclose(drawn.mean(0), mean, atol=0.04)
+    assert torch.allclose(torch.cov(drawn.T), covariance, atol=0.08)
+
+
 @pytest.mark.parametrize("step, factor", [(0.5, 0.5), (0.25, 0.625), (-0.5, 2.5), (-0.25, 1.625), (1.0, 1.0)])
 def test_steps_between_random_pairs_scale_the_covariance(step, factor):
     """(1 - s)^2 + s^2: halfway halves it, an extrapolation by a half makes it 2.5 times as large."""
-    z, bank = codes(20_000), codes(2000)
+    z, bank = codes(4000), codes(300)
     # all of the bank are neighbours: the pairs are random
     varied = perturb.interpolate(z, None, bank, torch.zeros(len(bank)), len(bank), step)
     assert torch.allclose(torch.cov(varied.T), factor * COVARIANCE, atol=0.1 * factor)
@@ -88,7 +213,7 @@ class _Gaussian:
         torch.manual_seed(0)
         self.eigenvalues = torch.tensor([0.09, 0.04, 0.02, 0.01, 0.004, 0.001])
         basis = torch.linalg.qr(torch.randn(6, 6)).Q
-        x = (torch.randn(20_000, 6) * self.eigenvalues.sqrt()) @ basis.T
+        x = exact(4000, torch.zeros(6), torch.diag(self.eigenvalues)) @ basis.T
         self.images, self.labels = x.reshape(-1, 1, 2, 3), torch.zeros(len(x), dtype=torch.long)
         self.train, self.fingerprint = self, "gaussian"
 
@@ -102,11 +227,11 @@ def test_frechet_distance_of_a_linear_autoencoders_variations(how, strength, fac
     """The sum of lambda_i (sqrt(f) - 1)^2 over the kept dimensions; decoding loses the discarded ones besides."""
     data = _Gaussian()
     arm = PCAAugment(latent_dim=3, perturb=how, strength=strength, detail=detail, neighbours=10**6)
-    arm.max_bank = 2000
+    arm.max_bank = 400
     arm.fit(data)
     arm.bank = arm.bank[torch.randperm(len(arm.bank))]
     varied = arm.vary(data.images, data.labels)
     distance = frechet_distance(data.images.flatten(1), varied.flatten(1))
     kept = float((data.eigenvalues[:3] * (factor**0.5 - 1) ** 2).sum())
     discarded = float(data.eigenvalues[3:].sum()) if detail == "decode" else 0.0
-    assert distance == pytest.approx(kept + discarded, abs=1.5e-3)
+    assert distance == pytest.approx(kept + discarded, abs=2.5e-3)

@@ -16,6 +16,7 @@ from lightning_genae.models.ae import Autoencoder
 from lightning_genae.models.gan import GAN
 from lightning_genae.models.rae import RecurrentAutoencoder
 from tests.test_models import train
+from tests.test_oracles import descend
 
 
 def series_of(path: Path, values: np.ndarray, **options) -> TimeSeriesDataModule:
@@ -119,9 +120,9 @@ def test_linear_autoencoder_of_windows_is_singular_spectrum_analysis(tmp_path):
     generator = np.random.default_rng(0)
     steps = np.arange(1200)
     values = np.sin(0.3 * steps) + 0.5 * np.sin(0.9 * steps) + 0.2 * generator.standard_normal(1200)
-    datamodule = series_of(tmp_path, values, window=16, batch_size=128)
+    datamodule = series_of(tmp_path, values, window=16)
     model = Autoencoder(datamodule.image_shape, kind="series", network="mlp", hidden=[], latent_dim=4, lr=5e-3)
-    train(model, datamodule, 800)
+    descend(model, datamodule, (600, 2e-2), (200, 2e-3))
     trajectory = datamodule.train.images.flatten(1).double()
     centred = trajectory - trajectory.mean(0)
     _, singular, vectors = torch.linalg.svd(centred, full_matrices=False)

@@ -12,15 +12,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightning_genae.ablation.records import compare, read
+from lightning_genae.ablation import pictures
+from lightning_genae.ablation.records import Record, compare, read
 from lightning_genae.ablation.report import FILES, Report
 from lightning_genae.ablation.statistics import compare as differences
+from lightning_genae.augment.ae import AutoencoderAugment
+from lightning_genae.augment.classic import ClassicAugment
+from lightning_genae.augment.noise import NoiseAugment
+from lightning_genae.augment.none import NoAugment
+from lightning_genae.augment.repeat import Repeat
+from lightning_genae.augmentation import Augmentation
+from lightning_genae.run_folder import RunFolder
 
 CONFIG = {"model": "gan", "model.lr": 0.1, "augment": "none", "data": "digits", "data.num_train": None, "seed": 0}
 METRICS = ("fd", "kid", "precision", "recall", "density", "coverage")
 
 
-def make_run(folder: Path, values: dict | None = None, picture: bool = True, **config) -> dict:
+def make_run(
+    folder: Path, values: dict | None = None, picture: bool = True, looks=(64, 128, 256), settings=None, **config
+) -> dict:
     """A finished run's folder with made-up numbers; its config."""
     config = CONFIG | {key.replace("__", "."): value for key, value in config.items()}
     (folder / "samples").mkdir(parents=True)
@@ -31,12 +41,13 @@ def make_run(folder: Path, values: dict | None = None, picture: bool = True, **c
         "best": {"fd": metrics["fd"] / 2, "images": 64},
         "protocol": {"extractor": "pixels", "n_fake": 100, "floor": {"fd": 0.1}},
         "augment": {},
+        "settings": settings or {},
         "timing": {"seconds": 60.0, "images_per_second": 100.0, "evaluation_seconds": 2.0},
         "error": None,
     }
     (folder / "results.json").write_text(json.dumps(results))
     with (folder / "metrics.csv").open("w", newline="") as file:
-        rows = [(images, metrics["fd"] * (1 + 64 / images)) for images in (64, 128, 256)]
+        rows = [(images, metrics["fd"] * (1 + 64 / images)) for images in looks]
         csv.writer(file).writerows([("images", "val/fd"), *rows])
     if picture:
         Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40), np.uint8)).save(folder / "samples/1.png")
@@ -88,22 +99,232 @@ def test_contexts_and_arms(grid):
         compare(records, baseline="nothing")
 
 
+def by_column(table, arm: str) -> dict[str, str]:
+    """An arm's row, by the words that its columns begin with."""
+    row = next(row for row in table.rows if row[0] == arm)
+    return {name.partition(",")[0] if name.startswith("to ") else name: cell for name, cell in zip(table.header, row)}
+
+
 def test_the_tables_say_what_the_statistics_say(grid):
     records, commands = read([grid])
     report = Report(records, commands)
-    none, ae, noise = report.main_tables()[0].rows
+    table = report.main_tables()[0]
     comparison = report.comparisons[0]
+    none, ae, noise = (by_column(table, arm) for arm in ("none", "ae", "noise"))
     expected = differences(
-        {arm: comparison.values(arm, "fd") for arm in ("ae", "noise")}, comparison.values("none", "fd")
+        {arm: comparison.values(arm, "fd") for arm in ("ae", "noise")}, comparison.values("none", "fd"), ratios=True
     )
-    assert none[3] == "baseline"
-    assert ae[3] == f"{expected['ae'].mean:+.3f} ({expected['ae'].low:+.3f} to {expected['ae'].high:+.3f})"
-    assert (ae[-1], noise[-1]) == ("better, of few seeds", "no difference seen")
-    assert noise[1] == "3 (no seed 3)"
-    best = Report(records, commands, metric="best_fd").main_tables()[0].rows
-    assert float(best[0][2].split()[0]) == pytest.approx(float(none[2].split()[0]) / 2, abs=1e-3)
+    assert none["to none"] == "baseline"
+    low, mean, high = (f"{100 * np.expm1(getattr(expected['ae'], one)):+.1f} %" for one in ("low", "mean", "high"))
+    assert ae["to none"] == f"{mean} ({low} to {high})"
+    assert ae["p (t)"] == f"{expected['ae'].p:.4f}"
+    assert ae["p, Holm"] == f"{expected['ae'].p_holm:.4f}"
+    assert ae["p, Holm, typical spread"] == f"{expected['ae'].p_typical:.4f}"
+    assert (ae["verdict"], noise["verdict"]) == ("better, of few seeds", "no difference seen")
+    assert noise["seeds"] == "3 (no seed 3)"
+    best = by_column(Report(records, commands, metric="best_fd").main_tables()[0], "none")
+    column = next(name for name in best if name.startswith("best_fd"))
+    assert float(best[column].split()[0]) == pytest.approx(
+        float(none[column.removeprefix("best_")].split()[0]) / 2, abs=1e-3
+    )
     with pytest.raises(ValueError, match=r"--metric: expected one of fd, .*; got fid"):
         Report(records, commands, metric="fid")
+
+
+def make_arms(folder: Path, arms: dict[str, list[float]], metric: str = "fd", **config) -> Report:
+    """The report of arms beside `none`, from their values by seed."""
+    runs = [
+        ({"augment": arm, "seed": seed, **config}, {metric: value})
+        for arm, values in arms.items()
+        for seed, value in enumerate(values)
+    ]
+    make_grid(folder, runs)
+    return Report(*read([folder]), metric=metric)
+
+
+def test_positive_metrics_are_compared_as_ratios_in_percent(tmp_path):
+    """Half, half and a quarter of `none`: the geometric mean is 16 to the power of -1/3, 39.7 % of it."""
+    report = make_arms(tmp_path / "grid", {"none": [2.0, 4.0, 8.0], "ae": [1.0, 2.0, 2.0]})
+    assert by_column(report.main_tables()[0], "ae")["to none"].startswith("-60.3 % (")
+    report = make_arms(tmp_path / "kid", {"none": [2.0, 4.0, 8.0], "ae": [1.0, 2.0, 2.0]}, "kid")
+    assert by_column(report.main_tables()[0], "ae")["to none"].startswith("-3.00000 (")  # can lie below 0
+    report = make_arms(tmp_path / "zero", {"none": [2.0, 4.0, 8.0], "ae": [1.0, 2.0, 0.0]})
+    assert by_column(report.main_tables()[0], "ae")["to none"].startswith("-3.667 (")  # 0 has no logarithm
+
+
+@pytest.mark.parametrize(
+    ("metric", "low_is"), [("fd", "better"), ("coverage", "worse"), ("perplexity", "lower"), ("copying", "lower")]
+)
+def test_verdicts_and_what_they_follow_from_agree(tmp_path, metric, low_is):
+    """The printed p values say what the verdict says, and the colour of the page too."""
+    random = np.random.default_rng(1)
+    none = 0.5 + random.uniform(0, 0.1, 6)
+    arms = {
+        f"a{i}": list(none * factor * random.uniform(0.98, 1.02, 6)) for i, factor in enumerate((0.5, 0.98, 1, 1.7))
+    }
+    report = make_arms(tmp_path / "grid", {"none": list(none), **arms}, metric)
+    rows = [by_column(report.main_tables()[0], arm) for arm in arms]
+    high_is = {"better": "worse", "worse": "better", "lower": "higher"}[low_is]
+    assert (rows[0]["verdict"], rows[3]["verdict"]) == (low_is, high_is)
+    assert rows[2]["verdict"] == "no difference seen"
+    for row in rows:
+        p_values = [float(row[name].removeprefix("below ")) for name in ("p, Holm", "p, Holm, typical spread")]
+        seen = max(p_values) <= 0.05
+        assert seen == (row["verdict"] in (low_is, high_is))
+    page = report._page() if metric == "fd" else ""
+    for arm, row in zip(arms if page else (), rows):
+        colour = row["verdict"] if row["verdict"] in ("better", "worse") else ""
+        assert f'<tr class="{colour}"><td>{arm}</td><td>6</td>' in page
+
+
+@pytest.mark.parametrize(("num", "is_filled"), [(5, False), (6, True)])
+def test_the_exact_p_stands_only_where_it_can_reach_five_percent(tmp_path, num, is_filled):
+    values = np.random.default_rng(0).uniform(1, 2, (2, num))
+    report = make_arms(tmp_path / "grid", {"none": list(values[0]), "ae": list(values[1])})
+    assert bool(by_column(report.main_tables()[0], "ae")["p, exact"]) == is_filled
+    assert "left out for fewer than six seeds" in report.main_tables()[0].note
+
+
+def test_without_spread_or_seeds_there_is_no_verdict(tmp_path):
+    arms = {"none": [1.0, 2.0, 3.0], "half": [0.5, 1.0, 1.5], "broken": [1.0, np.nan, 2.0], "ae": [1.1]}
+    table = make_arms(tmp_path / "grid", arms).main_tables()[0]
+    half, broken, ae = (by_column(table, arm) for arm in ("half", "broken", "ae"))
+    assert (half["to none"], half["p, Holm"], half["verdict"]) == ("-50.0 %", "", "no spread, no verdict")
+    assert (broken["to none"], broken["p, Holm"], broken["verdict"]) == ("", "", "not finite, no verdict")
+    assert (ae["p, Holm"], ae["verdict"]) == ("", "too few seeds")
+
+
+SETTLED = {
+    "ae": {"on": "critic", "fraction": 0.7, "target": None, "model_labels": False, "width": 8},
+    "classic": {"on": "data", "fraction": 0.5, "target": None, "model_labels": True, "shift": 0.125},
+    "ada": {"on": "critic", "fraction": 0.0, "target": 0.6, "model_labels": False},
+}
+OPTIONS = {"augment.on": None, "augment.fraction": None, "augment.target": None, "augment.adapt_images": 50_000}
+
+
+def settled_grid(folder: Path, settled: dict, **config) -> Report:
+    """The report of two seeds of `none`, `ae`, `classic` and `ada` with what their options came to."""
+    own = {"none": {}, "ae": {"augment.strength": 0.5, "augment.width": None}, "classic": {"augment.shift": None}}
+    folder.mkdir()
+    cells = []
+    for seed in (0, 1):
+        for arm in ("none", *settled):
+            options = OPTIONS | own.get(arm, {}) | config
+            settings = {arm: settled[arm]} if arm in settled else {}
+            name = f"{arm}-{seed}"
+            given = {key.replace(".", "__"): value for key, value in options.items()}
+            cells.append(
+                {"folder": name, "config": make_run(folder / name, settings=settings, augment=arm, seed=seed, **given)}
+            )
+    (folder / "ablation.json").write_text(json.dumps({"commands": [], "cells": cells}))
+    return Report(*read([folder]))
+
+
+def test_every_row_names_the_whole_setting(tmp_path):
+    """What the options came to, and not only what was said; in every form, and in every table that has arms."""
+    report = settled_grid(tmp_path / "grid", SETTLED)
+    expected = {
+        "none": "augment none",
+        "ae": "augment ae, ae on critic, fraction 0.7, strength 0.5, width 8, model_labels False",
+        "classic": "augment classic, classic on data, fraction 0.5, shift 0.125, model_labels True",
+        "ada": "augment ada, ada on critic, fraction 0.0 at first, target 0.6, adapt_images 50000, model_labels False",
+    }
+    main, metrics, costs = report.all_tables()[:3]
+    assert {row[0]: row[main.header.index("setting")] for row in main.rows} == expected
+    assert {row[0]: row[costs.header.index("setting")] for row in costs.rows} == expected
+    assert dict(zip(metrics.header[1:], metrics.rows[0][1:])) == expected
+    page = report.write(tmp_path / "report").read_text()
+    texts = [page, main.to_text(), *((tmp_path / "report" / name).read_text() for name in ("tables.md", "tables.csv"))]
+    for text in texts:
+        assert all(" ".join(setting.split()) in " ".join(text.split()) for setting in expected.values())
+    assert r"adapt\_images 50000" in (tmp_path / "report/tables.tex").read_text()
+    shared = next(table for table in report.all_tables() if table.title == "Options that all arms share")
+    assert ["model.lr", "0.1"] in shared.rows and not any(row[0].startswith("augment") for row in shared.rows)
+
+
+def test_an_augmentation_says_what_its_options_came_to():
+    """Place and fraction of every arm, and what null stands for."""
+    arms = {
+        "ae": AutoencoderAugment(),
+        "classic": ClassicAugment(shift=0.2),
+        "noise": NoiseAugment(),
+        "none": NoAugment(),
+    }
+    standing = {"on": "data", "fraction": 0.5, "target": None, "model_labels": True}
+    expected = {
+        "ae": {"on": "critic", "fraction": 0.7, "target": None, "model_labels": False, "width": 8},
+        "classic": {**standing, "flip": False, "shift": 0.2, "rotate": 10, "contrast": 0.2},
+        "noise": {**standing, "deviation": 0.1},
+        "repeat": standing,
+    }
+    for name, arm in (arms | {"repeat": Repeat()}).items():
+        assert Augmentation({name: arm}).settings() == ({name: expected[name]} if name in expected else {})
+    both = Augmentation({"ae": AutoencoderAugment(), "classic": ClassicAugment()}, on="data", fraction=0.3).settings()
+    assert [(one["on"], one["fraction"]) for one in both.values()] == [("data", 0.3)] * 2
+
+
+def test_a_run_keeps_the_settings(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    with folder.start(CONFIG | {"overwrite": False}, {}, SETTLED):
+        assert folder.results["settings"] == SETTLED
+
+
+def test_runs_of_earlier_versions_name_what_their_gate_noted(tmp_path):
+    folder = tmp_path / "run"
+    make_run(folder, augment="ae", **{"augment.fraction": None, "augment.strength": 0.5})
+    results = json.loads((folder / "results.json").read_text())
+    del results["settings"]
+    results["augment"] = {"ae": {"on": "data", "fraction": 0.5, "target": None, "originals": {}}}
+    record = Record(folder, CONFIG | {"augment": "ae", "augment.fraction": None, "augment.strength": 0.5}, results)
+    assert record.setting("augment") == {"augment": "ae", "ae on": "data, fraction 0.5", "strength": 0.5}
+
+
+def test_another_part_that_is_compared_is_named_as_a_whole(tmp_path):
+    runs = [({"model": model, "seed": seed}, {"fd": 1.0 + seed}) for model in ("gan", "vae") for seed in (0, 1)]
+    make_grid(tmp_path / "grid", runs)
+    table = Report(*read([tmp_path / "grid"])).main_tables()[0]
+    assert by_column(table, "vae")["setting"] == "model vae, model.lr 0.1, augment none"
+
+
+def test_options_that_seeds_differ_in_are_shown_as_a_span(tmp_path):
+    report = settled_grid(tmp_path / "grid", {"noise": {"on": "data", "fraction": 0.5, "deviation": 0.1}})
+    second = tmp_path / "grid/noise-1/results.json"
+    second.write_text(second.read_text().replace('"deviation": 0.1', '"deviation": 0.14'))
+    row = by_column(Report(*read([tmp_path / "grid"])).main_tables()[0], "noise")
+    assert row["setting"] == "augment noise, noise on data, fraction 0.5, deviation 0.1 to 0.14"
+    assert "deviation 0.1," not in report.main_tables()[0].note
+
+
+def test_arms_at_other_fractions_are_not_chosen_alike(tmp_path):
+    """Of one place; what adapts has no fraction, and the same fractions of a sweep are alike."""
+    alike = settled_grid(tmp_path / "alike", SETTLED | {"diffaug": {"on": "critic", "fraction": 0.7, "target": None}})
+    assert "Not chosen alike" not in alike.main_tables()[0].note
+    noise = {"on": "data", "fraction": 1.0, "target": None}
+    other = settled_grid(tmp_path / "other", SETTLED | {"noise": noise})
+    warning = "Not chosen alike: on the data, classic varies 0.5; noise varies 1 of the images."
+    assert warning in other.main_tables()[0].note
+    assert warning in " ".join(other.main_tables()[0].to_text().split())
+
+
+@pytest.mark.parametrize(("split_seed", "warns"), [(0, True), (None, False)])
+def test_seeds_that_share_a_subset_are_said_to(tmp_path, split_seed, warns):
+    report = settled_grid(tmp_path / "grid", SETTLED, **{"data.split_seed": split_seed})
+    words = " All seeds share the training subset of --data.split_seed 0: nothing here generalises over data."
+    note = report.main_tables()[0].note
+    assert note.endswith(words) if warns else "generalises" not in note
+
+
+def test_curves_are_of_the_looks_that_all_arms_have(tmp_path):
+    cells = []
+    for arm, looks in {"none": (64, 128, 256), "ae": (32, 64, 96, 256)}.items():
+        for seed in (0, 1):
+            config = make_run(tmp_path / f"{arm}-{seed}", looks=looks, augment=arm, seed=seed)
+            cells.append({"folder": f"{arm}-{seed}", "config": config})
+    (tmp_path / "ablation.json").write_text(json.dumps({"commands": [], "cells": cells}))
+    comparison = compare(read([tmp_path])[0])[0]
+    curves = pictures._curves(comparison, "fd")
+    assert {arm: images for arm, (images, _) in curves.items()} == {"none": [64, 256], "ae": [64, 256]}
+    assert [one.mean for one in curves["ae"][1]] == [2.0, 1.25]
 
 
 def test_all_forms_are_written(grid, tmp_path):

@@ -317,9 +317,9 @@ def test_series_are_measured_by_their_metrics(tmp_path, monkeypatch):
     datamodule.cache_dir = str(tmp_path)
     datamodule.setup()
     evaluation = Evaluation(datamodule)
-    model = SimpleNamespace(
-        device=torch.device("cpu"), sample=lambda num, labels: drawn(WHITE, num, 12, int(torch.randint(9, ())))
-    )
+    model = torch.nn.Module()
+    model.device = torch.device("cpu")
+    model.sample = lambda num, labels: drawn(WHITE, num, 12, int(torch.randint(9, ())))
     fast = {"fd", "kid", "autocorrelation_distance", "spectrum_distance", "mmd"}
     slow = {"discriminative_score", "predictive_score"}
     floor = evaluation.protocol["floor"]

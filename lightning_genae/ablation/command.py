@@ -52,7 +52,8 @@ def ablate_options(
         dry_run: only say how many runs there are and how long they take.
         retry: run again what failed.
         wait: for the end, and report. false: leave a cluster to its work; the same command looks after it.
-        metric: that arms are compared by, at the end of training; best_fd is the least Frechet distance.
+        metric: that arms are compared by, at the end of training; best_fd is fd at the look that the validation images
+            choose.
         factor: the option whose values are compared, or a part with all its options. null: augment if it varies.
         baseline: the arm that others are compared to. null: none if there is one, else the first.
     """
@@ -184,8 +185,9 @@ def compare_options(
     """Runs side by side.
 
     Args:
-        metric: that arms are compared by, at the end of training; best_fd is the least Frechet distance.
-        best: the least Frechet distance during training, which is chosen by the images that it is measured on.
+        metric: that arms are compared by, at the end of training; best_fd is fd at the look that the validation images
+            choose.
+        best: the Frechet distance at the look chosen by the validation images.
         factor: the option whose values are compared, or a part with all its options. null: augment if it varies.
         baseline: the arm that others are compared to. null: none if there is one, else the first.
         out: folder of the report. null: report/ in the first folder; none of single runs.

@@ -48,27 +48,35 @@ def paired(comparison: Comparison, metric: str) -> dict[str, bytes]:
 
 
 def over_training(comparison: Comparison, metric: str) -> dict[str, bytes]:
-    """A metric over the images shown, mean over seeds with its 95 % interval; PNG by style."""
-    curves = {arm: _curve(comparison, arm, metric) for arm in list(comparison.arms)[:MAX_ARMS]}
+    """A metric over the images shown, at the looks that all arms have, mean over seeds with its 95 % interval; PNG by
+    style."""
+    curves = _curves(comparison, metric)
 
     def draw(axes) -> None:
         for arm, (images, summaries) in curves.items():
-            if images:
-                (line,) = axes.plot(images, [one.mean for one in summaries], label=arm, marker=".")
-                low, high = ([getattr(one, side) for one in summaries] for side in ("low", "high"))
-                axes.fill_between(images, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+            (line,) = axes.plot(images, [one.mean for one in summaries], label=arm, marker=".")
+            low, high = ([getattr(one, side) for one in summaries] for side in ("low", "high"))
+            axes.fill_between(images, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
         axes.set(xlabel="images shown", ylabel=metric)
         if any(images for images, _ in curves.values()):
             axes.legend(fontsize="small", framealpha=0)
+        else:
+            axes.set_title("the runs have no look in common", fontsize="small")
 
     return _in_styles(draw, width=6)
 
 
-def _curve(comparison: Comparison, arm: str, metric: str) -> tuple[list[int], list[statistics.Summary]]:
-    """Images at which all of an arm's runs were measured, and the summary there."""
-    curves = [dict(zip(*record.curve(metric))) for record in comparison.arms[arm].values() if record.results]
-    images = sorted(set.intersection(*map(set, curves))) if curves else []
-    return images, [statistics.summary([curve[image] for curve in curves]) for image in images]
+def _curves(comparison: Comparison, metric: str) -> dict[str, tuple[list[int], list[statistics.Summary]]]:
+    """The images at which every run of every arm was measured, the same for all, and each arm's summaries there."""
+    arms = list(comparison.arms)[:MAX_ARMS]
+    of_runs = {arm: [dict(zip(*record.curve(metric))) for record in comparison.arms[arm].values()] for arm in arms}
+    of_runs = {arm: measured for arm, curves in of_runs.items() if (measured := [curve for curve in curves if curve])}
+    every = [set(curve) for curves in of_runs.values() for curve in curves]
+    images = sorted(set.intersection(*every)) if every else []
+    return {
+        arm: (images, [statistics.summary([curve[image] for curve in curves]) for image in images])
+        for arm, curves in of_runs.items()
+    }
 
 
 def samples(comparison: Comparison, metric: str) -> dict[str, bytes]:

@@ -13,6 +13,7 @@ from lightning_genae.run_folder import NOT_HASHED, RunFolder
 
 GRID = "ablation.json"
 SELECTORS = ("model", "augment", "data")
+PLACE = ("on", "fraction", "target")  # of an augmentation
 
 
 @dataclass
@@ -37,11 +38,45 @@ class Record:
 
     @property
     def protocol(self) -> dict:
-        """What its numbers depend on."""
-        return protocol_of(self.results)
+        """What its numbers depend on, those of the best look included."""
+        return protocol_of(self.results, best=True)
+
+    @property
+    def augmentations(self) -> dict[str, dict]:
+        """How its augmentations stood before training, with every default resolved: {"ae": {"on": "critic", "fraction":
+        0.7, "target": None, ...}}. Of runs of earlier versions what their quality gate noted, which some have none of.
+        """
+        gates = self.results.get("augment", {})
+        noted = {name: {key: gate[key] for key in PLACE if key in gate} for name, gate in gates.items()}
+        return self.results.get("settings") or noted
+
+    def setting(self, part: str) -> dict[str, object]:
+        """Every option of its augmentation that has a value, and of another part that is compared.
+
+        Args:
+            part: that is compared, such as model, or an option, such as model.lr.
+        """
+        words = {key: value for key, value in self.config.items() if key == part or key.startswith(f"{part}.")}
+        options = {key: value for key, value in self.config.items() if key.startswith("augment.")}
+        words = {key: value for key, value in words.items() if key not in options} | {
+            "augment": self.config.get("augment")
+        }
+        if words["augment"] == "none":
+            return words
+        settled = self.augmentations
+        words |= {f"{name} on": _standing(one) for name, one in settled.items()}
+        options |= {f"augment.{key}": value for one in settled.values() for key, value in one.items()}
+        without = {f"augment.{key}" for key in PLACE} if settled else set()
+        if not any(one.get("target") for one in [*settled.values(), {"target": options.get("augment.target")}]):
+            without.add("augment.adapt_images")
+        return words | {
+            key.removeprefix("augment."): value
+            for key, value in options.items()
+            if value is not None and key not in without
+        }
 
     def value(self, metric: str) -> float | None:
-        """A metric at the end of training; of best_fd, the least one during it."""
+        """A metric at the end of training; of best_fd, `fd` at the look chosen by the validation images."""
         if metric == "best_fd":
             return self.results.get("best", {}).get("fd")
         return self.results.get("metrics", {}).get(metric)
@@ -82,6 +117,12 @@ def read(paths: Iterable[Path]) -> tuple[list[Record], list[str]]:
             raise ValueError(f"RUN: expected a run folder or one that holds some; got '{path}', which holds none")
         records |= {folder: _record(folder, config) for folder, config in found.items() if folder not in records}
     return list(records.values()), commands
+
+
+def _standing(one: dict) -> str:
+    """Where an augmentation stands and how often it acts, in words."""
+    words = f"{one.get('on')}, fraction {one.get('fraction')}"
+    return f"{words} at first, target {one['target']}" if one.get("target") else words
 
 
 def _grid(path: Path) -> dict:
@@ -136,12 +177,51 @@ class Comparison:
         arms: label to runs by seed, in order of appearance.
         baseline: label of the arm that others are compared to.
         seeds: that any arm has.
+        part: that is compared, such as augment, or an option, such as model.lr.
     """
 
     title: str
     arms: dict[str, dict[int, Record]]
     baseline: str
     seeds: list[int]
+    part: str = "augment"
+
+    def setting(self, arm: str) -> str:
+        """Every option of an arm's augmentation, and of another part that is compared, as its runs had them."""
+        return in_words([record.setting(self.part) for record in self.arms[arm].values()])
+
+    def shared(self) -> dict[str, object]:
+        """Options that are the same in all runs and that no setting names."""
+        records = self._records()
+        keys = [key for key in records[0].config if key.partition(".")[0] not in (*NOT_HASHED, "augment", self.part)]
+        return {key: records[0].config[key] for key in keys if len({str(one.config.get(key)) for one in records}) == 1}
+
+    def warnings(self) -> list[str]:
+        """What a reader has to know of how the runs were chosen, in sentences."""
+        sentences = []
+        for place, found in self._fractions().items():
+            if len(set(map(frozenset, found.values()))) > 1:
+                words = "; ".join(f"{name} varies {_span(sorted(values, key=str))}" for name, values in found.items())
+                sentences.append(f"Not chosen alike: on the {place}, {words} of the images.")
+        subsets = {record.config.get("data.split_seed") for record in self._records()}
+        if len(self.seeds) > 1 and len(subsets) == 1 and None not in subsets:
+            sentences.append(
+                f"All seeds share the training subset of --data.split_seed {subsets.pop()}: nothing here generalises "
+                "over data."
+            )
+        return sentences
+
+    def _fractions(self) -> dict[str, dict[str, set]]:
+        """Fractions that do not adapt, by place and augmentation."""
+        fractions: dict[str, dict[str, set]] = {}
+        for record in self._records():
+            for name, one in record.augmentations.items():
+                if not one.get("target"):
+                    fractions.setdefault(one.get("on"), {}).setdefault(name, set()).add(one.get("fraction"))
+        return fractions
+
+    def _records(self) -> list[Record]:
+        return [record for runs in self.arms.values() for record in runs.values()]
 
     def values(self, arm: str, metric: str) -> dict[int, float]:
         """A metric of an arm's finished runs by seed."""
@@ -153,7 +233,9 @@ class Comparison:
         return [seed for seed in self.seeds if seed not in self.arms[arm] or not self.arms[arm][seed].results]
 
 
-def compare(records: list[Record], factor: str | None = None, baseline: str | None = None) -> list[Comparison]:
+def compare(
+    records: list[Record], factor: str | None = None, baseline: str | None = None, metric: str = "fd"
+) -> list[Comparison]:
     """Runs by context, protocol and arm.
 
     Args:
@@ -161,6 +243,7 @@ def compare(records: list[Record], factor: str | None = None, baseline: str | No
         factor: option, or a part with all its options, whose values are the arms. None: augment if it varies, else
             the first thing that does.
         baseline: label of the arm that others are compared to. None: none if there is such, else the first.
+        metric: that they are compared by; best_fd depends on more of the protocol.
 
     Raises:
         ValueError: the factor does not vary, or there is no such baseline.
@@ -173,7 +256,8 @@ def compare(records: list[Record], factor: str | None = None, baseline: str | No
     if keys and not own:
         raise ValueError(f"--factor: expected one that varies, {', '.join(sections)}; got {factor}")
     rest = [key for key in keys if key not in own]
-    protocols = {id(record): json.dumps(record.protocol) for record in records if record.results}
+    best = metric == "best_fd"
+    protocols = {id(record): json.dumps(protocol_of(record.results, best)) for record in records if record.results}
     contexts: dict[tuple, list[Record]] = {}
     for record in records:
         context = tuple(json.dumps(record.config.get(key, UNSET)) for key in rest)
@@ -183,7 +267,7 @@ def compare(records: list[Record], factor: str | None = None, baseline: str | No
     if baseline and baseline not in labels.values():
         raise ValueError(f"--baseline: expected one of {', '.join(dict.fromkeys(labels.values()))}; got {baseline}")
     return [
-        _comparison(members, labels, title, baseline)
+        _comparison(members, labels, title, baseline, factor)
         for group in contexts.values()
         for members, title in _by_protocol(group, protocols, _label(group[0], rest))
     ]
@@ -202,7 +286,23 @@ def _by_protocol(group: list[Record], protocols: dict[int, str], title: str) -> 
     return parts
 
 
-def _comparison(members: list[Record], labels: dict[int, str], title: str, baseline: str | None) -> Comparison:
+def in_words(settings: list[dict[str, object]]) -> str:
+    """What the runs of an arm were set to, each as `Record.setting` gives it, in words."""
+    keys = dict.fromkeys(key for setting in settings for key in setting)
+    return ", ".join(f"{key} {_span([one[key] for one in settings if key in one])}" for key in keys)
+
+
+def _span(values: list) -> str:
+    """An option's values in the runs of an arm, in words: one, as a rule."""
+    found = list(dict.fromkeys(values))
+    if len(found) > 1 and all(isinstance(value, float) for value in found):
+        return f"{min(found):.4g} to {max(found):.4g}"
+    return " or ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in found)
+
+
+def _comparison(
+    members: list[Record], labels: dict[int, str], title: str, baseline: str | None, part: str
+) -> Comparison:
     arms: dict[str, dict[int, Record]] = {}
     for record in members:
         known = arms.setdefault(labels[id(record)], {})
@@ -210,7 +310,7 @@ def _comparison(members: list[Record], labels: dict[int, str], title: str, basel
             known[record.seed] = record
     first = next((name for name in arms if name == "none"), next(iter(arms)))
     seeds = sorted({seed for runs in arms.values() for seed in runs})
-    return Comparison(title, arms, baseline if baseline in arms else first, seeds)
+    return Comparison(title, arms, baseline if baseline in arms else first, seeds, part)
 
 
 def _is_part(key: str) -> bool:

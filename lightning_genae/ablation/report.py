@@ -42,11 +42,11 @@ class Report:
         self.records = records
         self.commands = commands
         self.metric = metric
-        self.comparisons = compare(known, factor, baseline)
+        self.comparisons = compare(known, factor, baseline, metric)
         # made once: the page and the other forms have the same ones, and they are resampled
         self._main = [tables.differences(comparison, metric) for comparison in self.comparisons]
         self._details = [
-            [tables.metrics(comparison), tables.costs(comparison), tables.protocol(comparison)]
+            [table(comparison) for table in (tables.metrics, tables.costs, tables.shared, tables.protocol)]
             for comparison in self.comparisons
         ]
         self._problems = tables.problems(records)

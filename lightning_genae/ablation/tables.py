@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import re
+import textwrap
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,16 +19,31 @@ from lightning_genae.report import METRICS
 
 HIGHER_IS_BETTER = {"precision", "recall", "density", "coverage", "classifier_score", "class_coverage", "psnr", "ssim"}
 MORE = {  # beside those of a run's own report
-    "best_fd": "least Frechet distance during training",
+    "best_fd": "Frechet distance at the look chosen by the validation images",
     "log_likelihood": "log-likelihood",
     "bits_per_character": "bits per character of held-out text",
     "modes": "modes found",
     "good": "share of good samples",
 }
 HIGHER_IS_BETTER |= {"log_likelihood", "modes", "good", "known_words"}
+# compared as ratios: distances and errors, whose spread grows with them; not what can lie below 0 (kid, mmd,
+# fd_infinity), and neither shares nor what is a logarithm already
+POSITIVE = {"fd", "best_fd", "autocorrelation_distance", "spectrum_distance", "predictive_score", "perplexity"}
+POSITIVE |= {"reverse_perplexity", "distance_to_train", "mse", "lpips", "spectral_convergence"}
 ENOUGH = 5  # seeds, below which a verdict says that they are few
 # better where held-out data are
 NEITHER = {"distance_to_train", "copying", "perplexity", "distinct_1", "distinct_2", "self_bleu"}
+SETTING = "setting"  # column that says with what an arm ran
+WIDTH = 110  # of the lines below a table in a terminal
+LATEX = str.maketrans(
+    {letter: f"\\{letter}" for letter in "%&_#${}"}
+    | {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "\N{PLUS-MINUS SIGN}": r"$\pm$",
+    }
+)
 
 
 class Table(NamedTuple):
@@ -53,24 +69,33 @@ class Table(NamedTuple):
         )
 
     def to_text(self) -> str:
-        """Aligned columns, for a terminal."""
-        return "\n".join(["", self.title, *aligned([self.header, *self.rows])])
+        """Aligned columns, for a terminal; settings and the note in lines below."""
+        rows, below = [self.header, *self.rows], []
+        if SETTING in self.header:
+            place = self.header.index(SETTING)
+            below = [f"{row[0]}: {row[place]}" for row in self.rows]
+            rows = [row[:place] + row[place + 1 :] for row in rows]
+        below += [self.note] if self.note else []
+        lines = [line for text in below for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")]
+        return "\n".join(["", self.title, *aligned(rows), *lines])
 
     def to_csv(self) -> str:
         text = io.StringIO()
-        csv.writer(text).writerows([[self.title], self.header, *self.rows])
+        note = [[self.note]] if self.note else []
+        csv.writer(text).writerows([[self.title], self.header, *self.rows, *note])
         return text.getvalue()
 
     def to_latex(self) -> str:
-        """A tabular for the booktabs package."""
-        lines = [f"% {self.title}", f"\\begin{{tabular}}{{{'l' * len(self.header)}}}", "\\toprule"]
+        """A tabular for the booktabs package; the note is a comment above it."""
+        columns = "".join(r"p{0.3\linewidth}" if name == SETTING else "l" for name in self.header)
+        lines = [f"% {self.title}", *([f"% {self.note}"] if self.note else [])]
+        lines += [f"\\begin{{tabular}}{{{columns}}}", "\\toprule"]
         body = [" & ".join(map(_latex, row)) + r" \\" for row in [self.header, *self.rows]]
         return "\n".join([*lines, body[0], "\\midrule", *body[1:], "\\bottomrule", "\\end{tabular}"])
 
 
 def _latex(text: str) -> str:
-    escaped = "".join(f"\\{letter}" if letter in "%&_#${}" else letter for letter in text)
-    return re.sub(r"-(?=\d)", "$-$", escaped.replace("\N{PLUS-MINUS SIGN}", r"$\pm$"))
+    return re.sub(r"-(?=\d)", "$-$", text.translate(LATEX))
 
 
 def check_metric(metric: str) -> None:
@@ -94,58 +119,94 @@ def differences(comparison: Comparison, metric: str) -> Table:
     arms = {arm: comparison.values(arm, metric) for arm in comparison.arms}
     baseline = arms[comparison.baseline]
     others = {arm: values for arm, values in arms.items() if arm != comparison.baseline}
-    compared = statistics.compare(others, baseline)
+    # 0, as only a broken run has it, has no logarithm: differences are left
+    ratios = metric in POSITIVE and not any(value <= 0 for values in arms.values() for value in values.values())
+    compared = statistics.compare(others, baseline, ratios)
     form = METRICS.get(metric, ("", ".3f"))[1]
     rows = []
     for arm, values in arms.items():
         summary = statistics.summary(list(values.values()))
-        rows.append([arm, _seeds(comparison, arm), _mean(summary, form), *_difference(compared.get(arm), metric, form)])
+        *cells, verdict_on_it = _difference(compared.get(arm), metric, form, ratios)
+        row = [arm, _seeds(comparison, arm), _mean(summary, form), *cells]
+        rows.append([*row, comparison.setting(arm), verdict_on_it])
+    header = ["arm", "seeds", f"{metric}, mean ± deviation"]
+    header += [f"to {comparison.baseline}, 95 % interval (t)", "by bootstrap", "p (t)", "p, Holm"]
+    header += ["p, Holm, typical spread", "p, exact", "effect d", "smallest visible", SETTING, "verdict"]
+    return Table(_title(comparison, metric), header, rows, _note(comparison, metric, ratios))
+
+
+def _note(comparison: Comparison, metric: str, ratios: bool) -> str:
     words = words_of(metric)
     direction = "" if metric in NEITHER else f", {'higher' if metric in HIGHER_IS_BETTER else 'lower'} is better"
-    header = ["arm", "seeds", f"{metric}, mean ± deviation", f"to {comparison.baseline}, 95 % interval (t)"]
-    header += ["by bootstrap", "p", "p, Holm", "effect d", "smallest visible", "verdict"]
-    note = (
-        f"{words[0].upper()}{words[1:]}{direction}. Differences are of runs of the same seed; p is exact, by flips of "
-        "signs, and of n seeds at least 2 / 2^n. An arm is called better or worse only if the t interval of its "
-        "difference excludes 0; smallest visible: the difference that so many seeds would have shown in four of five "
-        "studies."
-    )
-    return Table(_title(comparison, metric), header, rows, note)
+    measured = "mean logarithms of their ratio, in percent" if ratios else "mean differences"
+    sentences = [
+        f"{words[0].upper()}{words[1:]}{direction}. Runs of the same seed are compared: {measured}.",
+        "The verdict follows from paired t tests corrected for the number of arms (Holm), with the arm's own spread "
+        "and with the one typical of the arms (their median): both p are at most 0.05, or no difference is "
+        "seen. The intervals are of each arm alone, not corrected.",
+        "p, exact, is by flips of signs, of one arm alone; it is left out for fewer than six seeds, of which it is at "
+        "least 0.0625.",
+        "Smallest visible: the difference that so many seeds would have shown, corrected for the number of arms, in "
+        "four of five studies.",
+        *comparison.warnings(),
+    ]
+    return " ".join(sentences)
 
 
-def _difference(difference: statistics.Difference | None, metric: str, form: str) -> list[str]:
+def _difference(difference: statistics.Difference | None, metric: str, form: str, ratios: bool) -> list[str]:
     if difference is None:
-        return ["baseline", "", "", "", "", "", ""]
-    if difference.num < 2:
-        return [number(difference.mean, f"+{form[1:]}"), "", "", "", "", "", "too few seeds" if difference.num else ""]
+        return ["baseline", *[""] * 8]
+    show = percent if ratios else lambda value: number(value, f"+{form}")
+    if math.isnan(difference.p):
+        return [show(difference.mean), *[""] * 7, _why_none(difference)]
     return [
-        f"{difference.mean:+{form}} ({difference.low:+{form}} to {difference.high:+{form}})",
-        f"{difference.bootstrap_low:+{form}} to {difference.bootstrap_high:+{form}}",
-        f"{difference.p:.3f}",
-        f"{difference.p_holm:.3f}",
+        f"{show(difference.mean)} ({show(difference.low)} to {show(difference.high)})",
+        f"{show(difference.bootstrap_low)} to {show(difference.bootstrap_high)}",
+        *map(probability, (difference.p, difference.p_holm, difference.p_typical, difference.p_exact)),
         f"{difference.effect:+.2f}",
-        number(difference.smallest, form),
-        _verdict(difference, metric),
+        _smallest(difference.smallest) if ratios else number(difference.smallest, form),
+        verdict(difference, metric),
     ]
 
 
-def _verdict(difference: statistics.Difference, metric: str) -> str:
-    if not difference.excludes_zero:
+def _why_none(difference: statistics.Difference) -> str:
+    if difference.num < 2:
+        return "too few seeds" if difference.num else ""
+    return "no spread, no verdict" if math.isfinite(difference.mean) else "not finite, no verdict"
+
+
+def probability(p: float) -> str:
+    """A p value; nothing for what is unknown."""
+    return "below 0.0001" if p < 1e-4 else number(p, ".4f")
+
+
+def percent(log_ratio: float) -> str:
+    """The mean of logarithms of ratios as the change that it stands for; nothing for what is unknown."""
+    return "" if math.isnan(log_ratio) else f"{100 * math.expm1(min(log_ratio, 700)):+.1f} %"
+
+
+def _smallest(log_ratio: float) -> str:
+    return f"{percent(-log_ratio)} or {percent(log_ratio)}" if log_ratio < math.log(100) else "over a hundredfold"
+
+
+def verdict(difference: statistics.Difference, metric: str) -> str:
+    """What may be said of an arm; the metric says which direction is better."""
+    if not difference.is_seen:
         return "no difference seen"
     if metric in NEITHER:
         return "higher" if difference.mean > 0 else "lower"
-    verdict = "better" if (difference.mean > 0) == (metric in HIGHER_IS_BETTER) else "worse"
-    return verdict if difference.num >= ENOUGH else f"{verdict}, of few seeds"
+    word = "better" if (difference.mean > 0) == (metric in HIGHER_IS_BETTER) else "worse"
+    return word if difference.num >= ENOUGH else f"{word}, of few seeds"
 
 
 def metrics(comparison: Comparison) -> Table:
     """Every arm's metrics with their intervals over seeds."""
     names = [name for name in METRICS if any(comparison.values(arm, name) for arm in comparison.arms)]
-    rows = []
+    rows = [[SETTING, *map(comparison.setting, comparison.arms)]]
     for name in names:
         summaries = [statistics.summary(list(comparison.values(arm, name).values())) for arm in comparison.arms]
         rows.append([name, *(_interval(summary, METRICS[name][1]) for summary in summaries)])
-    note = "Mean over seeds and its 95 % interval by Student's t."
+    note = "Mean over seeds and its 95 % interval by Student's t; no verdicts follow from it."
     return Table(f"All metrics{_of(comparison)}", ["metric", *comparison.arms], rows, note)
 
 
@@ -162,9 +223,14 @@ def costs(comparison: Comparison) -> Table:
             f"FD of originals {gate['originals']['fd']:.3g}, of variations {gate['variations']['fd']:.3g}"
             for gate in gates
         )
-        row = [arm, "" if seconds is None else duration(seconds), number(speed, ",.0f"), number(share, ".1%")]
-        rows.append([*row, words])
-    header = ["arm", "time of a run", "images/s", "of it evaluation", "quality gate"]
+        row = [
+            arm,
+            "" if seconds is None else duration(seconds),
+            number(speed, ",.0f"),
+            number(share, ".1%"),
+        ]
+        rows.append([*row, comparison.setting(arm), words])
+    header = ["arm", "time of a run", "images/s", "of it evaluation", SETTING, "quality gate"]
     return Table(f"Cost and quality gate{_of(comparison)}", header, rows)
 
 
@@ -181,6 +247,12 @@ def problems(records: list[Record]) -> Table | None:
     """Runs without results."""
     rows = [[str(record.folder), record.problem] for record in records if not record.results]
     return Table("Runs without results", ["run", "why"], rows) if rows else None
+
+
+def shared(comparison: Comparison) -> Table:
+    """Options that are the same in all runs of a comparison."""
+    rows = [[key, str(value)] for key, value in comparison.shared().items()]
+    return Table(f"Options that all arms share{_of(comparison)}", ["", "value"], rows)
 
 
 def protocol(comparison: Comparison) -> Table:

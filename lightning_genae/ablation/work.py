@@ -52,11 +52,38 @@ def work(grid: Grid, folder: Path, launcher: Local | Slurm, retry: bool, wait: b
 
 
 def shared(cells: list[Cell], folder: Path) -> list[Task]:
-    """What makes the things that runs share: for every kind of data, augmentation and metrics, one task."""
-    first: dict[str, Cell] = {}
+    """What makes the things that runs share, each by the first run that needs it.
+
+    All runs on one data set share its classifier and reference, and those with the same training subset and the same
+    augmentation its autoencoder. Seeds draw subsets, so that the autoencoder of a seed may be needed by one run alone,
+    which makes it itself.
+    """
+    groups: dict[str, list[Cell]] = {}
     for cell in cells:
-        first.setdefault(digest({key: cell.config[key] for key in ("data", "augment", "metrics", "cache")}), cell)
-    return [Task(["prefetch", *cell.words], folder / "shared" / f"{name}.log") for name, cell in first.items()]
+        groups.setdefault(_measured_by(cell.config), []).append(cell)
+        if "steps" in cell.config["augment"]:  # of an autoencoder's training
+            groups.setdefault(_augmented_by(cell.config), []).append(cell)
+    measured = {_measured_by(cell.config) for cell in cells}
+    # a task makes all that its cell needs, so that one is enough for groups that begin with the same cell
+    first = {cells[0].folder: cells[0] for name, cells in groups.items() if name in measured or len(cells) > 1}
+    return [
+        Task(["prefetch", *cell.words], folder / "shared" / f"{digest({'folder': str(path)})}.log")
+        for path, cell in first.items()
+    ]
+
+
+def _measured_by(config: dict) -> str:
+    """What the classifier and the reference of a run depend on."""
+    data = {name: value for name, value in config["data"].items() if name not in ("num_train", "split_seed")}
+    return digest({"data": data, **{key: config[key] for key in ("metrics", "cache")}})
+
+
+def _augmented_by(config: dict) -> str:
+    """What the autoencoder of a run depends on, and a little more."""
+    seed = config["data"].get("split_seed")
+    return digest(
+        {**{key: config[key] for key in ("data", "augment", "cache")}, "seed": config["seed"] if seed is None else seed}
+    )
 
 
 def _is_damaged(cell: Cell) -> bool:

@@ -13,6 +13,9 @@ Place = Literal["data", "critic"]
 class Arm(nn.Module):
     """An augmentation of images in [-1, 1].
 
+    Unless the user says otherwise, all arms vary the same share of the images, so that what is compared is how they
+    vary them: half of them on the data, 0.7 of them on the critic (by benchmarks/low_data.py, for autoencoders).
+
     Attributes:
         place: where it stands unless the user says otherwise.
         place_without_critic: the same for a model without a critic of images. None: as `place`.
@@ -24,7 +27,7 @@ class Arm(nn.Module):
 
     place: Place = "data"
     place_without_critic: Place | None = None
-    fractions: Mapping[Place, float] = MappingProxyType({"data": 1.0, "critic": 1.0})
+    fractions: Mapping[Place, float] = MappingProxyType({"data": 0.5, "critic": 0.7})
     shows = True
     target: float | None = None
 
@@ -51,6 +54,10 @@ class Arm(nn.Module):
         # in float32, whatever the model's precision: it is what an autoencoder was trained in
         varied = self.vary(images[chosen].float(), None if labels is None else labels[chosen])
         return images.index_copy(0, chosen, varied.to(images.dtype))
+
+    def settings(self) -> dict[str, object]:
+        """What options of which nothing was said came to, if that is not their default; nothing for most."""
+        return {}
 
     def quality(self, datamodule, extractor, images: Tensor, real: Tensor) -> dict[str, float]:
         """What else than its variations tells what the arm is worth, by name; nothing for most."""

@@ -1,6 +1,5 @@
 """What arms share that encode, perturb the code and decode."""
 
-from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -12,6 +11,7 @@ from lightning_genae.augment._arm import Arm
 from lightning_genae.images import Kind, as_stored, to_float
 from lightning_genae.metrics._metric import MAX_IMAGES
 from lightning_genae.metrics.frechet import frechet_distance
+from lightning_genae.perturb import Classes
 
 Detail = Literal["residual", "decode"]
 
@@ -26,10 +26,8 @@ class AutoencodingArm(Arm):
             changes. decode is dec(z') itself.
     """
 
-    # by benchmarks/low_data.py; see README.md
-    place = "critic"
+    place = "critic"  # by benchmarks/low_data.py; see README.md
     place_without_critic = "data"
-    fractions = MappingProxyType({"data": 0.5, "critic": 0.7})
 
     def __init__(self, strength: ClosedUnitInterval = 0.5, detail: Detail = "residual"):
         super().__init__()
@@ -45,6 +43,16 @@ class AutoencodingArm(Arm):
     def codes(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Codes (B, d) of images (B, C, H, W), and perturbed ones."""
         raise NotImplementedError
+
+    def learn_classes(self, classes: Classes) -> None:
+        """Takes where the training codes of each class lie."""
+        for name, part in classes._asdict().items():
+            self.register_buffer(f"class_{name}", part)
+
+    @property
+    def classes(self) -> Classes:
+        """Where the training codes of each class lie."""
+        return Classes(*(getattr(self, f"class_{name}") for name in Classes._fields))
 
     def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
         """A variation (B, C, H, W) of every image; residual ones reach a little beyond [-1, 1]."""
@@ -65,22 +73,22 @@ class AutoencodingArm(Arm):
     def quality(self, datamodule, extractor, images: Tensor, real: Tensor) -> dict:
         """The autoencoder against PCA with as many components, and what decoding alone does.
 
-        `mse_*` is the squared error per pixel in [-1, 1] of held-out images; `fd_decoded` the Frechet distance of
-        the decoded training images to the held-out ones.
+        `mse_*` is the squared error per pixel in [-1, 1] of validation images; `fd_decoded` the Frechet distance of
+        the decoded training images to the validation images.
 
         Args:
             datamodule: of the images.
             extractor: of the features.
             images: training images (N, C, H, W) in [-1, 1].
-            real: features (N, d) of held-out images.
+            real: features (N, d) of validation images.
         """
-        heldout = to_float(datamodule.heldout.images[:MAX_IMAGES])
+        validation = to_float(datamodule.validation.images[:MAX_IMAGES])
         num_components = min(self.autoencoder.encode(images[:2]).shape[1], len(images) - 1, images[0].numel())
         pca = PCA(num_components, svd_solver="full").fit(images.flatten(1).numpy())
-        flat = heldout.flatten(1).numpy()
+        flat = validation.flatten(1).numpy()
         decoded = as_stored(self.reconstruct(images))
         return {
-            "mse_heldout": float((self.reconstruct(heldout) - heldout).square().mean()),
+            "mse_validation": float((self.reconstruct(validation) - validation).square().mean()),
             "mse_pca": float(((pca.inverse_transform(pca.transform(flat)) - flat) ** 2).mean()),
             "num_components": num_components,
             "fd_decoded": frechet_distance(real, extractor(decoded)),

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_genae.augment._autoencoding import AutoencodingArm, Detail
 from lightning_genae.images import to_float
-from lightning_genae.perturb import fit_mixtures, gaussian, interpolate, resample
+from lightning_genae.perturb import fit_classes, fit_mixtures, gaussian, gaussian_of_class, interpolate, resample
 
 Perturb = Literal["gaussian", "interpolate", "extrapolate", "resample"]
 
@@ -17,9 +17,9 @@ class PerturbingArm(AutoencodingArm):
     """Variations by perturbed codes.
 
     Args:
-        perturb: what happens to a code: gaussian noise that keeps the codes' covariance; a step towards or away
-            from one of its nearest neighbours of the same class; or a step in a mixture fitted to the codes of
-            its class, which is kept.
+        perturb: what happens to a code: gaussian noise that keeps the mean of the codes of its class, and the
+            covariance that the classes share; a step towards or away from one of its nearest neighbours of the same
+            class; or a step in a mixture fitted to the codes of its class, which is kept.
         strength: of the perturbation, in [0, 1]: of the noise in deviations of the codes, or the length of the
             step (interpolate with 1 arrives at the neighbour). 0: none.
         neighbours: how many of the nearest one is drawn from; for the steps alone.
@@ -50,6 +50,7 @@ class PerturbingArm(AutoencodingArm):
         covariance = torch.cov(codes.double().T).reshape(codes.shape[1], codes.shape[1])
         ridge = 1e-9 * covariance.trace() * torch.eye(len(covariance), dtype=torch.double)
         self.register_buffer("cholesky", torch.linalg.cholesky(covariance + ridge).to(codes.dtype))
+        self.learn_classes(fit_classes(codes, labels))
         chosen = torch.randperm(len(codes), generator=torch.Generator().manual_seed(0))[: self.max_bank]
         self.register_buffer("bank", codes[chosen])
         self.register_buffer("bank_labels", labels[chosen])
@@ -63,6 +64,8 @@ class PerturbingArm(AutoencodingArm):
 
     def codes(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         z = self.autoencoder.encode(images)
+        if self.perturb == "gaussian" and labels is not None:
+            return z, gaussian_of_class(z, labels, self.classes, self.strength)
         if self.perturb == "gaussian":
             return z, gaussian(z, self.mean, self.cholesky, self.strength)
         if self.perturb == "resample":

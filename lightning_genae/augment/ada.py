@@ -12,13 +12,18 @@ from lightning_genae.augment._arm import Arm
 class AdaptiveAugment(Arm):
     """The paper's pixel blits, general geometry and colours, each of them with the same probability for every image.
 
-    The probability is `--augment.fraction`; it starts at 0 and adapts to `--augment.target`. For small images
-    geometry is one bilinear interpolation, without the paper's wavelet filters.
+    `--augment.fraction` is here that probability p of each transformation by itself, not a share of the images; it
+    starts at 0 and adapts to `--augment.target`. Transformations, their order, ranges and probabilities are those of
+    the published code by default (`bgc`); filtering, noise and cutout, which are not in it, do not exist here.
+    Deviations: p goes from 0 to 1 in 50,000 images and not in 500,000, because runs are short here
+    (`--augment.adapt_images 500000` is the paper's speed); and geometry is one bilinear interpolation of the mirrored
+    border, without the paper's wavelet filters at twice the resolution, which are meant for large images.
 
     Args:
-        blits: mirror, turn by quarters, shift by whole pixels.
-        geometry: scale, turn, stretch, shift.
-        colour: brightness, contrast, inverted luma and, of colour images, hue and saturation.
+        blits: mirror, turn by quarters, shift by whole pixels of up to 1/8 of each side.
+        geometry: scale by 2^n with n of deviation 0.2, turn by any angle, stretch as much, shift by 1/8 (deviation).
+        colour: brightness (deviation 0.2 in [-1, 1]), contrast 2^n with n of deviation 0.5, inverted luma and, of
+            colour images, any hue and saturation 2^n with n of deviation 1.
     """
 
     place = "critic"

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, OpenUnitInterval
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat
 from torch import Tensor
 
 from lightning_genae.augment import _images, _series
@@ -15,8 +15,8 @@ from lightning_genae.models._options import warn_unused
 class ClassicAugment(Arm):
     """Flips, shifts, crops, small rotations and contrast of images; crops, jitter, scaling and warped time of series.
 
-    Drawn for every one of them, on the device. On the data a generator learns to make what these do: shifted images,
-    for example.
+    Drawn for every one of them, on the device; 0 switches any of them off. On the data a generator learns to make what
+    these do: shifted images, for example.
 
     Args:
         crop: share of the sides, or of the length, that is cut off at most, in [0, 1); the rest is enlarged.
@@ -26,7 +26,7 @@ class ClassicAugment(Arm):
         contrast: the distance of pixels to the image's mean changes by at most this share, in [0, 1]. null: 0.2.
         jitter: deviation of gaussian noise at every step of a series in [-1, 1]. null: 0.03.
         scale: deviation of the factor, about 1, by which a series is stretched about its mean. null: 0.1.
-        warp: share by which the time of a series runs faster or slower at most, in [0, 1]. null: 0.2.
+        warp: share by which the time of a series runs faster or slower at most, in [0, 1). null: 0.2.
     """
 
     def __init__(
@@ -38,11 +38,13 @@ class ClassicAugment(Arm):
         contrast: ClosedUnitInterval | None = None,
         jitter: NonNegativeFloat | None = None,
         scale: NonNegativeFloat | None = None,
-        warp: OpenUnitInterval | None = None,
+        warp: ClosedUnitInterval | None = None,
     ):
         super().__init__()
         if crop == 1:
             raise ValueError("--augment.crop: expected a share below 1, so that something is left; got 1")
+        if warp == 1:
+            raise ValueError("--augment.warp: expected a share below 1, so that time does not stand still; got 1")
         self.crop = crop
         self.of_images = {"flip": flip, "shift": shift, "rotate": rotate, "contrast": contrast}
         self.of_series = {"jitter": jitter, "scale": scale, "warp": warp}
@@ -59,11 +61,14 @@ class ClassicAugment(Arm):
         for name, value in unused.items():
             warn_unused(name, value, False, "series" if self.kind == "image" else "images", "augment")
 
+    def settings(self) -> dict[str, object]:
+        if self.kind == "image":
+            return _given(self.of_images, flip=False, shift=0.125, rotate=10, contrast=0.2)
+        return _given(self.of_series, jitter=0.03, scale=0.1, warp=0.2)
+
     def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
         """A variation (B, C, H, W) of every image."""
-        if self.kind == "image":
-            return self._vary_images(images, **_given(self.of_images, flip=False, shift=0.125, rotate=10, contrast=0.2))
-        return self._vary_series(images, **_given(self.of_series, jitter=0.03, scale=0.1, warp=0.2))
+        return (self._vary_images if self.kind == "image" else self._vary_series)(images, **self.settings())
 
     def _vary_images(self, images: Tensor, flip: bool, shift: float, rotate: float, contrast: float) -> Tensor:
         num = len(images)

@@ -8,14 +8,17 @@ from lightning_genae.augment._arm import Arm
 
 
 class DiffAugment(Arm):
-    """Differentiable augmentation of what the critic sees, with the paper's ranges.
+    """Differentiable augmentation of what the critic sees, with the transformations and ranges of the paper's code.
 
-    What leaves the image is filled with grey (0), as in the paper.
+    Images are in [-1, 1] there too, and what leaves them is filled with grey (0). Otherwise than in the paper, a share
+    of the images, `--augment.fraction`, is varied, 0.7 as by every arm; the paper varies all of them, which is
+    `--augment.fraction 1`.
 
     Args:
-        colour: brightness by up to half of [0, 1], saturation up to twice, contrast by up to a half.
-        translation: at most this share of the sides, by whole pixels. 0: none.
-        cutout: a rectangle of this share of the sides becomes grey. 0: none.
+        colour: brightness by up to 0.5, a quarter of [-1, 1]; the distance to the pixel's mean over the channels
+            (saturation) times 0 to 2; that to the image's mean (contrast) times 0.5 to 1.5.
+        translation: at most this share of each side, by whole pixels. 0: none.
+        cutout: a rectangle of this share of the sides, about a place anywhere in the image, becomes grey. 0: none.
     """
 
     place = "critic"

@@ -1,6 +1,5 @@
 """Pixel noise; with as large an error as the ae arm makes it is the control for where that puts the error."""
 
-from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -23,8 +22,6 @@ class NoiseAugment(Arm):
             same options.
     """
 
-    fractions = MappingProxyType({"data": 0.5, "critic": 0.7})  # as those of the ae arm
-
     def __init__(self, deviation: NonNegativeFloat | None = None, match: Literal["no", "ae"] = "no", **kwargs):
         super().__init__()
         warn_unused("deviation", deviation, match == "no", "--augment.match no", "augment")
@@ -46,6 +43,9 @@ class NoiseAugment(Arm):
     def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
         """A variation (B, C, H, W) of every image, which reaches beyond [-1, 1]."""
         return images + self.deviation * torch.randn_like(images)
+
+    def settings(self) -> dict[str, object]:
+        return {"deviation": self.deviation}
 
     @torch.no_grad()
     def _find(self, arm: AutoencoderAugment, train) -> float:

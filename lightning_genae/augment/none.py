@@ -10,7 +10,7 @@ from lightning_genae.augment._arm import Arm
 class NoAugment(Arm):
     """The identity."""
 
-    fractions = MappingProxyType({"data": 0.0, "critic": 0.0})
+    fractions = MappingProxyType(dict.fromkeys(Arm.fractions, 0.0))
     shows = False
 
     def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:

@@ -16,7 +16,7 @@ class Repeat(Arm):
     With a fraction of 1 there is nothing left to repeat, and the batch stays as it is.
     """
 
-    fractions = MappingProxyType({"data": 0.5})
+    fractions = MappingProxyType({"data": Arm.fractions["data"]})
     shows = False
 
     def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:

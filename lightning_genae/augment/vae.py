@@ -9,15 +9,18 @@ from torch import Tensor
 from lightning_genae import networks
 from lightning_genae.augment import _training
 from lightning_genae.augment._autoencoding import AutoencodingArm, Detail
+from lightning_genae.images import to_float
 from lightning_genae.models import vae
+from lightning_genae.perturb import fit_classes, gaussian, gaussian_of_class, posterior, posterior_of_class
 
 
 class VariationalAugment(AutoencodingArm):
     """Variations of images by a VAE of this project, trained on exactly the images of the model, or a checkpoint.
 
     Args:
-        perturb: posterior draws a code from what the encoder says of the image, mean + s sigma e; prior takes a
-            step from the mean, sqrt(1 - s^2) z + s e, which keeps codes of the prior N(0, I).
+        perturb: posterior draws a code from what the encoder says of the image, mean + s sigma e, and where labels
+            count from what it says of the image and its class; prior takes a step from the mean, sqrt(1 - s^2) z + s e,
+            which keeps codes of the prior N(0, I), and where labels count those of the class.
         strength: s, in [0, 1]: 1 is a sample of the posterior, or one of the prior, far from the image. 0: none.
         autoencoder: convolutional, dense or residual.
         latent_dim: dimensions of its code, at least 1.
@@ -64,10 +67,21 @@ class VariationalAugment(AutoencodingArm):
         if not self.checkpoint:
             arguments = vae.VAE, self.options, self.steps, datamodule, trainer_options
             self.autoencoder, self.trained_on = _training.trained(*arguments)
+        self._learn_codes(datamodule.train)
 
     def codes(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         z, log_variance = self.autoencoder.posterior(images)
-        noise = self.strength * torch.randn_like(z)
-        if self.perturb == "posterior":
-            return z, z + (log_variance / 2).exp() * noise
-        return z, (1 - self.strength**2) ** 0.5 * z + noise
+        if self.perturb == "prior" and labels is not None:
+            return z, gaussian_of_class(z, labels, self.classes, self.strength)
+        if self.perturb == "prior":
+            return z, gaussian(z, torch.zeros_like(z[0]), torch.eye(z.shape[1]).to(z), self.strength)
+        if labels is not None:
+            return z, posterior_of_class(z, log_variance, labels, self.classes, self.strength)
+        return z, posterior(z, log_variance, self.strength)
+
+    @torch.no_grad()
+    def _learn_codes(self, split) -> None:
+        """Learns where the codes of each class lie: the means, and what the encoder leaves open about them."""
+        parts = [self.autoencoder.posterior(to_float(part)) for part in split.images.split(500)]
+        means, log_variances = (torch.cat(part) for part in zip(*parts))
+        self.learn_classes(fit_classes(means, split.labels, log_variances.exp().mean(0)))

@@ -22,7 +22,8 @@ class ClassifierFeatures(Extractor):
     """The 64 activations before the last layer, divided by one number.
 
     That is their mean standard deviation over the training split, so that distances of different data sets have one
-    scale. The classifier is trained once, with a fixed seed, and cached.
+    scale. The classifier is trained once, with a fixed seed, on all of the training split, whatever a run's subset and
+    its validation images are, and cached: it is a measuring device, the same for all, and no held-out image has a say.
 
     Args:
         datamodule: with `train_split`, `heldout`, `num_classes`, `image_shape` and `cache_dir`.

@@ -39,6 +39,7 @@ class TwoPlayers(LightningModule, ABC):
         n_critic: batches that the critic learns from for each update of the other player, at least 1.
         lr: learning rate of Adam for both players, above 0.
         beta1: Adam's decay of the first moment, in [0, 1).
+        beta2: Adam's decay of the second moment, in [0, 1).
         ema: decay of the generator's average per batch, in [0, 1); the average makes the samples. 0: no average.
         gradient_clip: largest norm of each player's gradient. 0: no clipping.
     """
@@ -57,6 +58,7 @@ class TwoPlayers(LightningModule, ABC):
         n_critic: PositiveInt = 1,
         lr: PositiveFloat = 4e-4,
         beta1: Decay = 0.5,
+        beta2: Decay = 0.999,
         ema: Decay = 0.995,
         gradient_clip: NonNegativeFloat = 0.0,
     ):
@@ -90,7 +92,7 @@ class TwoPlayers(LightningModule, ABC):
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         critics = set(self.critic.parameters())
         others = [weight for weight in self.parameters() if weight.requires_grad and weight not in critics]
-        betas = (self.hparams.beta1, 0.999)
+        betas = (self.hparams.beta1, self.hparams.beta2)
         critic = [weight for weight in self.critic.parameters() if weight.requires_grad]
         return [torch.optim.Adam(player, lr=self.hparams.lr, betas=betas) for player in (critic, others)]
 

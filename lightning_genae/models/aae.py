@@ -12,6 +12,10 @@ from lightning_genae.models._two_players import TwoPlayers
 class AdversarialAutoencoder(TwoPlayers):
     """AAE: an autoencoder whose codes a critic holds to a prior, from which it then generates.
 
+    Deviations: the paper updates encoder and decoder for the reconstruction and then the encoder for the critic, each
+    with its own optimizer; here one update does both, with a weight between them. The encoder is deterministic, the
+    generator averaged, and the mixture and the roll come without labels.
+
     Args:
         latent_dim: dimensions of the code, at least 1.
         prior: of the codes: N(0, I); or a mixture of ten gaussians or a swiss roll in the first two dimensions, and

@@ -19,6 +19,13 @@ class AEGAN(TwoPlayers):
     As in VAE-GAN the critic's judgement reaches the decoder alone, and reconstruction counts in the critic's
     features too. Every term has its weight, 0 switches it off.
 
+    Deviations: VAE-GAN reconstructs in the critic's features alone (`--model.pixels 0`), which are those of one layer,
+    and a gaussian log likelihood, summed; here they are the last layer's, and the mean square. Its encoder learns from
+    the features and the KL divergence, here also from the pixels. The KL divergence is divided by the number of pixels
+    as the other terms are. The critic judges reconstructions and images of drawn codes by their mean, VAE-GAN by their
+    sum, which counts generated images twice; the decoder's adversarial loss is the non-saturating one, the paper's the
+    minimax one. Features are compared without the augmentation on the critic, which only what is judged passes.
+
     Args:
         latent_dim: dimensions of the code, at least 1.
         variational: the encoder gives a gaussian over codes, held near N(0, I), from which samples are drawn;

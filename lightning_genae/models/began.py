@@ -13,6 +13,10 @@ class BEGAN(AutoencoderCritic):
 
     `train/convergence` is the paper's measure M, which falls as the samples get better.
 
+    Deviations: lambda_k is ten times the paper's 0.001, for trainings of some thousand batches; noise is gaussian, the
+    paper's uniform in [-1, 1]; k moves with the generator's turn, after the critic's update, by the error of the images
+    that the generator learns from; networks, latent_dim and lr (paper: 1e-4, decaying) are this project's.
+
     Args:
         gamma: the ratio of the errors, generated to real, in (0, 1); lower gives better and more alike images.
         lambda_k: how fast k follows, above 0.

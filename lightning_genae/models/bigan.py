@@ -13,6 +13,10 @@ class BiGAN(TwoPlayers):
 
     At the optimum the encoder inverts the generator.
 
+    Deviations: codes are gaussian, BiGAN's uniform in [-1, 1]; the encoder is deterministic, ALI's is a gaussian; the
+    encoder and the generator minimise the critic's loss with the sides exchanged (non-saturating, as both papers do in
+    practice). The codes reach the critic as they are, after its layers for the image.
+
     Args:
         latent_dim: dimensions of the code, at least 1.
     """

@@ -16,6 +16,9 @@ class CoGAN(TwoPlayers):
 
     The images are the first domain; the second is made of images of the same batch, and the pairing stays unknown.
 
+    Deviations: noise is gaussian, the paper's uniform; both domains' losses are added; how many layers are shared is an
+    option here, of networks that are this project's. Negatives are a domain of this project.
+
     Args:
         second: the second domain: negatives or edges of the images.
         num_shared: layers with weights that the generators, and that the critics, share. 0: two GANs
@@ -53,22 +56,22 @@ class CoGAN(TwoPlayers):
 
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
         # the second domain's images come from the other end of the batch: nothing may hang on the pairing
-        real = self._judge((x, self.to_second(x.flip(0))), labels)
+        real = self._judge((x, self.to_second(x.flip(0))), (labels, labels.flip(0)))
         with torch.no_grad():
             fake = self._generate(self.generator, len(x))
         self.watch(torch.cat(real))
-        return sum(losses.critic("ns", *outputs) for outputs in zip(real, self._judge(fake, labels)))
+        return sum(losses.critic("ns", *outputs) for outputs in zip(real, self._judge(fake, (labels, labels))))
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
         fake = self._generate(self.generator, len(x))
-        return sum(losses.generator("ns", output) for output in self._judge(fake, labels))
+        return sum(losses.generator("ns", output) for output in self._judge(fake, (labels, labels)))
 
     def to_second(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) in [-1, 1] to their counterparts in the second domain."""
         return -x if self.hparams.second == "negatives" else edges(x)
 
-    def _judge(self, pair: tuple[Tensor, Tensor], labels: Tensor) -> tuple[Tensor, Tensor]:
-        return self.critic(*(self.view(images, labels) for images in pair))
+    def _judge(self, pair: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        return self.critic(*(self.view(images, own) for images, own in zip(pair, labels)))
 
     def _generate(self, generator: nn.Module, num: int) -> tuple[Tensor, Tensor]:
         z = self.noise(num)

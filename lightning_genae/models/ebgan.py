@@ -11,6 +11,9 @@ from lightning_genae.models._autoencoder_critic import AutoencoderCritic
 class EBGAN(AutoencoderCritic):
     """EBGAN: the energy of an image is the critic's reconstruction error, the squared one per pixel.
 
+    Deviations: the paper's energy is the norm of the error, not its mean square per pixel, so that its margins (10 and
+    more) and its weight of pulling_away (0.1) are on another scale than these; lr and latent_dim are this project's.
+
     Args:
         margin: energy up to which the critic raises that of generated images.
         pulling_away: weight of the term that turns the codes of generated images away from each other. 0: none.

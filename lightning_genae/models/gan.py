@@ -19,12 +19,26 @@ class GAN(TwoPlayers):
     """GAN: a generator against a critic.
 
     Of text the generator gives probabilities, and the critic tells them from tokens (arXiv 1704.00028, section 5.5).
+    Samples without labels of a conditional one have the classes in the proportions of the training images.
+
+    WGAN-GP with its paper's settings is `--model.loss wgan-gp --model.n_critic 5 --model.lr 1e-4 --model.beta1 0
+    --model.beta2 0.9`.
+
+    Deviations: all losses have this project's networks, Adam, one update of each player in turn and an averaged
+    generator unless options say otherwise; WGAN's paper has RMSprop, five updates of the critic and no average. lsgan
+    is without the paper's 1/2 before its squares, so that a penalty beside it weighs half as much as it would there.
+    The generator of an f-divergence has the loss of the paper's section 3.2, not that of the minimax game. r1 is
+    computed for every batch, StyleGAN2's for every 16th with 16 times the weight. With an augmentation on the critic r1
+    is, as in StyleGAN2-ADA, the gradient by the real image before it was augmented; gradient_penalty, whose paper has
+    no augmentation, is the gradient by what the critic sees, between augmented images, because it is the critic that
+    shall be 1-Lipschitz.
 
     Args:
         loss: non-saturating or minimax logistic (arXiv 1406.2661), least squares (1611.04076), hinge
             (1705.02894), Wasserstein with clipped weights (1701.07875) or a gradient penalty (1704.00028), or
             the f-divergences Kullback-Leibler, reverse KL, Pearson chi^2 and Jensen-Shannon (1606.00709).
-        r1: weight of the squared gradient at real images (arXiv 1801.04406). 0: none.
+        r1: gamma; half of it weighs the mean squared norm of the critic's gradient at real images
+            (arXiv 1801.04406). 0: none.
         gradient_penalty: weight of WGAN-GP's penalty. null: 10 for wgan-gp, 0 for the others.
         clip: largest absolute weight of the critic; wgan only. null: 0.01.
         spectral_norm: bound the Lipschitz constant of the critic's layers (arXiv 1802.05957).
@@ -66,29 +80,44 @@ class GAN(TwoPlayers):
         if self.undecided is not None:
             self.watch(torch.zeros(1), self.undecided)
         self.average_generator()
+        if self.num_conditions:
+            self.register_buffer("class_shares", torch.full((num_classes,), 1 / num_classes))
+
+    def on_fit_start(self) -> None:
+        train = getattr(self.trainer.datamodule, "train", None)
+        if self.num_conditions and train is not None:
+            counts = torch.bincount(train.labels, minlength=self.num_conditions)
+            self.class_shares.copy_(counts / counts.sum())
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        if self.num_conditions:  # older checkpoints do not have the shares
+            checkpoint["state_dict"].setdefault("class_shares", self.class_shares)
 
     @torch.no_grad()
     def sample(self, num: int, labels: Tensor | None = None) -> Tensor:
-        """Images (num, C, H, W) in [-1, 1] of the averaged generator; of classes drawn at random without labels."""
+        """Images (num, C, H, W) in [-1, 1] of the averaged generator; without labels of classes as in training."""
         if self.num_conditions and labels is None:
-            labels = torch.randint(self.num_conditions, (num,), device=self.device)
+            labels = torch.multinomial(self.class_shares.float(), num, replacement=True)
         return settle(self._bound(self.averaged.eval()(self._input(num, labels))), self.hparams.kind)
 
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
+        original = x.detach().requires_grad_(self.hparams.r1 > 0)
+        with torch.set_grad_enabled(self.hparams.r1 > 0):
+            x = self.view(original, labels)
         with torch.no_grad():
-            x, fake = self.view(x, labels), self.view(self._generate(labels), labels)
-        output_real, output_fake = self.critic(x, labels), self.critic(fake, labels)
+            fake = self.view(self._generate(labels), labels)
+        output_real, output_fake = self.critic(x.detach(), labels), self.critic(fake, labels)
         self.log_part("output_real", output_real.mean())
         self.log_part("output_fake", output_fake.mean())
         if self.undecided is not None:
             self.watch(output_real, self.undecided)
         loss = losses.critic(self.game, output_real, output_fake)
         if self.hparams.r1 > 0:
-            r1 = losses.r1(lambda images: self.critic(images, labels), x)
+            r1 = losses.r1(lambda images: self.critic(images, labels), original, seen=x)
             self.log_part("r1", r1)
             loss = loss + self.hparams.r1 * r1
         if self.penalty > 0:
-            penalty = losses.gradient_penalty(lambda images: self.critic(images, labels), x, fake)
+            penalty = losses.gradient_penalty(lambda images: self.critic(images, labels), x.detach(), fake)
             self.log_part("gradient_penalty", penalty)
             loss = loss + self.penalty * penalty
         return loss

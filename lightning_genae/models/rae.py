@@ -27,6 +27,11 @@ class RecurrentAutoencoder(LightningModule):
     end is read or counts. It generates by writing from drawn codes: of the prior if it is variational, else of a
     distribution fitted to the latest training codes.
 
+    Deviations: the writer is told the code at every step and by its first state, that of 1502.04681 by its first state
+    alone, and that of 1511.06349 has a KL weight on a sigmoid, here on a line; free bits are of 1606.04934. What the
+    writer is not told (word_dropout) is 0, there the token of an unknown word. A batch is either told throughout or
+    not at all, in 1506.03099 it is drawn for every step, and the share falls on a line.
+
     Args:
         image_shape: (C, 1, L) of the sequences: channels and steps.
         num_classes: number of classes in the data; not used by this model.

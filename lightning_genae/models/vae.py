@@ -19,6 +19,11 @@ class VAE(LightningModule):
 
     It generates by decoding codes of the prior N(0, I). Its parts are logged in nats per image.
 
+    Deviations: the loss is the negative bound divided by the number of pixels, so that lr means the same for every
+    size; grey pixels are read as probabilities, for which bernoulli is no density (continuous Bernoulli, arXiv
+    1907.06845); beta multiplies the KL divergence in nats per image, as in the paper. free_bits bound every dimension's
+    mean over the batch, as arXiv 1606.04934 does for groups of dimensions.
+
     Args:
         image_shape: (C, H, W) of the images.
         num_classes: number of classes in the data; not used by this model.

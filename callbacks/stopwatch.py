@@ -1,0 +1,53 @@
+"""What a batch and an evaluation of a model cost, by a few of them."""
+
+import time
+
+import torch
+from pytorch_lightning import Callback
+
+from lightning_genae.evaluation import Evaluation
+from lightning_genae.images import draw
+
+
+class Stopwatch(Callback):
+    """Ends a training after a number of batches and knows what one took, without the first ones.
+
+    Args:
+        num_batches: of the training, at least 3.
+        evaluation: is timed before the first batch. None: it is not.
+
+    Attributes:
+        seconds_per_batch: mean over all but the first two batches.
+        seconds_per_look: of an evaluation in the course of a training.
+    """
+
+    num_warming = 2  # batches
+
+    def __init__(self, num_batches: int, evaluation: Evaluation | None = None):
+        self.num_batches = num_batches
+        self.evaluation = evaluation
+        self.seconds_per_batch = self.seconds_per_look = 0.0
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        if self.evaluation is not None:
+            # the first images warm up the extractor, as batches do the model
+            self.evaluation.extractor.to(pl_module.device)(draw(pl_module, 10, seed=0))
+            start = _now(pl_module)
+            self.evaluation.measure(pl_module, at_the_end=False)
+            self.seconds_per_look = _now(pl_module) - start
+            self.evaluation.extractor.cpu()  # where it was, so that all that follows is as if nothing had been timed
+
+    def on_train_batch_end(self, trainer, pl_module, *args) -> None:
+        batches = trainer.datamodule.batches
+        if batches == self.num_warming:
+            self.start = _now(pl_module)
+        if batches == self.num_batches:
+            self.seconds_per_batch = (_now(pl_module) - self.start) / (self.num_batches - self.num_warming)
+            trainer.should_stop = True
+
+
+def _now(model) -> float:
+    """Seconds, after all that a GPU was asked for is done."""
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+    return time.perf_counter()

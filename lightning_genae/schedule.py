@@ -1,0 +1,66 @@
+"""When a model is evaluated while it trains: a number of looks at fixed batches, the same for all arms and seeds.
+
+The best of many looks is better than that of few, so that nothing but what is compared may change their number.
+"""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from lightning_genae.cache import cached, naming_damage
+from lightning_genae.run_folder import NOT_HASHED
+
+MOST = 5  # looks, unless the user asks for more
+SHARE = 0.1  # of the time of the training, for looks
+MIN_TIMED, MAX_TIMED = 5, 20  # batches by which the time of one is measured
+log = logging.getLogger("lightning_genae")
+
+
+def places(steps: int, looks: int) -> list[int]:
+    """The batches after which the looks of a training are; the last one is its end.
+
+    Raises:
+        ValueError: there are more looks than batches.
+    """
+    if looks > steps:
+        raise ValueError(f"--metrics.looks: expected at most {steps:,}, the batches of the training; got {looks:,}")
+    return [round(k * steps / looks) for k in range(1, looks + 1)]
+
+
+def affordable(steps: int, seconds_per_batch: float, seconds_per_look: float) -> int:
+    """How many looks take a tenth of the time of a training, at least 1 and at most 5."""
+    return max(1, min(MOST, int(SHARE * steps * seconds_per_batch / seconds_per_look)))
+
+
+def chosen(config: dict, steps: int, measure: Callable[[int], tuple[float, float]]) -> int:
+    """The number of looks of a run for which the user gave none.
+
+    It is chosen once, from measured cost, and kept in the cache for all runs that differ in their augmentation, their
+    seed and what these draw alone.
+
+    Args:
+        config: of the run.
+        steps: batches of the training.
+        measure: from a number of batches to try to the seconds of a batch without augmentation and of a look.
+    """
+    num_timed = min(MAX_TIMED, steps // 50)  # few of the training, so that measuring costs little of it
+    if num_timed < MIN_TIMED:
+        return 1
+    key = {name: value for name, value in config.items() if name not in (*NOT_HASHED, "augment")}
+    key |= {"steps": steps, "data": {name: value for name, value in config["data"].items() if name != "split_seed"}}
+
+    def build(path: Path) -> None:
+        per_batch, per_look = measure(num_timed)
+        looks = affordable(steps, per_batch, per_look)
+        path.write_text(json.dumps({"looks": looks, "seconds_per_batch": per_batch, "seconds_per_look": per_look}))
+
+    path = cached(config["cache"], "schedule", key, build)
+    with naming_damage("--cache", path):
+        plan = json.loads(path.read_text())
+        looks = int(plan["looks"])
+        log.info(
+            f"looks: {looks}, one takes {plan['seconds_per_look']:.2g} s, chosen for a tenth of "
+            f"{steps * plan['seconds_per_batch']:.2g} s without augmentation; --metrics.looks asks for others"
+        )
+    return looks

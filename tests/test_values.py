@@ -1,0 +1,374 @@
+"""Losses of both players of every model with a critic, their gradients and one update, against the papers' formulas.
+
+The expected values are plain numpy, from the weights of tiny networks up to the paper's formula; no loss of the project
+takes part. Gradients are compared with finite differences of those values, so that a term that is missing, has another
+sign or weight, or through which no gradient passes is seen for each weight of each player.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from pytorch_lightning import Trainer
+from torch import nn
+from torch.utils.data import DataLoader
+
+from lightning_genae import registry
+from lightning_genae.models._two_players import TwoPlayers
+
+SHAPE, NUM, NUM_CLASSES = (1, 2, 2), 3, 3
+TINY = {"network": "mlp", "hidden": [3], "latent_dim": 2}
+SLOPE, SHIFT = 0.8, 0.1  # of the view: what the critic sees is SLOPE * image + SHIFT * class
+X = np.array([[0.9, -0.8, 0.3, -0.1], [-0.7, 0.2, 0.6, 0.95], [0.1, -0.4, -0.9, 0.5]])
+LABELS = np.array([2, 0, 1])
+Z = np.array([[0.5, -1.2], [1.5, 0.3], [-0.4, 0.8]])
+
+
+class Expected(NamedTuple):
+    """What each player minimises, computed anew from the model's weights at every call."""
+
+    critic: Callable[[], float]
+    generator: Callable[[], float]
+
+
+def values(parameter: torch.Tensor) -> np.ndarray:
+    return parameter.detach().numpy()
+
+
+def apply(network: nn.Module, x: np.ndarray) -> np.ndarray:
+    """A dense network with leaky rectifiers, rows (N, inputs) to rows (N, outputs)."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear):
+            x = x @ values(layer.weight).T + values(layer.bias)
+        elif isinstance(layer, nn.LeakyReLU):
+            x = np.where(x > 0, x, 0.2 * x)
+    return x
+
+
+def view(images: np.ndarray, labels: np.ndarray = LABELS) -> np.ndarray:
+    return SLOPE * images + SHIFT * labels[:, None]
+
+
+def view_torch(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return SLOPE * images + SHIFT * labels[:, None, None, None].to(images.dtype)
+
+
+def sigmoid(v: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-v))
+
+
+def logistic(real: np.ndarray, fake: np.ndarray) -> float:
+    """-E log D(real) - E log(1 - D(fake)), D being the sigmoid of the critic's output."""
+    return -np.log(sigmoid(real)).mean() - np.log(1 - sigmoid(fake)).mean()
+
+
+def non_saturating(fake: np.ndarray) -> float:
+    """-E log D(fake)"""
+    return -np.log(sigmoid(fake)).mean()
+
+
+def squared_slopes(critic: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
+    """Squared norm (N,) of a critic's gradient at rows (N, d), by differences."""
+    step, total = 1e-6, np.zeros(len(x))
+    for i in range(x.shape[1]):
+        towards = step * np.eye(x.shape[1])[i]
+        total += ((critic(x + towards) - critic(x - towards)) / (2 * step)) ** 2
+    return total
+
+
+# name of the loss: the critic's of its outputs on real and generated images, the generator's
+GAMES = {
+    "ns": (logistic, non_saturating),
+    "minimax": (logistic, lambda fake: np.log(1 - sigmoid(fake)).mean()),
+    "lsgan": (lambda real, fake: ((real - 1) ** 2).mean() + (fake**2).mean(), lambda fake: ((fake - 1) ** 2).mean()),
+    "hinge": (
+        lambda real, fake: np.maximum(0, 1 - real).mean() + np.maximum(0, 1 + fake).mean(),
+        lambda fake: -fake.mean(),
+    ),
+    "wgan": (lambda real, fake: fake.mean() - real.mean(), lambda fake: -fake.mean()),
+    "kl": (lambda real, fake: np.exp(fake - 1).mean() - real.mean(), lambda fake: -fake.mean()),
+    # T = -exp(-v), f*(t) = -1 - log(-t)
+    "reverse-kl": (
+        lambda real, fake: np.exp(-real).mean() + (-1 - np.log(np.exp(-fake))).mean(),
+        lambda fake: np.exp(-fake).mean(),
+    ),
+    "pearson": (lambda real, fake: (fake**2 / 4 + fake).mean() - real.mean(), lambda fake: -fake.mean()),
+    # T = log 2 - log(1 + exp(-v)), f*(t) = -log(2 - exp t)
+    "js": (
+        lambda real, fake: -np.log(2 * sigmoid(real)).mean() - np.log(2 - 2 * sigmoid(fake)).mean(),
+        lambda fake: -np.log(2 * sigmoid(fake)).mean(),
+    ),
+}
+
+
+def one_hot(labels: np.ndarray) -> np.ndarray:
+    return np.eye(NUM_CLASSES)[labels]
+
+
+def score(model, x: np.ndarray) -> np.ndarray:
+    """Outputs (N,) of the critic of a GAN on rows (N, pixels), with the classes as the model is told to use them."""
+    kind, labels = model.hparams.conditional, LABELS
+    if kind == "concatenation":  # a class is a constant map for each channel
+        x = np.concatenate([x, np.repeat(one_hot(labels), x.shape[1], axis=1)], 1)
+    features = apply(model.critic.features, x)
+    out = (features @ values(model.critic.score.weight).T + values(model.critic.score.bias))[:, 0]
+    return out + (values(model.critic.embedding.weight)[labels] * features).sum(1) if kind == "projection" else out
+
+
+def gan(model) -> Expected:
+    critic_loss, generator_loss = GAMES[model.hparams.loss.removesuffix("-gp")]
+    torch.manual_seed(0)
+    share = torch.rand(NUM, 1, 1, 1, dtype=torch.double).flatten(1).numpy()
+
+    def fake():
+        z = np.concatenate([Z, one_hot(LABELS)], 1) if model.hparams.conditional != "no" else Z
+        return view(np.tanh(apply(model.generator, z)))
+
+    generated = fake()  # the critic's loss has no gradient for the generator
+
+    def critic():
+        loss = critic_loss(score(model, view(X)), score(model, generated))
+        r1 = squared_slopes(lambda x: score(model, view(x)), X).mean()  # at the image, through the view
+        between = view(X) + share * (generated - view(X))
+        slopes = np.sqrt(squared_slopes(lambda x: score(model, x), between))
+        given = model.hparams.gradient_penalty
+        weight = (10 if model.hparams.loss == "wgan-gp" else 0) if given is None else given
+        return loss + model.hparams.r1 / 2 * r1 + weight * ((slopes - 1) ** 2).mean()
+
+    return Expected(critic, lambda: generator_loss(score(model, fake())))
+
+
+def ebgan(model) -> Expected:
+    def energy(x):
+        code = apply(model.critic[0], x)
+        return ((x - apply(model.critic[1], code)) ** 2).mean(1), code
+
+    def fake():
+        return view(np.tanh(apply(model.generator, Z)))
+
+    generated = fake()
+
+    def critic():
+        return energy(view(X))[0].mean() + np.maximum(0, model.hparams.margin - energy(generated)[0]).mean()
+
+    def generator():
+        energies, codes = energy(fake())
+        pairs = [
+            (codes[i] @ codes[j] / np.linalg.norm(codes[i]) / np.linalg.norm(codes[j])) ** 2
+            for i in range(NUM)
+            for j in range(NUM)
+            if i != j
+        ]
+        return energies.mean() + model.hparams.pulling_away * sum(pairs) / (NUM * (NUM - 1))
+
+    return Expected(critic, generator)
+
+
+def began(model) -> Expected:
+    k = 0.6
+    model.k.fill_(k)
+
+    def error(x):
+        return np.abs(x - apply(model.critic[1], apply(model.critic[0], x))).mean()
+
+    def fake():
+        return view(np.tanh(apply(model.generator, Z)))
+
+    generated = fake()
+    return Expected(lambda: error(view(X)) - k * error(generated), lambda: error(fake()))
+
+
+def aae(model) -> Expected:
+    codes = apply(model.encoder, X)
+
+    def generator():
+        z = apply(model.encoder, X)
+        reconstruction = ((apply(model.generator, z) - X) ** 2).mean()
+        return reconstruction + model.hparams.adversarial * non_saturating(apply(model.critic, z)[:, 0])
+
+    # the prior's codes are the real ones
+    return Expected(lambda: logistic(apply(model.critic, Z)[:, 0], apply(model.critic, codes)[:, 0]), generator)
+
+
+def bigan(model) -> Expected:
+    def judge(x, z):
+        return apply(model.critic.score, np.concatenate([apply(model.critic.features, x), z], 1))[:, 0]
+
+    def pairs():
+        return (view(X), apply(model.encoder, X)), (view(np.tanh(apply(model.generator, Z))), Z)
+
+    encoded, generated = pairs()
+
+    def generator():
+        encoded, generated = pairs()
+        return logistic(judge(*generated), judge(*encoded))
+
+    return Expected(lambda: logistic(judge(*encoded), judge(*generated)), generator)
+
+
+def cogan(model) -> Expected:
+    second = view(-X[::-1], LABELS[::-1])  # of the other end of the batch
+
+    def fakes():
+        return [view(np.tanh(apply(network, Z))) for network in (model.generator.first, model.generator.second)]
+
+    generated = fakes()
+
+    def outputs(first, second):
+        return apply(model.critic.first, first)[:, 0], apply(model.critic.second, second)[:, 0]
+
+    def critic():
+        real, fake = outputs(view(X), second), outputs(*generated)
+        return logistic(real[0], fake[0]) + logistic(real[1], fake[1])
+
+    return Expected(critic, lambda: sum(map(non_saturating, outputs(*fakes()))))
+
+
+def aegan(model) -> Expected:
+    torch.manual_seed(0)
+    noise = torch.randn(NUM, 2, dtype=torch.double).numpy() if model.hparams.variational else None
+    drawn = torch.randn(NUM, 2, dtype=torch.double).numpy()  # N(0, I)
+
+    def encode():
+        code = apply(model.encoder, X)
+        if noise is None:
+            return code, 0.0
+        mean, log_variance = code[:, :2], code[:, 2:]
+        kl = 0.5 * (mean**2 + np.exp(log_variance) - 1 - log_variance).sum(1).mean()
+        return mean + np.sqrt(np.exp(log_variance)) * noise, kl
+
+    def judge(x):
+        features = apply(model.critic.features, x)
+        return features, (features @ values(model.critic.score.weight).T + values(model.critic.score.bias))[:, 0]
+
+    twice = np.concatenate([LABELS, LABELS])
+    codes = encode()[0]  # the critic's judgement does not reach the encoder
+
+    def both():
+        return view(np.tanh(apply(model.generator, np.concatenate([codes, drawn]))), twice)
+
+    generated = both()
+
+    def generator():
+        z, kl = encode()
+        x_hat, options = np.tanh(apply(model.generator, z)), model.hparams
+        features = ((judge(x_hat)[0] - judge(X)[0]) ** 2).mean()
+        adversarial = non_saturating(judge(both())[1])
+        kl_weight = 2 if options.kl is None else options.kl
+        pixels = ((x_hat - X) ** 2).mean()
+        weighted = options.pixels * pixels + options.features * features + options.adversarial * adversarial
+        return weighted + kl_weight * kl / X.shape[1]
+
+    return Expected(lambda: logistic(judge(view(X))[1], judge(generated)[1]), generator)
+
+
+CASES = {
+    **{f"gan {loss}": ("gan", {"loss": loss}, gan) for loss in [*GAMES, "wgan-gp"]},
+    "gan r1": ("gan", {"r1": 3.0}, gan),
+    "gan penalty": ("gan", {"loss": "ns", "gradient_penalty": 2.0}, gan),
+    "gan wgan-gp 3": ("gan", {"loss": "wgan-gp", "gradient_penalty": 3.0}, gan),
+    "gan projection": ("gan", {"conditional": "projection", "r1": 1.0}, gan),
+    "gan concatenation": ("gan", {"conditional": "concatenation", "loss": "wgan-gp"}, gan),
+    "ebgan": ("ebgan", {"margin": 2.0, "pulling_away": 0.7}, ebgan),
+    "ebgan at the margin": ("ebgan", {"margin": 0.02}, ebgan),
+    "began": ("began", {}, began),
+    "aae": ("aae", {"adversarial": 0.4}, aae),
+    "bigan": ("bigan", {}, bigan),
+    "cogan": ("cogan", {"num_shared": 1}, cogan),
+    "aegan": ("aegan", {"pixels": 0.7, "features": 1.3, "adversarial": 0.9}, aegan),
+    "aegan kl": ("aegan", {"kl": 5.0}, aegan),
+    "aegan with a code": ("aegan", {"variational": False, "sampler": "standard"}, aegan),
+}
+
+
+def test_every_model_with_a_critic_has_its_values():
+    package = "lightning_genae.models"
+    with_critic = {name for name in registry.names(package) if issubclass(registry.load(package, name), TwoPlayers)}
+    assert {case[0] for case in CASES.values()} == with_critic
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    """A tiny model in float64 whose critic sees images through a view, a batch, and what its players minimise."""
+    name, options, expected = CASES[request.param]
+    model = registry.load("lightning_genae.models", name)(SHAPE, NUM_CLASSES, **TINY, **options).double()
+    generator = torch.Generator().manual_seed(1)
+    for weight in model.parameters():
+        weight.data = 0.6 * torch.randn(weight.shape, generator=generator, dtype=torch.double)
+    if model.view is not None:
+        model.view = view_torch
+    model.noise = lambda num: torch.from_numpy(Z)
+    model._draw = (lambda num: torch.from_numpy(Z)) if name == "aae" else getattr(model, "_draw", None)
+    model.log_part = lambda *args, **kwargs: None
+    model._over_processes = lambda value: value.detach().clone()
+    batch = torch.from_numpy(X).reshape(NUM, *SHAPE), torch.from_numpy(LABELS)
+    return model, batch, expected(model)
+
+
+def players(model) -> dict[str, list[tuple[str, nn.Parameter]]]:
+    """Trainable weights of each player, by name."""
+    weights = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+    return {
+        "critic": [pair for pair in weights if pair[0].startswith("critic.")],
+        "generator": [pair for pair in weights if not pair[0].startswith("critic.")],
+    }
+
+
+def loss_of(model, player: str, batch) -> torch.Tensor:
+    torch.manual_seed(0)
+    return getattr(model, f"loss_{player}")(*batch)
+
+
+@pytest.mark.parametrize("player", ["critic", "generator"])
+def test_the_loss_and_its_gradient_are_the_papers(case, player):
+    model, batch, expected = case
+    own, expected = players(model)[player], getattr(expected, player)
+    loss = loss_of(model, player, batch)
+    assert loss.item() == pytest.approx(expected(), rel=1e-6)
+    gradients = torch.autograd.grad(loss, [weight for _, weight in own], allow_unused=True)
+    step = 1e-5
+    for (name, weight), gradient in zip(own, gradients):
+        flat = weight.data.view(-1)
+        for i in {0, len(flat) // 2, len(flat) - 1}:
+            flat[i] += step
+            above = expected()
+            flat[i] -= 2 * step
+            below = expected()
+            flat[i] += step
+            found = 0.0 if gradient is None else float(gradient.view(-1)[i])
+            assert found == pytest.approx((above - below) / (2 * step), rel=2e-3, abs=2e-5), name
+
+
+def fit_one(model, batch, num_batches: int = 1) -> Trainer:
+    """One batch, or the same one again, by the smallest Trainer there is."""
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    quiet |= {"enable_model_summary": False, "accelerator": "cpu", "devices": 1}
+    trainer = Trainer(max_steps=-1, max_epochs=1, limit_val_batches=0, **quiet)
+    trainer.fit(model, DataLoader([batch] * num_batches, batch_size=None))
+    return trainer
+
+
+def test_an_update_lowers_its_players_objective_and_moves_no_one_else(case):
+    model, batch, expected = case
+    model.hparams.lr, update, turns = 1e-4, model._update, []
+
+    def watched(optimizer, player, loss):
+        before, objective = {name: weight.clone() for name, weight in model.named_parameters()}, expected
+        if player == "generator":  # against the critic as it is now
+            objective = CASES_BY_HAND[type(model).__module__.rpartition(".")[2]](model)
+        height = getattr(objective, player)()
+        update(optimizer, player, loss_of(model, player, batch))
+        moved = {name for name, weight in model.named_parameters() if not torch.equal(weight, before[name])}
+        own = {name for name, _ in players(model)[player]}
+        assert moved and moved <= own
+        assert getattr(objective, player)() < height
+        turns.append(player)
+
+    model._update = watched
+    fit_one(model, batch)
+    assert turns == ["critic", "generator"]
+
+
+CASES_BY_HAND = {name: by_hand for name, _, by_hand in CASES.values()}

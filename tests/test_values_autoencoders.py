@@ -1,0 +1,307 @@
+"""Losses and likelihoods of the models without a critic, and their gradients, against formulas in plain numpy."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from pytorch_lightning import Trainer
+from scipy.special import expit, log_expit, log_softmax
+from scipy.stats import laplace, norm
+from torch import nn
+
+from lightning_genae.images import settle
+from lightning_genae.models.ae import Autoencoder
+from lightning_genae.models.rae import RecurrentAutoencoder
+from lightning_genae.models.vae import VAE
+from tests.test_values import SHAPE, TINY, X, apply, fit_one, values
+
+NUM, PIXELS, LATENT = 3, 4, 2
+BATCH = torch.from_numpy(X).reshape(NUM, *SHAPE), torch.zeros(NUM).long()
+
+
+def prepare(model, batch: int = 0):
+    """The model in float64 with fixed weights, told that it trains on the batch of this number."""
+    generator = torch.Generator().manual_seed(1)
+    for weight in model.double().parameters():
+        weight.data = 0.6 * torch.randn(weight.shape, generator=generator, dtype=torch.double)
+    model.logged = {}
+    model.log = lambda name, value, **options: model.logged.update({name: float(value.detach())})
+    model.log_dict = lambda parts, **options: model.logged.update({name: float(v) for name, v in parts.items()})
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    model.trainer = Trainer(accelerator="cpu", devices=1, enable_model_summary=False, **quiet)
+    model.trainer.fit_loop.epoch_loop.batch_progress.total.ready = batch + 1
+    return model
+
+
+def check(model, batch, expected) -> None:
+    """The loss is as expected, and so is its gradient by some weights, by differences."""
+
+    def loss():
+        torch.manual_seed(0)
+        return model.training_step(batch, 0)
+
+    found = loss()
+    assert found.item() == pytest.approx(expected(), rel=1e-6)
+    weights = [pair for pair in model.named_parameters() if pair[1].requires_grad]
+    gradients = torch.autograd.grad(found, [weight for _, weight in weights], allow_unused=True)
+    step = 1e-5
+    for (name, weight), gradient in zip(weights, gradients):
+        flat = weight.data.view(-1)
+        for i in {0, len(flat) // 2}:
+            flat[i] += step
+            above = expected()
+            flat[i] -= 2 * step
+            below = expected()
+            flat[i] += step
+            value = 0.0 if gradient is None else float(gradient.view(-1)[i])
+            assert value == pytest.approx((above - below) / (2 * step), rel=2e-3, abs=2e-5), name
+
+
+def cross_entropy(logits: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """-log p of pixels in [-1, 1] that are read as probabilities."""
+    p = (x + 1) / 2
+    return -(p * log_expit(logits) + (1 - p) * log_expit(-logits))
+
+
+ERRORS = {"mse": lambda y, x: (y - x) ** 2, "l1": lambda y, x: np.abs(y - x), "bce": cross_entropy}
+
+
+@pytest.mark.parametrize("loss", ERRORS)
+def test_autoencoder(loss):
+    model = prepare(Autoencoder(SHAPE, **TINY, loss=loss))
+    check(model, BATCH, lambda: ERRORS[loss](apply(model.decoder, apply(model.encoder, X)), X).mean())
+    assert np.allclose(model.codes.codes[:NUM], apply(model.encoder, X))
+    output = apply(model.decoder, apply(model.encoder, X))
+    shown = 2 * expit(output) - 1 if loss == "bce" else np.clip(output, -1, 1)
+    assert np.allclose(model.reconstruct(BATCH[0]).flatten(1), shown)
+
+
+def test_a_denoising_autoencoder_is_told_noise_and_asked_for_the_image():
+    model = prepare(Autoencoder(SHAPE, **TINY, noise="gaussian", noise_level=0.5))
+
+    def expected():
+        torch.manual_seed(0)
+        noisy = X + 0.5 * torch.randn(NUM, *SHAPE, dtype=torch.double).flatten(1).numpy()
+        return ((apply(model.decoder, apply(model.encoder, noisy)) - X) ** 2).mean()
+
+    check(model, BATCH, expected)
+    assert np.allclose(model.codes.codes[:NUM], apply(model.encoder, X))  # samples are of clean images' codes
+
+
+def kl_divergence(mean: np.ndarray, log_variance: np.ndarray) -> np.ndarray:
+    """KL(N(mean, variance) || N(0, 1)), (N, d), in nats."""
+    return np.log(1 / np.sqrt(np.exp(log_variance))) + (np.exp(log_variance) + mean**2) / 2 - 0.5
+
+
+def log_p_pixels(model, output: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """log p(x given code), (N,), in nats."""
+    if model.likelihood == "bernoulli":
+        return -cross_entropy(output, x).sum(1)
+    return norm(output, np.exp(values(model.log_sigma))).logpdf(x).sum(1)
+
+
+VAES = [
+    {},
+    {"likelihood": "gaussian"},
+    {"likelihood": "gaussian", "sigma": 0.3, "beta": 2.5},
+    {"free_bits": 1.3},
+    {"beta": 3.0, "warmup": 8},
+]
+
+
+@pytest.mark.parametrize("options", VAES, ids=str)
+def test_vae(options):
+    """-(E log p - beta KL) per pixel; in the third of eight batches of warmup beta is three eighths."""
+    model = prepare(VAE(SHAPE, **TINY, **options), batch=2)
+    torch.manual_seed(0)
+    noise = torch.randn(NUM, LATENT, dtype=torch.double).numpy()
+
+    def parts():
+        mean, log_variance = np.split(apply(model.encoder, X), 2, axis=1)
+        z = mean + np.sqrt(np.exp(log_variance)) * noise
+        return log_p_pixels(model, apply(model.decoder, z), X).mean(), kl_divergence(mean, log_variance).mean(0)
+
+    def expected():
+        log_p, kl = parts()
+        beta = options.get("beta", 1.0) * (3 / 8 if "warmup" in options else 1)
+        free = options.get("free_bits", 0.0) * 0.6931471805599453
+        return (beta * np.maximum(kl, free).sum() - log_p) / PIXELS
+
+    check(model, BATCH, expected)
+    log_p, kl = parts()
+    assert model.logged["train/kl"] == pytest.approx(kl.sum())
+    assert model.logged["train/elbo"] == pytest.approx(log_p - kl.sum())
+    assert model.logged["train/log_likelihood"] == pytest.approx(log_p)
+    if "free_bits" in options:
+        assert kl.min() < 1.3 * math.log(2) < kl.max()  # one dimension is free and the other is not
+
+
+def test_vae_of_text():
+    x = settle(torch.randn(NUM, 3, 1, 5, generator=torch.Generator().manual_seed(2)).double(), "text")
+    model = prepare(VAE((3, 1, 5), kind="text", **TINY))
+    torch.manual_seed(0)
+    noise = torch.randn(NUM, LATENT, dtype=torch.double).numpy()
+    tokens = x.argmax(1).squeeze(1).numpy()
+
+    def expected():
+        mean, log_variance = np.split(apply(model.encoder, x.flatten(1).numpy()), 2, axis=1)
+        logits = apply(model.decoder, mean + np.exp(log_variance / 2) * noise).reshape(NUM, 3, 5)
+        log_p = np.take_along_axis(log_softmax(logits, axis=1), tokens[:, None], 1).sum((1, 2))
+        return (kl_divergence(mean, log_variance).sum(1) - log_p).mean() / 15
+
+    check(model, (x, BATCH[1]), expected)
+
+
+@pytest.mark.parametrize("num_codes", [1, 3])
+def test_importance_weights_of_a_vae(num_codes):
+    """log of the mean of p(x given z) p(z) / q(z given x) over codes of q."""
+    model = prepare(VAE(SHAPE, **TINY, likelihood="gaussian", sigma=0.7))
+    mean, log_variance = np.split(apply(model.encoder, X), 2, axis=1)
+    torch.manual_seed(0)
+    weights = []
+    for _ in range(num_codes):
+        z = mean + np.exp(log_variance / 2) * torch.randn(NUM, LATENT, dtype=torch.double).numpy()
+        log_prior = norm.logpdf(z).sum(1)
+        log_posterior = norm(mean, np.exp(log_variance / 2)).logpdf(z).sum(1)
+        weights.append(np.exp(log_p_pixels(model, apply(model.decoder, z), X) + log_prior - log_posterior))
+    torch.manual_seed(0)
+    assert np.allclose(model.log_likelihood(BATCH[0], num_codes), np.log(np.mean(weights, 0)))
+
+
+# the recurrent autoencoder
+
+
+def lstm(network: nn.LSTM, steps: np.ndarray, h: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Outputs (N, L, width) and last states (N, 2 * width) of one layer, whose gates are i, f, g, o."""
+    w_x, w_h = values(network.weight_ih_l0), values(network.weight_hh_l0)
+    bias, outputs = values(network.bias_ih_l0) + values(network.bias_hh_l0), []
+    for t in range(steps.shape[1]):
+        i, f, g, o = np.split(steps[:, t] @ w_x.T + h @ w_h.T + bias, 4, axis=1)
+        c = expit(f) * c + expit(i) * np.tanh(g)
+        h = expit(o) * np.tanh(c)
+        outputs.append(h)
+    return np.stack(outputs, 1), np.concatenate([h, c], 1)
+
+
+def read(model, steps: np.ndarray) -> np.ndarray:
+    """What the reader makes of steps (N, L, C), from the last to the first."""
+    zeros = np.zeros((len(steps), 3))
+    return apply(model.to_code, lstm(model.reader, steps[:, ::-1], zeros, zeros)[1][:, :3])
+
+
+def write(model, z: np.ndarray, told: np.ndarray | None, length: int) -> np.ndarray:
+    """Outputs (N, L, C) of the writer that is told steps (N, L, C), the one before each, or else its own, bounded."""
+    states = np.tanh(apply(model.start, z))
+    step, outputs = np.zeros((len(z), 1, model.output.out_features)), []
+    for t in range(length):
+        before = step if told is None or t == 0 else told[:, t - 1 : t]
+        hidden, states = lstm(model.writer, np.concatenate([before, z[:, None]], 2), states[:, :3], states[:, 3:])
+        outputs.append(apply(model.output, hidden))
+        step = outputs[-1].clip(-1, 1)
+    return np.concatenate(outputs, 1)
+
+
+SERIES = (torch.rand(NUM, 2, 1, 4, generator=torch.Generator().manual_seed(3)) * 1.6 - 0.8).double()
+STEPS = SERIES.squeeze(2).transpose(1, 2).numpy()
+RAE = {"width": 3, "latent_dim": 2}
+
+
+@pytest.mark.parametrize("loss, distribution", [("mse", norm), ("l1", laplace)])
+@pytest.mark.parametrize("teacher_forcing", [1.0, 0.0])
+def test_recurrent_autoencoder(loss, distribution, teacher_forcing):
+    """With a teacher the writer is told the series, without one what it wrote."""
+    model = prepare(RecurrentAutoencoder((2, 1, 4), loss=loss, teacher_forcing=teacher_forcing, **RAE))
+
+    def expected():
+        output = write(model, read(model, STEPS), STEPS if teacher_forcing else None, 4)
+        return -distribution(output, np.exp(values(model.log_scale))).logpdf(STEPS).sum() / STEPS.size
+
+    check(model, (SERIES, BATCH[1]), expected)
+    assert np.allclose(model.codes.codes[:NUM], read(model, STEPS))
+
+
+@pytest.mark.parametrize("batch, share", [(0, 0.8), (25, 0.6), (50, 0.4), (99, 0.008), (300, 0.0)])
+def test_the_teacher_leaves_on_a_line(batch, share):
+    model = prepare(RecurrentAutoencoder((2, 1, 4), teacher_forcing=0.8, teacher_decay=100, **RAE), batch)
+    assert model._teacher_share() == pytest.approx(share)
+    told = []
+    model._write_after = lambda z, x, hidden=0.0: told.append(1) or torch.zeros(NUM, 4, 2)
+    model._write = lambda z, *args, **options: torch.zeros(NUM, 4, 2)
+    for seed in range(20):
+        torch.manual_seed(seed)
+        should = torch.rand(()).item() < share
+        torch.manual_seed(seed)
+        model.training_step((SERIES, BATCH[1]), 0)
+        assert len(told) == should
+        told.clear()
+
+
+@pytest.mark.parametrize("options", [{}, {"free_bits": 0.0, "beta": 3.0}, {"warmup": 10}], ids=str)
+def test_variational_recurrent_autoencoder_of_text(options):
+    x = settle(torch.randn(NUM, 3, 1, 5, generator=torch.Generator().manual_seed(2)).double(), "text")
+    steps, tokens = x.squeeze(2).transpose(1, 2).numpy(), x.argmax(1).squeeze(1).numpy()
+    model = prepare(RecurrentAutoencoder((3, 1, 5), kind="text", word_dropout=0.0, **RAE, **options), batch=3)
+    torch.manual_seed(0)
+    noise = torch.randn(NUM, LATENT, dtype=torch.double).numpy()
+
+    def expected():
+        mean, log_variance = np.split(read(model, steps), 2, axis=1)
+        output = write(model, mean + np.exp(log_variance / 2) * noise, steps, 5)
+        log_p = np.take_along_axis(log_softmax(output, axis=2), tokens[:, :, None], 2).sum((1, 2)).mean()
+        kl = kl_divergence(mean, log_variance).mean(0)
+        free = options.get("free_bits", 0.5) * 0.6931471805599453
+        beta = options.get("beta", 1.0) * 4 / options.get("warmup", 1000)  # in the fourth batch
+        return (beta * np.maximum(kl, free).sum() - log_p) / 5
+
+    check(model, (x, BATCH[1]), expected)
+
+
+def test_importance_weights_of_a_recurrent_autoencoder():
+    model = prepare(RecurrentAutoencoder((2, 1, 4), variational=True, **RAE))
+    mean, log_variance = np.split(read(model, STEPS), 2, axis=1)
+    torch.manual_seed(0)
+    weights = []
+    for _ in range(3):
+        z = mean + np.exp(log_variance / 2) * torch.randn(NUM, LATENT, dtype=torch.double).numpy()
+        output = write(model, z, STEPS, 4)
+        log_p = norm(output, np.exp(values(model.log_scale))).logpdf(STEPS).sum((1, 2))
+        log_ratio = norm.logpdf(z).sum(1) - norm(mean, np.exp(log_variance / 2)).logpdf(z).sum(1)
+        weights.append(np.exp(log_p + log_ratio))
+    torch.manual_seed(0)
+    assert np.allclose(model.log_likelihood(SERIES, 3), np.log(np.mean(weights, 0)))
+
+
+def test_a_recurrent_autoencoders_code_counts_without_weights_if_it_is_no_gaussian():
+    """log of the mean of p(x given z) over codes that know nothing of x."""
+    model = prepare(RecurrentAutoencoder((2, 1, 4), **RAE))
+    codes = torch.tensor([[[0.3, -1.0]], [[1.2, 0.4]]]).double().expand(2, NUM, 2)
+    drawn = iter(codes)
+    model._draw_codes = lambda num: next(drawn)
+    log_p = [
+        norm(write(model, z.numpy(), STEPS, 4), np.exp(values(model.log_scale))).logpdf(STEPS).sum((1, 2))
+        for z in codes
+    ]
+    assert np.allclose(model.log_likelihood(SERIES, 2).detach(), np.log(np.exp(log_p).mean(0)))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: Autoencoder(SHAPE, **TINY),
+        lambda: VAE(SHAPE, **TINY, likelihood="gaussian"),
+        lambda: RecurrentAutoencoder((1, 1, 4), **RAE),
+    ],
+    ids=["ae", "vae", "rae"],
+)
+def test_an_update_lowers_the_error_of_the_reconstruction(build):
+    model, x = build(), torch.from_numpy(X).float()
+    model.hparams.lr = 1e-2
+    x = x.reshape(NUM, *(SHAPE if model.hparams.image_shape == SHAPE else (1, 1, 4)))
+
+    def error():
+        return float((model.reconstruct(x) - x).square().mean())
+
+    before = error()
+    fit_one(model, (x, BATCH[1]))
+    assert error() < before
