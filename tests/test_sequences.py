@@ -205,7 +205,8 @@ def test_longer_series_are_cut_with_a_line(caplog):
         datamodule.setup()
     assert "40 of 60 series are longer than --data.window 20: cut into windows" in caplog.text
     assert datamodule.kind == "masked" and datamodule.image_shape == (2, 1, 20)
-    found = np.concatenate([datamodule.natural(split.images) for split in (datamodule.train, datamodule.heldout)])
+    parts = datamodule.train, datamodule.validation, datamodule.heldout
+    found = np.concatenate([datamodule.natural(split.images) for split in parts])
     assert len(found) == 20 + 2 * 40  # two whole windows of 39 steps
     wanted = [np.pad(one, ((0, 10), (0, 0)), constant_values=np.nan) for one in many[:20]]
     wanted += [one[start : start + 20] for one in many[20:] for start in (0, 10)]

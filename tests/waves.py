@@ -25,7 +25,7 @@ class Waves(SequenceDataModule):
             end[torch.arange(24).expand_as(end) < 10 + 14 * draws[0]] = 1.0
             waves = settle(torch.cat([waves, end], 1), "masked")
         if self.kind == "text":
-            letters = torch.bucketize(waves[:, 0, 0], torch.linspace(-0.8, 0.8, 6)[1:-1])
+            letters = torch.bucketize(waves[:, 0, 0].contiguous(), torch.linspace(-0.8, 0.8, 6)[1:-1])
             waves = (255 * one_hot(letters, 5).transpose(1, 2).unsqueeze(2)).to(torch.uint8)
         labels = torch.zeros(len(waves), dtype=torch.long)
         return Images(waves[:200], labels[:200]), Images(waves[200:], labels[200:]), 0
