@@ -166,6 +166,7 @@ def test_all_that_a_critic_judges_passed_the_view(name, digits):
     first.register_forward_pre_hook(watch)
     train(model, digits, 2)
     assert len(judged) >= 6  # real, generated, generated again; twice
+    # by their place in memory: a detached image has that of the one it comes from
     assert {images.data_ptr() for images in judged} == {images.data_ptr() for images in viewed}
 
 

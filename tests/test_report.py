@@ -333,8 +333,7 @@ def test_all_forms_are_written(grid, tmp_path):
     text = page.read_text()
     assert "23 of 24 runs finished" in text and "python run.py ablate" in text
     assert "http" not in text  # nothing is fetched
-    with (tmp_path / "report/tables.csv").open(newline="") as file:
-        rows = list(csv.reader(file))
+    rows = list(csv.reader((tmp_path / "report/tables.csv").read_text().splitlines()))
     assert rows[2][:2] == ["none", "4"]
     assert "\\toprule" in (tmp_path / "report/tables.tex").read_text()
     assert "| ae | 4 |" in (tmp_path / "report/tables.md").read_text()

@@ -63,8 +63,8 @@ def check_samples(data: str) -> None:
         rows = rows_of("run/samples-seed0.csv")
         assert [float(row["temperature in °C"]) for row in rows] == pytest.approx(series.flatten().tolist())
         again = TimeSeriesDataModule("run/samples-seed0.csv", batch_size=2)
-        again.setup()
-        assert len(again.train.images) + len(again.heldout.images) == 9
+        train, heldout, _ = again.load()
+        assert len(train.images) + len(heldout.images) == 9
         assert again.channels == ["temperature in °C"]
     elif data == "text":
         assert len(Path("run/samples-seed0.txt").read_text().splitlines()) == 9
@@ -205,7 +205,8 @@ def test_longer_series_are_cut_with_a_line(caplog):
         datamodule.setup()
     assert "40 of 60 series are longer than --data.window 20: cut into windows" in caplog.text
     assert datamodule.kind == "masked" and datamodule.image_shape == (2, 1, 20)
-    found = np.concatenate([datamodule.natural(split.images) for split in (datamodule.train, datamodule.heldout)])
+    parts = datamodule.train, datamodule.validation, datamodule.heldout
+    found = np.concatenate([datamodule.natural(split.images) for split in parts])
     assert len(found) == 20 + 2 * 40  # two whole windows of 39 steps
     wanted = [np.pad(one, ((0, 10), (0, 0)), constant_values=np.nan) for one in many[:20]]
     wanted += [one[start : start + 20] for one in many[20:] for start in (0, 10)]

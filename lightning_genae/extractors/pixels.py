@@ -1,5 +1,6 @@
 """The pixels' principal components: nothing to train, no labels needed; knows nothing of what images show."""
 
+import numpy as np
 import torch
 from sklearn.decomposition import PCA
 from torch import nn
@@ -20,7 +21,8 @@ class PixelFeatures(Extractor):
 
     def __init__(self, datamodule, weights: str | None = None, max_features: int = 64):
         flat = to_float(datamodule.train_split.images[:5000]).flatten(1).numpy()
-        pca = PCA(min(max_features, *flat.shape), svd_solver="full").fit(flat)
+        with np.errstate(invalid="ignore"):  # shares of a variance of 0: `reference` says that images are all the same
+            pca = PCA(min(max_features, *flat.shape), svd_solver="full").fit(flat)
         scale = pca.explained_variance_.clip(0) ** 0.5
         components = pca.components_ / max(scale.mean(), 1e-12)
         linear = nn.Linear(flat.shape[1], len(components))
