@@ -22,7 +22,7 @@ def pytest_addoption(parser):
     parser.addoption("--device", default="cpu", help="accelerator that the tests train on: cpu or cuda")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+@pytest.hookimpl(wrapper=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     """Tests that share what takes long to make run in one process, one after the other; all others wherever there is
     time, so that no process has a long file left when the others are done."""
@@ -32,6 +32,7 @@ def pytest_collection_modifyitems(items):
         group = "main job" if "finished" in fixtures else item.path.stem if shared else None
         if group:
             item.add_marker(pytest.mark.xdist_group(group))
+    return (yield)
 
 
 @pytest.fixture(scope="session")
