@@ -91,9 +91,14 @@ def draw_less(words: tuple, save: Callable) -> Callable:
 def cli(capsys, cache, accelerator, monkeypatch, request):
     """Calls run.py's main in this process; returns (exit status, standard output, standard error).
 
-    Figures that no test looks at are made, but saved blank; the main job draws them all, and so do slow tests.
+    Figures that no test looks at are made, but saved blank, and the networks behind discriminative and predictive
+    scores learn little; the main job draws all figures, tests/test_series.py knows the scores, slow tests do it all.
     """
     import run
+    from lightning_genae.metrics import _recurrent
+
+    if not request.node.get_closest_marker("slow"):
+        monkeypatch.setattr(_recurrent, "NUM_STEPS", 20)
 
     def call(*words: str):
         if not request.node.get_closest_marker("slow"):
