@@ -4,6 +4,9 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import wraps
+from itertools import pairwise
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: tests run at once, and threads would wait for each other
@@ -11,6 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: tests run at once
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -64,28 +68,43 @@ def warnings_count(monkeypatch):
     monkeypatch.setattr(sys, "warnoptions", ["error"])
 
 
-CURVES = re.compile(r"(distances|precision-recall|gate-.*)\.png")
+SAVES = [(Figure, "savefig", Figure.savefig), (FigureCanvasAgg, "print_png", FigureCanvasAgg.print_png)]
 
 
-def save_without_curves(self, file, save=Figure.savefig, **options) -> None:
-    """Stands for a figure's savefig."""
-    is_curves = isinstance(file, Path) and CURVES.fullmatch(file.name)
-    Image.new("RGB", (8, 8)).save(file) if is_curves else save(self, file, **options)
+def draw_less(words: tuple, save: Callable) -> Callable:
+    """A figure's way to save itself, `save`, that leaves blank what takes half of a short run and is looked at nowhere:
+    curves, and pictures of a run between the first and the last."""
+    steps = next((int(after) for word, after in pairwise(words) if word == "--steps"), 0)
+
+    @wraps(save)  # matplotlib looks at the signature
+    def save_some(self, file, *rest, **options):
+        name = Path(file).stem if isinstance(file, str | Path) else ""
+        is_between = name.isdecimal() and int(name) not in (0, steps)
+        if is_between or re.fullmatch("distances|precision-recall|gate-.*", name):
+            Image.new("RGB", (8, 8)).save(file)
+        else:
+            save(self, file, *rest, **options)
+
+    return save_some
 
 
 @pytest.fixture
 def cli(capsys, cache, accelerator, monkeypatch, request):
     """Calls run.py's main in this process; returns (exit status, standard output, standard error).
 
-    Its three figures of curves are made, but saved blank: to draw them takes half of so short a run. The main job draws
-    them, and so do slow tests.
+    Figures that no test looks at are made, but saved blank, and the networks behind discriminative and predictive
+    scores learn little; the main job draws all figures, tests/test_series.py knows the scores, slow tests do it all.
     """
     import run
+    from lightning_genae.metrics import _recurrent
 
     if not request.node.get_closest_marker("slow"):
-        monkeypatch.setattr(Figure, "savefig", save_without_curves)
+        monkeypatch.setattr(_recurrent, "NUM_STEPS", 20)
 
     def call(*words: str):
+        if not request.node.get_closest_marker("slow"):
+            for one, name, save in SAVES:
+                monkeypatch.setattr(one, name, draw_less(words, save))
         words = list(words)
         if words[0] not in ("sample", "compare"):
             words += ["--cache", str(cache)]
