@@ -26,19 +26,6 @@ def pytest_addoption(parser):
     parser.addoption("--device", default="cpu", help="accelerator that the tests train on: cpu or cuda")
 
 
-@pytest.hookimpl(wrapper=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items):
-    """Tests that share what takes long to make run in one process, one after the other; all others wherever there is
-    time, so that no process has a long file left when the others are done."""
-    for item in items:
-        fixtures = item._fixtureinfo.name2fixturedefs
-        shared = [name for name, (*_, last) in fixtures.items() if last.scope == "module"]
-        group = "main job" if "finished" in fixtures else item.path.stem if shared else None
-        if group:
-            item.add_marker(pytest.mark.xdist_group(group))
-    return (yield)
-
-
 @pytest.fixture(scope="session")
 def accelerator(request) -> str:
     return {"cpu": "cpu", "cuda": "gpu"}[request.config.getoption("--device")]
