@@ -58,7 +58,7 @@ def _gate_of_arm(name: str, q: dict) -> list[str]:
         less = "less --augment.strength" if q["strengths"] else "less of it"
         lines.append(
             f"  WARNING: with the variations the training {items} lie further from validation {items} than by "
-            f"themselves (both together, by more than a twentieth); try {less}, or --augment.on critic"
+            f"themselves (both together, by more than a twentieth); try {less} or, if the model has a critic, --augment.on critic"
         )
     if q["fraction"] == 0 and not q["target"]:
         lines.append("  WARNING: --augment.fraction 0 varies no image; this arm is the same as --augment none")
@@ -115,7 +115,7 @@ def table(metrics: dict, protocol: dict) -> list[str]:
     if "n_independent" in protocol:
         lines.append(f"  held-out {items} overlap: only {protocol['n_independent']:,} of them share nothing")
     for name, reason in protocol.get("left_out", {}).items():
-        lines.append(f"  left out: {METRICS[name][0].strip()} ({reason})")
+        lines.append(f"  left out: {name}, {METRICS[name][0].strip()} ({reason})")
     if "perplexity" in metrics:
         lines.append(
             "  The Frechet distance of texts knows letters, not words: rank them by perplexity, words and bits"
