@@ -58,7 +58,8 @@ def _gate_of_arm(name: str, q: dict) -> list[str]:
         less = "less --augment.strength" if q["strengths"] else "less of it"
         lines.append(
             f"  WARNING: with the variations the training {items} lie further from validation {items} than by "
-            f"themselves (both together, by more than a twentieth); try {less} or, if the model has a critic, --augment.on critic"
+            f"themselves (both together, by more than a twentieth); try {less} or, if the model has a critic, "
+            "--augment.on critic"
         )
     if q["fraction"] == 0 and not q["target"]:
         lines.append("  WARNING: --augment.fraction 0 varies no image; this arm is the same as --augment none")
