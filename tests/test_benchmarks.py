@@ -119,7 +119,8 @@ def test_low_data(tmp_path):
     lines = (tmp_path / "out" / "cpu.csv").read_text().splitlines()
     assert len(lines) == 1 + 6
     text = (tmp_path / "out" / "cpu.md").read_text()
-    assert "| `ae, critic` | 2 |" in text and "ae on critic, fraction 0.7, perturb gaussian" in text
+    assert "| `ae, critic` | 2 |" in text and "ae on critic, fraction 0.7," in text
+    assert "perturb gaussian, strength 0.5, detail residual" in text
     for name in ("curves-cpu-by-seed.png", "sheet-cpu-digits-100-by-seed.png"):
         assert np.asarray(Image.open(tmp_path / "out" / name).convert("L")).std() > 10
     # nothing is missing now: the report is made anew from the state alone

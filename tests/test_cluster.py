@@ -44,9 +44,9 @@ def jobs() -> dict[str, str]:
 
 def start(*words: str, cwd: Path) -> subprocess.Popen:
     """Starts `python run.py ...` and does not wait."""
-    log = (cwd / "ablate.log").open("w")
     command = [sys.executable, str(ROOT / "run.py"), *words]
-    return subprocess.Popen(command, cwd=cwd, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    with (cwd / "ablate.log").open("w") as log:
+        return subprocess.Popen(command, cwd=cwd, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
 
 def wait_for(condition, seconds: float = 120):

@@ -296,7 +296,7 @@ def test_regularised_gans_find_all_modes_of_the_ring(options, good):
     ring = Ring(batch_size=256)
     ring.setup()
     model = GAN(ring.image_shape, ring.num_classes, network="mlp", hidden=[128, 128], lr=1e-3, latent_dim=2, **options)
-    train(model, ring, 2000)
+    train(model, ring, 3000)
     found = ring.measure(model.sample(2500))
     assert found["modes"] == 8
     assert found["good"] > good
