@@ -1,9 +1,10 @@
 """Run by test_ddp.py in two processes: trains every two-player model and writes what the test compares.
 
-python ddp_job.py OUT DEVICES BATCH_SIZE
+python ddp_job.py OUT BATCH_SIZE
 """
 
 import json
+import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from unittest.mock import patch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
+from lightning_fabric.plugins.environments.lightning import find_free_network_port
 from pytorch_lightning import Callback, Trainer
 
 from callbacks.budget import Budget
@@ -100,14 +102,19 @@ def weights(model: TwoPlayers) -> torch.Tensor:
     return torch.cat([value.detach().flatten().double() for value in model.parameters()])
 
 
-def main(out: str, devices: int, batch_size: int) -> None:
+def main(rank: int, out: str, batch_size: int) -> None:
+    """One of the two processes."""
+    os.environ["LOCAL_RANK"] = str(rank)  # by which Lightning knows that there are processes already
     results = {}
     for name in MODELS:
-        everyone, noise = train(name, devices, batch_size)
+        everyone, noise = train(name, 2, batch_size)
         results[name] = {"weights": everyone.tolist(), "noise": noise.tolist()}
-    if int(torch.distributed.get_rank() if torch.distributed.is_initialized() else 0) == 0:
+    if rank == 0:
         Path(out).write_text(json.dumps(results))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(find_free_network_port()), "WORLD_SIZE": "2"}
+    arguments = (sys.argv[1], int(sys.argv[2]))
+    # forked: another import of torch takes longer than the trainings
+    torch.multiprocessing.start_processes(main, arguments, nprocs=2, start_method="fork")

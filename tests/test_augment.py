@@ -510,32 +510,29 @@ def test_the_cost_of_a_batch_does_not_grow_with_the_data():
 def test_two_processes_that_start_together_train_one_autoencoder(tmp_path):
     code = """
 import logging, sys
+import torch
 logging.basicConfig(level=logging.INFO)
 from datamodules.digits import Digits
 from lightning_genae.augment.ae import AutoencoderAugment
 from lightning_genae.cache import hash_weights
-digits = Digits(num_train=100)
-digits.cache_dir = sys.argv[1]
-digits.setup()
-augment = AutoencoderAugment(steps=100)
-augment.fit(digits, accelerator="cpu", enable_progress_bar=False)
-print(hash_weights(augment.autoencoder))
+
+def fit(rank, folder):
+    digits = Digits(num_train=100)
+    digits.cache_dir = folder
+    digits.setup()
+    augment = AutoencoderAugment(steps=100)
+    augment.fit(digits, accelerator="cpu", enable_progress_bar=False)
+    print("weights", hash_weights(augment.autoencoder))
+
+# forked: another import of torch takes longer than the training
+torch.multiprocessing.start_processes(fit, (sys.argv[1],), nprocs=2, start_method="fork")
 """
-    root = str(Path(__file__).parents[1])
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path)],
-            cwd=root,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    outputs = [process.communicate(timeout=120) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
-    assert len({out for out, _ in outputs}) == 1
-    assert sum("Training the autoencoder" in err for _, err in outputs) == 1
+    words = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(words, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    weights = [line for line in done.stdout.splitlines() if line.startswith("weights ")]
+    assert len(weights) == 2 and len(set(weights)) == 1
+    assert done.stderr.count("Training the autoencoder") == 1
 
 
 def test_wrong_checkpoints(digits, tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sklearn.mixture import GaussianMixture
 
 from lightning_genae import codes as codes_module
 from lightning_genae.codes import TrainingCodes, draw_prior, reparameterise
@@ -141,3 +142,69 @@ def test_priors_moments():
     assert radius.square().mean().item() == pytest.approx((0.9 * torch.pi) ** 2 / 2 + 2 * 0.05**2, rel=0.01)
     assert radius.max().item() == pytest.approx(0.9 * torch.pi, abs=0.25)
     assert (radius < 0.45 * torch.pi).double().mean().item() == pytest.approx(0.25, abs=0.01)
+
+
+def test_what_is_drawn_from_fitted_codes_is_mean_and_cholesky_factor_of_the_noise():
+    z = torch.randn(40, 3, dtype=torch.double) @ torch.randn(3, 3, dtype=torch.double) + 1
+    for kept in (z[:2], z):  # two codes have a covariance already
+        codes = TrainingCodes(3, num_kept=64)
+        codes.keep(kept)
+        known = kept.float().double()
+        torch.manual_seed(1)
+        drawn = codes.draw(5, "gaussian")
+        torch.manual_seed(1)
+        noise = torch.randn(5, 3, dtype=torch.double)
+        factor = torch.linalg.cholesky(torch.cov(known.T) + 1e-6 * torch.eye(3))
+        assert torch.allclose(drawn, (known.mean(0) + noise @ factor.T).float(), rtol=0, atol=1e-6)
+
+
+def test_a_mixture_is_scikit_learns_of_ten_gaussians():
+    z = torch.randn(200, 2)
+    z[100:] = z[0]  # a cluster without extent, whose deviation is what the fit is regularised with
+    codes = TrainingCodes(2, num_kept=256)
+    codes.keep(z)
+    torch.manual_seed(1)
+    drawn = codes.draw(6, "mixture").double()
+    torch.manual_seed(1)
+    noise = torch.randn(6, 2, dtype=torch.double)
+    fitted = GaussianMixture(10, reg_covar=1e-5, random_state=0).fit(z.double().numpy())
+    chosen = torch.multinomial(torch.from_numpy(fitted.weights_), 6, replacement=True)
+    covariances = torch.from_numpy(fitted.covariances_)[chosen] + 1e-6 * torch.eye(2)
+    expected = torch.from_numpy(fitted.means_)[chosen] + torch.einsum(
+        "bij, bj -> bi", torch.linalg.cholesky(covariances), noise
+    )
+    assert torch.allclose(drawn, expected, rtol=0, atol=1e-6)
+    few = TrainingCodes(2)
+    assert len(few.codes) == 1024
+    few.keep(z[:4])
+    assert few.draw(3, "mixture").isfinite().all()  # four codes are no ten components
+
+
+def test_codes_of_all_processes_are_kept_in_the_order_of_the_images(monkeypatch):
+    """As one process would have had them: the samplers deal images out in turn."""
+    z = torch.arange(4.0).reshape(2, 2)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(codes_module, "gather_all_tensors", lambda z: [z, z + 10])
+    codes = TrainingCodes(2, num_kept=5)
+    codes.keep(z)
+    assert codes.codes.tolist() == [[0, 1], [10, 11], [2, 3], [12, 13], [0, 0]]
+    assert codes.num_seen == 4
+
+
+def test_draws_of_priors_by_hand():
+    like = torch.zeros(1, dtype=torch.double)
+    places = {"mixture": lambda u: 0.2j * torch.pi * (10 * u).floor(), "swiss-roll": lambda u: 3j * torch.pi * u.sqrt()}
+    for prior, exponent in places.items():
+        torch.manual_seed(0)
+        noise, u = torch.randn(50, 4, dtype=torch.double), torch.rand(50, dtype=torch.double)
+        direction = exponent(u).exp()
+        if prior == "mixture":
+            expected = (2 + 0.7 * noise[:, 0] + 0.2j * noise[:, 1]) * direction
+        else:
+            expected = 0.3 * exponent(u).imag * direction + 0.05 * (noise[:, 0] + 1j * noise[:, 1])
+        torch.manual_seed(0)
+        z = draw_prior(prior, 50, 4, like)
+        assert torch.allclose(torch.complex(z[:, 0], z[:, 1]), expected, rtol=0, atol=1e-12)
+        assert torch.equal(z[:, 2:], noise[:, 2:])
+    torch.manual_seed(0)
+    assert torch.equal(draw_prior("gaussian", 50, 4, like), noise)

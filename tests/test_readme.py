@@ -1,4 +1,4 @@
-"""Every command of README.md runs, in the README's order, with few steps."""
+"""Every command of README.md is understood, and runs, in the README's order, with few steps."""
 
 import re
 import shlex
@@ -7,11 +7,17 @@ import sys
 
 import pytest
 
+import run
+from lightning_genae.ablation.grid import pair
+from lightning_genae.command_line import flatten
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line and not line.startswith("#")]
+
+MAIN = COMMANDS[0].partition("&& ")[2]
+SHOWN = ("--help", "--print_config")  # instead of a training
 
 (_SECTION,) = re.findall(r"## Sequences\n(.*?)\n## ", README, re.DOTALL)
 SEQUENCES = [command for command in COMMANDS if command in _SECTION.splitlines()]
@@ -39,8 +45,21 @@ def shortened(words: list[str]) -> list[str]:
     return [*words, "--steps", "10", *augments]
 
 
+def test_every_training_is_understood():
+    """The options of all commands that train exist, and their values are taken; slow tests run them."""
+    trainings = [shlex.split(command)[2:] for command in [MAIN, *COMMANDS[2:]]]
+    trainings = [words for words in trainings if words[0] not in run.VERBS and words[-1] not in SHOWN]
+    assert len(trainings) > 15
+    for words in trainings:
+        config = flatten(run.parse_run(words))
+        for option, value in pair(words).items():
+            expected = float(value) if re.fullmatch(r"[\d.e-]+", value) else {"true": True, "false": False}.get(value, value)
+            assert config[option] == expected, (words, option)
+
+
+@pytest.mark.slow
 def test_more_commands(cli):
-    commands = [COMMANDS[0].partition("&& ")[2], *(one for one in COMMANDS[2:] if one not in SEQUENCES)]
+    commands = [MAIN, *(one for one in COMMANDS[2:] if one not in SEQUENCES)]
     assert len(commands) > 8
     check(commands, cli)
 
