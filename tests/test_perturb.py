@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from sklearn.mixture import GaussianMixture
 
 from lightning_genae import perturb
 from lightning_genae.augment.pca import PCAAugment
@@ -235,3 +236,91 @@ def test_frechet_distance_of_a_linear_autoencoders_variations(how, strength, fac
     kept = float((data.eigenvalues[:3] * (factor**0.5 - 1) ** 2).sum())
     discarded = float(data.eigenvalues[3:].sum()) if detail == "decode" else 0.0
     assert distance == pytest.approx(kept + discarded, abs=2.5e-3)
+
+
+def test_of_codes_with_and_without_a_known_class_only_the_others_stay():
+    """In one batch, so that whether a class is known is asked of each code."""
+    z, labels = two_classes(30)
+    mixed, log_variance = torch.tensor([3, 99]), torch.zeros(2, 3)
+    classes, mixtures = perturb.fit_classes(z, labels, torch.ones(3)), perturb.fit_mixtures(z, labels)
+    torch.manual_seed(0)
+    moved = perturb.gaussian_of_class(z[:2], mixed, classes, 0.8)
+    assert not torch.equal(moved[0], z[0]) and torch.equal(moved[1], z[1])
+    moved = perturb.resample(z[:2], mixed, *mixtures, 0.8)
+    assert not torch.equal(moved[0], z[0]) and torch.equal(moved[1], z[1])
+    drawn = []
+    for draw, more in ((perturb.posterior, ()), (perturb.posterior_of_class, (mixed, classes))):
+        torch.manual_seed(0)
+        drawn.append(draw(z[:2], log_variance, *more, 0.8))
+    assert torch.allclose(drawn[0][1], drawn[1][1], atol=1e-5) and not torch.allclose(drawn[0][0], drawn[1][0])
+
+
+def test_posterior_of_a_class_is_exact_under_mixed_precision():
+    z, labels = two_classes(30)
+    classes = perturb.fit_classes(z, labels, torch.ones(3))
+    drawn = []
+    for enabled in (False, True):
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            drawn.append(perturb.posterior_of_class(z[:9], torch.zeros(9, 3), labels[:9], classes, 0.8))
+    assert torch.equal(*drawn)
+
+
+def test_a_gaussian_of_classes_without_extent_in_some_dimension():
+    """A billionth of the trace stands in for it; and codes far from 0 lose no digits."""
+    z = torch.tensor([[0.0, 0.0], [2.0, 0.0], [5.0, 9.0]])
+    classes = perturb.fit_classes(z, torch.tensor([0, 0, 1]))
+    assert float(classes.cholesky[1, 1]) ** 2 == pytest.approx(2e-9, rel=0.01)
+    near, labels = two_classes(30)
+    far = near + 10_000
+    expected = perturb.fit_classes(far.double(), labels).cholesky
+    assert torch.allclose(perturb.fit_classes(far, labels).cholesky.double(), expected, atol=1e-6)
+
+
+def test_neighbours_of_codes_far_from_the_origin_are_not_themselves():
+    """Distances by a matrix product would not be 0 there; and each code has a scale of its own."""
+    bank = torch.randn(100, 3) + 50
+    moved = perturb.interpolate(bank, None, bank, torch.zeros(100), num_neighbours=1, strength=1.0)
+    assert (moved - bank).norm(dim=1).min() > 1e-3
+    bank = torch.tensor([[0.0, 1.0], [0.0, 2.0], [1e6, 0.0], [1e6, 500.0]])
+    moved = perturb.interpolate(bank, None, bank, torch.zeros(4), num_neighbours=1, strength=1.0)
+    assert torch.equal(moved, bank[[1, 0, 3, 2]])
+
+
+def test_the_gaussian_is_drawn_by_its_probability_given_the_code(monkeypatch):
+    components = torch.tensor([0.2, 0.8]), torch.tensor([[-1.0, 0.0], [2.0, 1.0]]), torch.tensor([[0.5, 1.0], [2.0, 0.3]])
+    z = torch.tensor([[0.3, 0.4], [-0.5, 0.9]])
+    given = []
+
+    def multinomial(p, num):
+        given.append(p)
+        return torch.tensor([[0], [1]])
+
+    monkeypatch.setattr(torch, "multinomial", multinomial)
+    torch.manual_seed(0)
+    moved = perturb.resample(z, None, components, torch.zeros(2), 0.6)
+    weights, means, deviations = components
+    log_p = torch.distributions.Normal(means, deviations).log_prob(z[:, None]).sum(2) + weights.log()
+    assert torch.allclose(given[0], log_p.softmax(1), atol=1e-6)
+    torch.manual_seed(0)
+    assert torch.allclose(moved, means + 0.8 * (z - means) + 0.6 * deviations * torch.randn(2, 2), atol=1e-6)
+
+
+def test_mixtures_of_classes_are_scikit_learns():
+    """One gaussian more for every twenty codes, three at most, none for a class of one, whatever comes after it."""
+    sizes = {0: 41, 1: 1, 2: 2, 3: 39, 4: 100}
+    labels = torch.tensor([label for label, num in sizes.items() for _ in range(num)])
+    z = torch.randn(len(labels), 2) * 3 + 100
+    (weights, means, deviations), of = perturb.fit_mixtures(z, labels)
+    assert of.tolist() == [0, 0, 2, 3, 4, 4, 4]
+    start = 0
+    for label in (0, 2, 3, 4):
+        own, num = z[labels == label].double().numpy(), of.tolist().count(label)
+        fitted = GaussianMixture(num, covariance_type="diag", reg_covar=1e-6, random_state=0).fit(own)
+        here = slice(start, start + num)
+        expected = (fitted.weights_ * len(own) / 182, fitted.means_, fitted.covariances_**0.5)  # of all but the one
+        for part, value in zip((weights, means, deviations), expected):
+            assert torch.allclose(part[here].double(), torch.from_numpy(value), rtol=1e-5)
+        start += num
+    (weights, means, deviations), of = perturb.fit_mixtures(z[:3], torch.arange(3))
+    assert (weights.shape, means.shape, deviations.shape, of.shape) == ((0,), (0, 2), (0, 2), (0,))
