@@ -1,11 +1,14 @@
 """What the quality gate measures and warns of."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 from sklearn.decomposition import PCA
+from torch import nn
 
+from datamodules._base import Images
 from lightning_genae import gate, report
 from lightning_genae.augment._arm import Arm
 from lightning_genae.augment.ae import AutoencoderAugment
@@ -16,7 +19,9 @@ from lightning_genae.augmentation import Augmentation
 from lightning_genae.extractors import classifier as classifier_module
 from lightning_genae.extractors.classifier import ClassifierFeatures
 from lightning_genae.extractors.pixels import PixelFeatures
+from lightning_genae.images import to_float
 from lightning_genae.metrics.frechet import frechet_distance
+from lightning_genae.metrics.neighbours import prdc
 from lightning_genae.models.gan import GAN
 
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
@@ -190,3 +195,101 @@ def test_the_augmentation_tells_the_gate_whether_the_model_is_conditional(digits
         augment.check(digits, GAN(digits.image_shape, 10, conditional=how))
         augment.fit(digits)
         assert augment.quality(digits, classifier)["pca"]["conditional"] == (how == "projection")
+
+
+class Turned(Arm):
+    """Goes a share `strength` of the way to the next image of those that it is given, with a little noise."""
+
+    def __init__(self):
+        super().__init__()
+        self.strength, self.given = 0.5, []
+
+    def vary(self, images, labels):
+        self.given.append(labels)
+        return images + self.strength * (images.roll(1, 0) - images) + 0.01 * torch.rand_like(images)
+
+
+class Known(ClassifierFeatures):
+    """Features are the pixels; of an image it knows whether its first pixel is bright."""
+
+    def __init__(self):
+        nn.Module.__init__(self)
+
+    def forward(self, images):
+        return to_float(images).flatten(1)
+
+    def logits(self, features):
+        return torch.stack([-features[:, 0], features[:, 0]], 1)
+
+
+def few_images(num: int) -> SimpleNamespace:
+    """As a data module: images of 2x3 pixels in two classes, one of which a classifier takes for the other."""
+    parts = [Images(torch.randint(0, 256, (n, 1, 2, 3), dtype=torch.uint8), torch.zeros(n).long()) for n in (num, 40)]
+    for images, labels in parts:
+        labels[:] = images[:, 0, 0, 0] > 127
+        labels[0] = 1 - labels[0]
+    train, validation = parts
+    train.labels[1:2] = train.labels[:1]  # images 0 and 1 are of one class, as the labels say
+    return SimpleNamespace(
+        train=train,
+        validation=validation,
+        kind="image",
+        image_shape=(1, 2, 3),
+        num_classes=2,
+        noun="images",
+        fingerprint="x",
+    )
+
+
+def test_rows_of_the_gate_by_hand():
+    data, arm, extractor = few_images(30), Turned(), Known()
+    quality = gate.measure(arm, data, extractor, heeds_labels=True)
+    x, labels = data.train.images.float() / 127.5 - 1, data.train.labels
+    real, originals = extractor(data.validation.images), x.flatten(1)
+    known = (originals[:, 0] > 0) == (labels == 1)
+    assert quality["labels_known"] == pytest.approx(float(known.double().mean()))
+    assert quality["originals"] == {"fd": frechet_distance(real, originals), **prdc(real, originals)}
+    assert [row["strength"] for row in quality["strengths"]] == [0, 0.25, 0.5, 0.75, 1]
+    for row in quality["strengths"]:
+        torch.manual_seed(0)
+        varied = (x + row["strength"] * (x.roll(1, 0) - x) + 0.01 * torch.rand_like(x)).clamp(-1, 1)
+        features = (varied * 127.5 + 127.5).round().flatten(1) / 127.5 - 1
+        expected = {"fd": frechet_distance(real, features), **prdc(real, features)}
+        expected["fd_mixed"] = frechet_distance(real, torch.cat([originals, features]))
+        expected["labels_kept"] = float((((features[:, 0] > 0) == (labels == 1)) & known).sum() / known.sum())
+        expected["distance_to_original"] = sum(float((a - b).square().mean() ** 0.5) for a, b in zip(varied, x)) / 30
+        others = [
+            min(float((a - x[j]).square().mean() ** 0.5) for j in range(30) if j != i) for i, a in enumerate(varied)
+        ]
+        expected["distance_to_nearest_other"] = sum(others) / 30
+        assert {key: row[key] for key in expected} == pytest.approx(expected, rel=1e-4)
+    assert quality["variations"] == {k: v for k, v in quality["strengths"][2].items() if k != "strength"}
+    assert quality["strength"] == arm.strength == 0.5
+    assert all(torch.equal(given, labels) for given in arm.given)
+
+
+def test_the_gate_of_an_arm_with_a_strength_beside_the_grid_and_of_one_image():
+    data, extractor = few_images(1), Known()
+    arm = Turned()
+    arm.strength = 0.6
+    quality = gate.measure(arm, data, extractor, heeds_labels=False)
+    assert all(given is None for given in arm.given)
+    assert quality["variations"]["distance_to_nearest_other"] == 0.0  # there is no other
+    assert quality["labels_known"] in (0.0, 1.0)
+    points = few_images(30)
+    points.image_shape = (6, 1, 1)
+    assert "labels_known" not in gate.measure(arm, points, extractor, heeds_labels=False)
+    points.image_shape, points.num_classes = (1, 2, 3), 0
+    assert "labels_known" not in gate.measure(arm, points, extractor, heeds_labels=False)
+
+
+def test_examples_by_hand():
+    images, labels = torch.rand(3, 1, 2, 2) * 2 - 1, torch.arange(3)
+    arm = Turned()
+    rows = gate.examples(arm, images, labels, "image").reshape(3, 6, 1, 2, 2)
+    assert torch.equal(rows[:, 0], images) and all(torch.equal(given, labels) for given in arm.given)
+    for column, strength in enumerate((0, 0.25, 0.5, 0.75, 1), start=1):
+        torch.manual_seed(0)
+        varied = images + strength * (images.roll(1, 0) - images) + 0.01 * torch.rand_like(images)
+        assert torch.equal(rows[:, column], varied.clamp(-1, 1))
+    assert arm.strength == 0.5

@@ -288,7 +288,11 @@ def test_neighbours_of_codes_far_from_the_origin_are_not_themselves():
 
 
 def test_the_gaussian_is_drawn_by_its_probability_given_the_code(monkeypatch):
-    components = torch.tensor([0.2, 0.8]), torch.tensor([[-1.0, 0.0], [2.0, 1.0]]), torch.tensor([[0.5, 1.0], [2.0, 0.3]])
+    components = (
+        torch.tensor([0.2, 0.8]),
+        torch.tensor([[-1.0, 0.0], [2.0, 1.0]]),
+        torch.tensor([[0.5, 1.0], [2.0, 0.3]]),
+    )
     z = torch.tensor([[0.3, 0.4], [-0.5, 0.9]])
     given = []
 

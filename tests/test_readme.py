@@ -53,7 +53,9 @@ def test_every_training_is_understood():
     for words in trainings:
         config = flatten(run.parse_run(words))
         for option, value in pair(words).items():
-            expected = float(value) if re.fullmatch(r"[\d.e-]+", value) else {"true": True, "false": False}.get(value, value)
+            expected = (
+                float(value) if re.fullmatch(r"[\d.e-]+", value) else {"true": True, "false": False}.get(value, value)
+            )
             assert config[option] == expected, (words, option)
 
 
