@@ -100,7 +100,8 @@ class ImageDataModule(LightningDataModule):
             option = "num_train" if self.num_train else "batch_size"
             raise ValueError(
                 f"--data.{option}: expected at least one batch to train on; got {len(self.train.images)} {self.noun} "
-                f"and batches of {self.batch_size}; give a smaller --data.batch_size, or more {self.noun}"
+                f"(beside {len(self.validation.images)} to choose by and {len(self.heldout.images)} held out) and "
+                f"batches of {self.batch_size}; give a smaller --data.batch_size, or more {self.noun}"
             )
 
     def split(self, split: Images) -> tuple[Images, Images]:
@@ -116,7 +117,7 @@ class ImageDataModule(LightningDataModule):
         if self.num_train > total - MIN_VALIDATION:
             raise ValueError(
                 f"--data.num_train: expected at most {total - MIN_VALIDATION}, so that {MIN_VALIDATION} of {total} "
-                f"{self.noun} are left to choose by; got {self.num_train}"
+                f"{self.noun} are left to choose by; got {self.num_train}; without it a tenth is kept aside for that"
             )
         rest, train = split_off(split, self.num_train, self.drawn_by)
         num = min(len(self.heldout.images), MAX_VALIDATION)

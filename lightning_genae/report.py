@@ -11,6 +11,7 @@ def gate(quality: dict) -> list[str]:
 
 
 TOLERANCE = 1.05  # another draw of the variations changes the distance by some percent
+FEW = 50  # held-out or validation images, below which a distance is mostly their own chance
 LABELS_KEPT = 0.9  # the least share of labels that variations should keep for a conditional model
 
 
@@ -115,6 +116,11 @@ def table(metrics: dict, protocol: dict) -> list[str]:
             lines.append(f"  {words:40}{format(metrics[name], form):>12}{interval:>25}{floor:>20}")
     if "n_independent" in protocol:
         lines.append(f"  held-out {items} overlap: only {protocol['n_independent']:,} of them share nothing")
+    if not METRICS.keys() & metrics.keys() <= protocol["floor"].keys():
+        lines.append(f"  Where the last column is empty, real {items} have no such value.")
+    for what, num_of_it in (("held out to be measured against", "n_real"), ("kept aside to choose by", "n_validation")):
+        if protocol.get(num_of_it, FEW) < FEW:
+            lines.append(f"  WARNING: only {protocol[num_of_it]} {items} are {what}; numbers of so few say little")
     for name, reason in protocol.get("left_out", {}).items():
         lines.append(f"  left out: {name}, {METRICS[name][0].strip()} ({reason})")
     if "perplexity" in metrics:

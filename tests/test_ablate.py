@@ -260,6 +260,7 @@ def test_an_interrupted_grid_goes_on_to_the_same_numbers(tmp_path):
         time.sleep(0.2)
     os.kill(ablation.pid, signal.SIGINT)
     assert ablation.wait(60) == 130
+    assert "reported by: python run.py compare grid" in (tmp_path / "log").read_text()
     assert results(tmp_path / "grid/noise/seed0")["status"] == "running"
     again = shell("ablate", *words, "--folder", "grid", "--workers", "2", cwd=tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr

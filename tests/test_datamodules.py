@@ -289,7 +289,8 @@ def test_split_off_without_enough_images_of_a_class():
         ),
         (
             {"num_train": 20, "batch_size": 64},
-            "--data.num_train: expected at least one batch .*; got 20 images and batches of 64",
+            r"--data.num_train: expected at least one batch .*; got 20 images \(beside 597 to choose by and 597 held "
+            r"out\) and batches of 64",
         ),
     ],
 )

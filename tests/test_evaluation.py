@@ -347,6 +347,20 @@ def test_the_floor_says_how_many_images_it_has(digits):
     assert table(values, fewer.protocol | {"generator": "raw"})[1].split("interval")[1].strip() == "real images"
 
 
+def test_few_images_to_measure_or_choose_by_are_warned_of():
+    protocol = {"n_fake": 500, "n_real": 49, "n_validation": 50, "generator": "raw", "extractor": "pixels"}
+    given = {"fd": 1.0, "mse": 0.1}, protocol | {"floor": {"fd": 0.5}}
+    lines = table(*given)
+    assert "  WARNING: only 49 images are held out to be measured against; numbers of so few say little" in lines
+    assert sum("WARNING" in line for line in lines) == 1
+    assert any("real images have no such value" in line for line in lines)  # of the squared error
+    lines = table({"fd": 1.0}, given[1] | {"n_real": 50, "n_validation": 10})
+    assert [line for line in lines if "WARNING" in line] == [
+        "  WARNING: only 10 images are kept aside to choose by; numbers of so few say little"
+    ]
+    assert not any("no such value" in line for line in lines)
+
+
 def test_all_arms_have_as_many_looks(cli, monkeypatch):
     """Also an arm whose batches are far slower than those by which the schedule was chosen."""
     monkeypatch.setattr(run, "try_out", lambda config, data, num_batches, evaluation: (0.1, 0.1))

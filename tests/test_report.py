@@ -129,6 +129,9 @@ def test_the_tables_say_what_the_statistics_say(grid):
     )
     with pytest.raises(ValueError, match=r"--metric: expected one of fd, .*; got fid"):
         Report(records, commands, metric="fid")
+    # not an empty table: none of these runs reconstructs
+    with pytest.raises(ValueError, match=r"--metric: expected one that these runs have, best_fd, fd.*; got mse"):
+        Report(records, commands, metric="mse")
 
 
 def make_arms(folder: Path, arms: dict[str, list[float]], metric: str = "fd", **config) -> Report:

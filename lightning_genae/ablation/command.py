@@ -103,7 +103,11 @@ def ablate(
             return 0
         launcher = _launcher(given["launcher"], folder, slurm, workers, _devices(grid))
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no run is left without its ablation
-        work(grid, folder, launcher, given["retry"], given["wait"], sys.stderr.isatty())
+        try:
+            work(grid, folder, launcher, given["retry"], given["wait"], sys.stderr.isatty())
+        except KeyboardInterrupt:
+            log.info(f"What is finished so far is reported by: python run.py compare {shlex.quote(str(folder))}")
+            raise
         if given["wait"]:
             report = _report([folder], folder / "report", given)
             if any(cell.config["logger"] == "wandb" for cell in grid.cells):

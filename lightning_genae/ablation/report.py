@@ -24,7 +24,7 @@ class Report:
         baseline: see `records.compare`.
 
     Raises:
-        ValueError: no run's config is known, or the factor, baseline or metric is none.
+        ValueError: no run's config is known, the factor, baseline or metric is none, or no finished run has the metric.
     """
 
     def __init__(
@@ -39,6 +39,10 @@ class Report:
         if not known:
             raise ValueError("RUN: expected runs whose config.yaml can be read; got none")
         tables.check_metric(metric)
+        measured = list(dict.fromkeys(name for record in known for name in record.results.get("metrics", {})))
+        if measured and all(record.value(metric) is None for record in known):
+            shown = ", ".join(name for name in tables.METRICS if name in measured)
+            raise ValueError(f"--metric: expected one that these runs have, best_fd, {shown}; got {metric}")
         self.records = records
         self.commands = commands
         self.metric = metric
