@@ -186,9 +186,10 @@ def test_the_error_of_a_run_is_its_own_line(tmp_path):
 
 
 def test_a_job_gets_its_environment_and_notes_its_error(tmp_path):
-    task = Task(["sample", "nowhere"], tmp_path / "arm" / "seed0.log")
-    assert Job(task, {"OMP_NUM_THREADS": "1"})() == 2
-    assert "expected a run folder" in task.error.read_text()
+    task = Task(["smaple", "nowhere"], tmp_path / "arm" / "seed0.log")
+    assert Job(task, {"PYTHONPROFILEIMPORTTIME": "1"})() == 2
+    assert "expected one of the verbs" in task.error.read_text()
+    assert "import time:" in task.log.read_text()
     assert isinstance(Job(task, {}).task, Task)
 
 

@@ -147,7 +147,7 @@ def weights_equal(a, b) -> bool:
         ("gan", KeyboardInterrupt),
         ("ae", SIGTERMException),
         ("began", SIGTERMException),
-        ("aegan", KeyboardInterrupt),
+        pytest.param("aegan", KeyboardInterrupt, marks=pytest.mark.slow),
         pytest.param("rae", SIGTERMException, marks=pytest.mark.slow),
     ],
 )
