@@ -53,6 +53,7 @@ SYMMETRIC = ("min", "max", "minimum", "maximum", "equal", "mse_loss", "l1_loss",
 # they start processes, train by the whole command or read what is no mathematics
 NOT_ASKED = ("run", "readme", "ddp", "cluster", "sequences", "ablate", "benchmarks", "imports", "registry")
 NOT_ASKED += ("command_line", "grid", "report", "datamodules", "extractors")
+DEFAULTS = "test_defaults.py"
 SLOWEST = 2.0  # seconds of a test that is asked
 BUDGET = 4.0  # seconds of all tests that are asked about a mutant, the quickest first
 FAILED, PASSED = 1, 0
@@ -275,7 +276,21 @@ def quiet(log: Path | None = None) -> None:
 
 
 def tests_of(mutant: Mutant, path: Path, found: dict) -> list[str]:
-    """The tests to ask: those that run its lines, else those that run the function around it, else all of the file."""
+    """The tests to ask: those that run its lines, else those that run the function around it, else all of the file; and
+    those of defaults, which are read without running a line."""
+    return [*_of_defaults(mutant, path, found), *_that_run(mutant, path, found)]
+
+
+def _of_defaults(mutant: Mutant, path: Path, found: dict) -> list[str]:
+    """The tests that read a function's defaults, where they are mutated."""
+    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+    if not any(node.lineno <= mutant.lines.start < node.body[0].lineno for node in nodes):
+        return []
+    tests = [test for test in sorted(found["seconds"]) if f"{DEFAULTS}::" in test]
+    return [test for test in tests if test.endswith(f" {path.stem}]")] or tests
+
+
+def _that_run(mutant: Mutant, path: Path, found: dict) -> list[str]:
     lines = found["lines"].get(str(path.relative_to(ROOT)), {})
     around = [mutant.lines, *enclosing(path, mutant.lines.start), range(1, 10**6)]
     for some in around:
