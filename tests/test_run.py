@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +183,16 @@ def test_an_interrupted_run_goes_on_to_the_same_result(cli, monkeypatch, model, 
     metrics = [Path(folder, "metrics.csv").read_text() for folder in ("parts", "whole")]
     assert metrics[0].splitlines()[-1] == metrics[1].splitlines()[-1]
     assert [line.split(",")[0] for line in metrics[0].splitlines()[1:]] == [str(i) for i in range(1, 21)]
+
+
+@pytest.mark.parametrize("asked, is_quiet", [([], True), (["error"], False)])
+def test_warnings_of_libraries_are_silenced_unless_python_was_asked_for_them(monkeypatch, asked, is_quiet):
+    monkeypatch.setattr(sys, "warnoptions", asked)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run.quieten(debug=False)
+        warnings.warn("of a library", stacklevel=1)
+    assert len(caught) == (not is_quiet)
 
 
 @pytest.mark.slow
