@@ -70,6 +70,101 @@ def test_arms_are_put_where_they_shall_stand():
             Augmentation(arms, on=on)
 
 
+def test_none_stands_by_itself():
+    with pytest.raises(ValueError, match=r"--augment: expected none by itself; got add\+none"):
+        Augmentation({"add": Add(0.25), "none": NoAugment()})
+    assert Augmentation({"none": NoAugment()}).fractions == {"none": 0.0}
+
+
+def test_without_an_arm_on_the_data_images_are_left_as_they_are():
+    """Also those of another range, which a data module is free to have."""
+    x, labels = batch()
+    assert torch.equal(Augmentation({"add": Add(0.5)}, on="critic", fraction=1.0)(20 * x, labels), 20 * x)
+
+
+def conditioned(**conditions) -> SimpleNamespace:
+    """As a model with a critic of images."""
+    return SimpleNamespace(view=lambda images, labels: images, **conditions)
+
+
+@pytest.mark.parametrize(
+    "model, heeded",
+    [
+        (None, False),  # nobody said what the model is
+        (conditioned(), False),
+        (conditioned(num_conditions=0), False),
+        (conditioned(num_conditions=1), True),
+        (conditioned(num_conditions=10), True),
+    ],
+)
+def test_the_critics_side_heeds_labels_if_the_model_does(model, heeded):
+    (x, labels), arm = batch(), Add(0.5)
+    augment = Augmentation({"add": arm}, on="critic", fraction=1.0)
+    if model is not None:
+        augment.check(SimpleNamespace(kind="image"), model)
+    augment.view(x, labels)
+    augment.vary(x, labels)  # for pictures, as it would be for the critic
+    assert [given is not None for given in arm.labels] == [heeded, heeded]
+
+
+def test_variations_of_arms_on_the_data_are_within_the_class():
+    (x, labels), arms = batch(), {"add": Add(0.5), "more": Add(5.0)}
+    assert torch.equal(Augmentation(arms, on="data+critic").vary(x, labels), torch.ones_like(x))
+    assert torch.equal(arms["add"].labels[0], labels) and arms["more"].labels == [None]
+
+
+class Learning(Add):
+    """Notes what it learns from, and reconstructs."""
+
+    def fit(self, datamodule, **trainer_options):
+        self.told = datamodule, trainer_options
+
+    def settings(self):
+        return {"number": self.number}
+
+    def reconstruct(self, x):
+        return x - self.number
+
+
+def test_every_arm_learns_from_the_data_with_the_options_of_the_trainer():
+    arms = {"add": Learning(0.25), "more": Learning(0.5)}
+    augment = Augmentation(arms)
+    augment.fit("data", accelerator="cpu", callbacks=[])
+    assert all(arm.told == ("data", {"accelerator": "cpu", "callbacks": []}) for arm in arms.values())
+
+
+def test_the_reconstruction_is_that_of_the_first_arm_that_has_one():
+    augment = Augmentation({"add": Add(0.25), "first": Learning(0.5), "second": Learning(1.0)})
+    assert torch.equal(augment.reconstruct(torch.ones(2)), torch.full((2,), 0.5))
+    assert not hasattr(Augmentation({"add": Add(0.25)}), "reconstruct")
+
+
+def test_the_settings_of_arms_say_what_options_came_to():
+    expected = {"on": "critic", "fraction": 0.7, "target": None, "model_labels": False, "number": 0.5}
+    assert Augmentation({"add": Learning(0.5)}, on="critic").settings() == {"add": expected}
+    given = Augmentation({"add": Add(0.5)}, fraction=0.3, target=0.4).settings()
+    assert given == {"add": {"on": "data", "fraction": 0.3, "target": 0.4, "model_labels": True}}
+    assert Augmentation({"none": NoAugment()}).settings() == {}
+
+
+@pytest.mark.parametrize("num_conditions", [0, 10])
+def test_the_gate_measures_every_arm_as_it_stands(monkeypatch, num_conditions):
+    """Variations within a class on the data, and on the critic if the model has classes; what shows nothing has none"""
+
+    def measure(arm, datamodule, extractor, heeds_labels, conditional=False):
+        assert (datamodule, extractor) == ("data", "extractor")
+        return {"heeds": heeds_labels, "given": conditional} if isinstance(arm, Add) else {}
+
+    monkeypatch.setattr("lightning_genae.gate.measure", measure)
+    augment = Augmentation({"add": Add(0.5), "more": Add(1.0), "same": NoAugment()}, on="data+critic+data")
+    augment.check(SimpleNamespace(kind="image"), conditioned(num_conditions=num_conditions))
+    has_classes, told = num_conditions > 0, {"target": None, "conditional": num_conditions > 0}
+    assert augment.quality("data", "extractor") == {
+        "add": {"on": "data", "fraction": 0.5, "heeds": True, "given": has_classes, **told},
+        "more": {"on": "critic", "fraction": 0.7, "heeds": has_classes, "given": has_classes, **told},
+    }
+
+
 def test_training_images_stay_in_range_and_the_critics_need_not():
     x, labels = batch()
     assert Augmentation({"add": Add(5.0)}, fraction=1.0)(x, labels).max() == 1
@@ -128,6 +223,7 @@ def test_labels_reach_an_arm_where_generated_images_have_them(digits, model_labe
         ({"on": "critic"}, "ae", "--augment.on: expected data for a model without a critic of images; got critic"),
         ({"on": "critic"}, "aae", "--augment.on: expected data"),
         ({"target": 0.6}, "vae", "--augment.target: expected a model whose critic shows how far it overfits"),
+        ({"target": 0.6}, "vae", "--augment.target: expected .* got VAE; --augment.fraction without a target"),
         ({"target": 0.6}, "began", "--augment.target: expected"),
         ({"on": "critic", "model_labels": True}, "gan", "--augment.model_labels: expected a conditional model"),
     ],

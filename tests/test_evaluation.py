@@ -11,17 +11,21 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
+import torchvision
 from pytorch_lightning import Callback
 from torch import nn
+from torchmetrics.functional.image import lpips as torchmetrics_lpips
 
 import run
 from callbacks.evaluate import Evaluate
-from lightning_genae import schedule
+from datamodules._base import Images
+from lightning_genae import registry, schedule
 from lightning_genae.augmentation import Augmentation
 from lightning_genae.evaluation import Evaluation, reference
 from lightning_genae.extractors._extractor import Extractor
 from lightning_genae.extractors.pixels import PixelFeatures
-from lightning_genae.fidelity import fidelity, lpips
+from lightning_genae.fidelity import fidelity, lpips, spectral_convergence
 from lightning_genae.images import to_float
 from lightning_genae.metrics.frechet import frechet_distance
 from lightning_genae.models.gan import GAN
@@ -77,6 +81,8 @@ def test_images_that_are_all_the_same_are_found_before_the_training(digits, tmp_
     [
         (torch.zeros(2, 1, 9, 8), r"expected samples of shape \(1, 8, 8\), got \(1, 9, 8\)"),
         (torch.full((2, 1, 8, 8), 3.0), r"expected samples in \[-1, 1\], got values from 3 to 3"),
+        (torch.full((2, 1, 8, 8), 1.5), r"expected samples in \[-1, 1\], got values from 1.5 to 1.5"),
+        (torch.full((2, 1, 8, 8), -3.0), r"expected samples in \[-1, 1\], got values from -3 to -3"),
         (torch.full((2, 1, 8, 8), torch.nan), r"expected samples in \[-1, 1\], got"),
     ],
 )
@@ -428,20 +434,81 @@ def test_fidelity_at_known_errors():
     assert set(fidelity(x[:, :, :4, :4], x[:, :, :4, :4] + 0.1)) == {"mse", "psnr"}
 
 
-def test_lpips_from_a_file(tmp_path):
-    from torchvision.models import alexnet
+@pytest.mark.parametrize("size, has_ssim", [((6, 9), True), ((9, 6), True), ((5, 9), False), ((9, 5), False)])
+def test_images_below_six_pixels_have_no_ssim(size, has_ssim):
+    x = torch.rand(2, 1, *size)
+    assert ("ssim" in fidelity(x, x / 2)) == has_ssim
 
-    torch.save(alexnet().state_dict(), tmp_path / "alexnet.pth")
+
+def test_each_sounds_spectra_count_as_much():
+    """The last one of 101 is silent where it should not be, the others are as they should be."""
+    x = torch.rand(101, 1, 1, 8) + 0.1
+    x_hat = torch.cat([x[:100], torch.zeros(1, 1, 1, 8)])
+    values = fidelity(x, x_hat, magnitudes=lambda sounds: sounds.squeeze(2))
+    assert values["spectral_convergence"] == pytest.approx(1 / 101)
+    twice = fidelity(x, torch.cat([2 * x[:100], 4 * x[100:]]), magnitudes=lambda sounds: sounds.squeeze(2))
+    assert twice["spectral_convergence"] == pytest.approx(103 / 101)
+    assert spectral_convergence(torch.zeros(1, 2, 2), torch.ones(1, 2, 2)).isfinite().all()
+
+
+CONVOLUTIONS = {0: (64, 3, 11), 3: (192, 64, 5), 6: (384, 192, 3), 8: (256, 384, 3), 10: (256, 256, 3)}  # AlexNet's
+
+
+def alexnet_file(folder: Path) -> dict[str, torch.Tensor]:
+    """Writes random weights of AlexNet's convolutions, under torchvision's names, and gives them."""
+    state = {}
+    for layer, (num_out, num_in, size) in CONVOLUTIONS.items():
+        deviation = (2 / (num_in * size**2)) ** 0.5
+        state[f"features.{layer}.weight"] = deviation * torch.randn(num_out, num_in, size, size)
+        state[f"features.{layer}.bias"] = 0.1 * torch.randn(num_out)
+    torch.save(state, folder / "alexnet.pth")
+    return state
+
+
+def lpips_by_hand(state: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """LPIPS (N,) as its paper has it (arXiv 1801.03924, equation 1), of images (N, 3, H, W) in [-1, 1]."""
+    learned = torch.load(Path(torchmetrics_lpips.__file__).parent / "lpips_models" / "alex.pth", map_location="cpu")
+    mean, deviation = torch.tensor([[-0.030, -0.088, -0.188], [0.458, 0.448, 0.450]])[:, :, None, None]
+    both, total = (torch.cat([x, y]) - mean) / deviation, 0.0
+    for i, layer in enumerate(CONVOLUTIONS):
+        both = F.max_pool2d(both, 3, 2) if layer in (3, 6) else both
+        options = {"stride": 4, "padding": 2} if layer == 0 else {"padding": 2 if layer == 3 else 1}
+        both = F.conv2d(both, state[f"features.{layer}.weight"], state[f"features.{layer}.bias"], **options).relu()
+        of_x, of_y = (both / both.norm(dim=1, keepdim=True)).chunk(2)
+        weights = learned[f"lin{i}.model.1.weight"].flatten()
+        total = total + torch.einsum("nchw,c->n", (of_x - of_y).square(), weights) / both[0, 0].numel()
+    return total
+
+
+@pytest.fixture
+def quick_alexnet(monkeypatch):
+    """AlexNet without its 59 million dense weights drawn, which LPIPS has no use for, and without the internet."""
+    monkeypatch.setattr(nn.Linear, "reset_parameters", lambda self: None)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *args, **options: 1 / 0)
+
+
+def test_lpips_is_the_papers(tmp_path, quick_alexnet):
+    """Of grey images, as of coloured ones that are grey; the mean over more than pass the network at once."""
+    state = alexnet_file(tmp_path)
+    assert {f"features.{name}" for name in torchvision.models.alexnet().features.state_dict()} == set(state)
+    x = torch.rand(101, 1, 31, 31) * 2 - 1
+    y = (x + torch.linspace(0, 1, 101)[:, None, None, None] * torch.randn_like(x)).clamp(-1, 1)
+    expected = lpips_by_hand(state, x.expand(-1, 3, -1, -1), y.expand(-1, 3, -1, -1)).mean()
+    assert expected > 0.01
     distance = lpips(str(tmp_path / "alexnet.pth"))
-    x = torch.rand(3, 1, 64, 64) * 2 - 1
-    assert fidelity(x, x, distance)["lpips"] == pytest.approx(0, abs=1e-6)
-    near, far = (fidelity(x, x + noise * torch.randn_like(x), distance)["lpips"] for noise in (0.05, 0.5))
-    assert 0 < near < far
-    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
-    with pytest.raises(ValueError, match=r"--metrics.lpips: '.*other.pth' does not hold AlexNet's weights"):
-        lpips(str(tmp_path / "other.pth"))
-    with pytest.raises(FileNotFoundError, match=r"--metrics.lpips: expected a file"):
+    assert fidelity(x, y, distance)["lpips"] == pytest.approx(float(expected), rel=1e-4)
+    assert fidelity(x, x, distance)["lpips"] == 0
+
+
+def test_a_wrong_file_for_lpips_is_named(tmp_path, quick_alexnet):
+    with pytest.raises(FileNotFoundError, match=r"--metrics.lpips: expected a file of weights, got '.*none.pth'"):
         lpips(str(tmp_path / "none.pth"))
+    (tmp_path / "damaged.pth").write_bytes(b"damaged")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
+    for name in ("damaged", "other"):
+        message = rf"--metrics.lpips: '.*{name}.pth' does not hold AlexNet's weights, or is damaged"
+        with pytest.raises(ValueError, match=message):
+            lpips(str(tmp_path / f"{name}.pth"))
 
 
 def test_the_folder_of_evaluations_is_named(cli):
@@ -454,3 +521,176 @@ def test_the_folder_of_evaluations_is_named(cli):
     (evaluation,) = results("run")["evaluations"]
     assert evaluation["protocol"]["extractor"] == "classifier"
     assert Path("run/results.json").is_file()
+
+
+@pytest.fixture
+def frechet_alone(monkeypatch):
+    """Evaluations know the Frechet distance and no other metric."""
+    names = registry.names
+    monkeypatch.setattr(registry, "names", lambda package: ["frechet"] if "metrics" in package else names(package))
+
+
+def few(num: int = 30, shape: tuple = (1, 2, 3), **changes) -> SimpleNamespace:
+    """As a data module: so many small images in each of its parts."""
+    names = ("train", "train_split", "validation", "heldout")
+    images = [torch.randint(0, 256, (num, *shape), dtype=torch.uint8) for _ in names]
+    parts = {name: Images(part, torch.zeros(num).long()) for name, part in zip(names, images)}
+    told = {"kind": "image", "image_shape": shape, "num_classes": 0, "noun": "images", "places": {}, "natural": None}
+    return SimpleNamespace(**parts | told | {"cache_dir": "cache", "measure": lambda images: {}} | changes)
+
+
+@pytest.mark.parametrize(
+    "num, num_samples, real, fake, neighbourhoods, floor",
+    [
+        (10, None, 10, 10, 10, 10),
+        (30, 50, 30, 50, 30, 30),
+        (30, 20, 30, 20, 20, 20),
+        (10_005, None, 10_000, 10_000, 2000, 10_000),
+    ],
+)
+def test_numbers_of_the_protocol(frechet_alone, num, num_samples, real, fake, neighbourhoods, floor):
+    """As many samples as held-out images unless another number is given; neither above 10,000."""
+    protocol = Evaluation(few(num), "pixels", num_samples=num_samples).protocol
+    names = ("n_real", "n_fake", "n_neighbourhoods", "n_floor", "n_validation", "seed_of_z")
+    assert [protocol[name] for name in names] == [real, fake, neighbourhoods, floor, real, 0]
+
+
+def test_an_evaluation_neither_follows_nor_moves_the_random_numbers(frechet_alone, monkeypatch):
+    """Which training images make the floor, and of which held-out ones the likelihood is, is the same for all seeds."""
+    monkeypatch.setattr(Evaluation, "num_likelihoods", 5)
+    data, made = few(), []
+    extractor = PixelFeatures(data)
+    monkeypatch.setattr("lightning_genae.evaluation.build", lambda *args: extractor)
+    for seed in (3, 4):
+        torch.manual_seed(seed)
+        made.append(Evaluation(data, num_samples=12))
+        drawn = torch.rand(2)
+        torch.manual_seed(seed)
+        assert torch.equal(drawn, torch.rand(2))
+    first, second = made
+    assert first.protocol == second.protocol and torch.equal(first.of_likelihood, second.of_likelihood)
+    # and they are not those that come first
+    images = data.train_split.images[:12]
+    assert first.protocol["floor"]["fd"] != frechet_distance(first.real.features, first.extractor(images))
+    assert len(first.of_likelihood) == 5 and not torch.equal(first.of_likelihood, data.heldout.images[:5])
+
+
+class Drawing(nn.Module):
+    """A model of noise, which counts what it is asked for."""
+
+    device, dtype = torch.device("cpu"), torch.float32
+
+    def __init__(self, shape: tuple = (1, 2, 3)):
+        super().__init__()
+        self.shape, self.asked = shape, []
+
+    def sample(self, num, labels=None):
+        self.asked.append(num)
+        return torch.rand(num, *self.shape) * 2 - 1
+
+
+def test_two_processes_draw_half_of_the_samples_each(frechet_alone, monkeypatch):
+    """The first one measures them all, by the values that one process has; the second one, which gives, has none."""
+    evaluation, model, given = Evaluation(few(), "pixels", num_samples=500), Drawing(), []
+    alone = evaluation.measure(model)
+    gather = "lightning_genae.evaluation.gather_all_tensors"
+    monkeypatch.setattr(gather, lambda part: given.append(part) or [part, part])
+    assert evaluation.measure(model, rank=1, num_ranks=2) == {}
+    seconds = iter(list(given))
+    monkeypatch.setattr(gather, lambda part: [part, next(seconds)])
+    assert evaluation.measure(model, rank=0, num_ranks=2) == alone
+    assert evaluation.samples.images.shape == (500, 1, 2, 3)
+    assert model.asked == [250, 250, 250, 250]
+
+
+def test_the_protocol_says_which_generator_made_the_samples(frechet_alone):
+    evaluation, model = Evaluation(few(), "pixels"), Drawing()
+    evaluation.measure(model)
+    assert evaluation.protocol["generator"] == "raw"
+    model.averaged = nn.Identity()
+    evaluation.measure(model)
+    assert evaluation.protocol["generator"] == "averaged"
+
+
+class Halving(Drawing):
+    """Reconstructs images at half of their size, in float64."""
+
+    dtype = torch.float64
+
+    def reconstruct(self, x):
+        assert x.dtype == self.dtype
+        return x / 2
+
+
+def test_reconstructions_are_compared_with_held_out_images(frechet_alone, monkeypatch):
+    monkeypatch.setattr("lightning_genae.fidelity.lpips", lambda path: lambda x, x_hat: (len(path) * x - x_hat).mean())
+    data = few(shape=(1, 8, 8))
+    values = Evaluation(data, "pixels", lpips="12345")._of_heldout(Halving((1, 8, 8)))
+    x = data.heldout.images.float() / 127.5 - 1
+    assert set(values) == {"mse", "psnr", "ssim", "lpips"}
+    assert values["mse"] == pytest.approx(float(x.square().mean()) / 4, rel=1e-5)
+    assert values["lpips"] == pytest.approx(4.5 * float(x.mean()), rel=1e-4)
+    assert "lpips" not in Evaluation(data, "pixels")._of_heldout(Halving((1, 8, 8)))
+
+
+def test_reconstructions_of_sounds_are_compared_by_their_spectra_too(frechet_alone):
+    """Half of a sound is an error of half of it; the sound itself would be one of all of its half."""
+    data = few(shape=(1, 1, 8), kind="audio", magnitudes=lambda x: x.squeeze(2).abs())
+    values = Evaluation(data, "pixels")._of_heldout(Halving((1, 1, 8)))
+    assert values["spectral_convergence"] == pytest.approx(0.5, rel=1e-5)
+
+
+@pytest.mark.parametrize("step, independent", [(5, 6), (9, 6), (10, None), (25, None)])
+def test_the_protocol_says_how_many_windows_share_nothing(frechet_alone, step, independent):
+    """Twelve windows of ten steps of one series: if they lie five apart, every second one shares nothing."""
+    starts = step * torch.arange(12)
+    places = torch.stack([torch.zeros(12).long(), starts, starts + 10], 1)
+    protocol = Evaluation(few(12, places={"heldout": places, "train_split": places}), "pixels").protocol
+    assert protocol.get("n_independent") == independent
+    assert "n_independent" not in Evaluation(few(12), "pixels").protocol
+
+
+def test_the_likelihood_is_the_mean_over_held_out_images(frechet_alone):
+    """Of 250 of them, by 32 codes, which are drawn from a stream of their own that is always the same."""
+
+    class Knowing(Drawing):
+        def log_likelihood(self, x, num_codes):
+            self.asked.append((x, num_codes))
+            return x.flatten(1).sum(1) + torch.rand(len(x))
+
+    data, model = few(300), Knowing()
+    evaluation = Evaluation(data, "pixels")
+    torch.manual_seed(7)
+    found = [evaluation._of_heldout(model)["log_likelihood"], torch.rand(1).item()]
+    torch.manual_seed(7)
+    assert torch.rand(1).item() == found[1]
+    assert evaluation._of_heldout(model)["log_likelihood"] == found[0]
+    x, num_codes = model.asked[0]
+    assert (len(x), num_codes) == (250, 32)
+    assert {tuple(one) for one in x.flatten(1).tolist()} <= {
+        tuple(one) for one in (data.heldout.images.flatten(1) / 127.5 - 1).tolist()
+    }
+    assert found[0] == pytest.approx(float(x.flatten(1).sum(1).mean()) + 0.5, abs=0.1)
+    assert (evaluation.protocol["n_log_likelihood"], evaluation.protocol["importance_samples"]) == (250, 32)
+
+
+@pytest.mark.parametrize(
+    "num_samples, few_features, few_samples", [(6, True, True), (7, False, True), (9, False, True)]
+)
+def test_warnings_of_few_samples(frechet_alone, caplog, num_samples, few_features, few_samples):
+    """As many samples as features, six of images of six pixels, are too few for a covariance."""
+    with caplog.at_level("INFO", "lightning_genae"):
+        Evaluation(few(10), "pixels", num_samples=num_samples)
+    assert (f"{num_samples} samples for 6 features" in caplog.text) == few_features
+    assert (f"{num_samples} is below the 10 of this data set" in caplog.text) == few_samples
+
+
+def test_a_cache_that_holds_more_than_tensors_is_not_opened():
+    """Such a file could do anything when it is read."""
+    data = few()
+    extractor = PixelFeatures(data)
+    reference(extractor, data.heldout.images, "cache")
+    (path,) = [path for path in Path("cache/features").iterdir() if not path.suffix]
+    torch.save(SimpleNamespace(features=1), path)
+    with pytest.raises(ValueError, match=r"--cache: '.*' is damaged"):
+        reference(extractor, data.heldout.images, "cache")

@@ -449,3 +449,4 @@ def test_an_ngram_by_hand():
     assert model.probability("b", "a") == pytest.approx((1 + 2 / 3) / 4)
     assert model.probability("b", "b") == pytest.approx(1 / 3)
     assert model.bits_per_character(["ab"]) == pytest.approx(-(math.log2(8 / 15) + math.log2(5 / 12)) / 2)
+    assert model.bits_per_character(["a"]) == pytest.approx(-math.log2(8 / 15))
