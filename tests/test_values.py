@@ -6,6 +6,7 @@ sign or weight, or through which no gradient passes is seen for each weight of e
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -289,17 +290,23 @@ def test_every_model_with_a_critic_has_its_values():
     assert {case[0] for case in CASES.values()} == with_critic
 
 
-@pytest.fixture(params=CASES)
-def case(request):
-    """A tiny model in float64 whose critic sees images through a view, a batch, and what its players minimise."""
-    name, options, expected = CASES[request.param]
+def fixed(name: str, **options):
+    """A tiny model in float64, the same at every call, whose noise is Z."""
     model = registry.load("lightning_genae.models", name)(SHAPE, NUM_CLASSES, **TINY, **options).double()
     generator = torch.Generator().manual_seed(1)
     for weight in model.parameters():
         weight.data = 0.6 * torch.randn(weight.shape, generator=generator, dtype=torch.double)
+    model.noise = lambda num: torch.from_numpy(Z)
+    return model
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    """A tiny model in float64 whose critic sees images through a view, a batch, and what its players minimise."""
+    name, options, expected = CASES[request.param]
+    model = fixed(name, **options)
     if model.view is not None:
         model.view = view_torch
-    model.noise = lambda num: torch.from_numpy(Z)
     model._draw = (lambda num: torch.from_numpy(Z)) if name == "aae" else getattr(model, "_draw", None)
     model.log_part = lambda *args, **kwargs: None
     model._over_processes = lambda value: value.detach().clone()
@@ -372,3 +379,157 @@ def test_an_update_lowers_its_players_objective_and_moves_no_one_else(case):
 
 
 CASES_BY_HAND = {name: by_hand for name, _, by_hand in CASES.values()}
+
+
+# what all models with a critic do, apart from their losses
+
+TWO_PLAYERS = sorted({name for name, _, _ in CASES.values()})
+BATCH = torch.from_numpy(X).reshape(NUM, *SHAPE), torch.from_numpy(LABELS)
+
+
+def bound(name: str, output: np.ndarray) -> np.ndarray:
+    return np.clip(output, -1, 1) if name == "aae" else np.tanh(output)
+
+
+@pytest.mark.parametrize("name", TWO_PLAYERS)
+def test_samples_are_the_averaged_generators(name):
+    """Of noise, or of codes that are drawn as the model says."""
+    model, drawn = fixed(name), []
+    if name in ("aae", "aegan"):
+        model._draw = lambda num, *sampler: drawn.append((num, *sampler)) or torch.from_numpy(Z)
+    averaged = model.averaged.module.first if name == "cogan" else model.averaged.module
+    assert np.allclose(model.sample(NUM).flatten(1), bound(name, apply(averaged, Z)))
+    assert drawn == {"aae": [(NUM,)], "aegan": [(NUM, "standard")]}.get(name, [])
+
+
+def test_a_conditional_generator_is_told_the_classes_beside_its_noise():
+    model = fixed("gan", conditional="projection")
+    expected = np.tanh(apply(model.averaged.module, np.concatenate([Z, one_hot(LABELS)], 1)))
+    assert np.allclose(model.sample(NUM, BATCH[1]).flatten(1), expected)
+
+
+def test_pairs_of_cogan_are_made_of_the_same_noise():
+    model = fixed("cogan")
+    for images, network in zip(model.sample_pairs(NUM), (model.averaged.module.first, model.averaged.module.second)):
+        assert np.allclose(images.flatten(1), np.tanh(apply(network, Z)))
+
+
+@pytest.mark.parametrize("name", ["aae", "aegan", "began", "bigan", "ebgan"])
+def test_reconstructions_are_decoded_codes(name):
+    """Those of a critic that is an autoencoder are its own, BiGAN's are decoded by its averaged generator."""
+    model = fixed(name)
+    encoder, decoder = {
+        "aae": lambda: (model.encoder, model.generator),
+        "aegan": lambda: (model.encoder, model.generator),
+        "bigan": lambda: (model.encoder, model.averaged.module),
+    }.get(name, lambda: model.critic)()
+    codes = apply(encoder, X)[:, :2]
+    decoded = apply(decoder, codes)
+    expected = np.tanh(decoded) if name in ("aegan", "bigan") else np.clip(decoded, -1, 1)
+    assert np.allclose(model.encode(BATCH[0]).detach(), codes)
+    assert np.allclose(model.reconstruct(BATCH[0]).flatten(1), expected)
+
+
+def normalised(network: nn.Module) -> bool:
+    return any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules())
+
+
+@pytest.mark.parametrize("name", TWO_PLAYERS)
+def test_generators_of_noise_are_normalised_over_the_batch_and_their_samples_are_not(name):
+    """As DCGAN's. A sample does not depend on what is drawn beside it, even where the model is in training."""
+    model = registry.load("lightning_genae.models", name)((1, 4, 4), network="conv", width=2, latent_dim=2).train()
+    assert normalised(model.generator) == normalised(model.averaged) == (name not in ("aae", "aegan"))
+    others = [part for key, part in model.named_children() if key not in ("generator", "averaged")]
+    assert others and not any(map(normalised, others))
+    z = torch.randn(5, 2)
+    model.noise = lambda num: z[:num]
+    if name in ("aae", "aegan"):
+        model._draw = lambda num, *sampler: z[:num]
+    assert torch.allclose(model.sample(5)[:2], model.sample(2), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", TWO_PLAYERS)
+def test_each_weight_belongs_to_one_player_but_those_of_the_average(name):
+    model = fixed(name)
+    names = {id(weight): key for key, weight in model.named_parameters()}
+    critic, other = (
+        {names[id(weight)] for group in optimizer.param_groups for weight in group["params"]}
+        for optimizer in model.configure_optimizers()
+    )
+    assert critic == {key for key in names.values() if key.startswith("critic.")}
+    assert other == {key for key in names.values() if not key.startswith(("critic.", "averaged."))}
+    assert not any(weight.requires_grad for weight in model.averaged.parameters())
+    assert not model.automatic_optimization  # Lightning's own has one optimizer
+
+
+@pytest.mark.parametrize("n_critic, generators", [(1, [0, 1, 2, 3, 4, 5, 6]), (2, [1, 3, 5]), (3, [2, 5])])
+def test_whose_turn_it_is(monkeypatch, n_critic, generators):
+    """The critic learns from every batch, and the generator after it from every n-th, counted over the epochs."""
+    model, turns = fixed("gan", n_critic=n_critic), []
+    model.optimizers = lambda: ("of critic", "of generator")
+    model.toggled_optimizer = nullcontext
+    model.loss_critic, model.loss_generator = lambda *batch: "for critic", lambda *batch: "for generator"
+    model._update = lambda optimizer, player, loss: turns.append((optimizer, player, loss))
+    model.after_critic_step = lambda: turns.append("clipped")
+    for batch in range(7):
+        monkeypatch.setattr(TwoPlayers, "batches", batch)
+        turns.clear()
+        model.training_step(BATCH, 0)
+        critic, generator = (("of " + player, player, "for " + player) for player in ("critic", "generator"))
+        assert turns == [critic, "clipped", generator] if batch in generators else [critic, "clipped"]
+
+
+def test_an_update_takes_its_own_gradient_alone_and_shows_its_loss():
+    """A loss whose slope is 2 moves a weight by 2 at rate 1, and by 2 again."""
+    model, logged = fixed("gan"), []
+    model.manual_backward = lambda loss: loss.backward()
+    model.log = lambda name, value, **options: logged.append((name, float(value), value.requires_grad, options))
+    weight = nn.Parameter(torch.tensor(5.0))
+    for expected in (3.0, 1.0):
+        model._update(torch.optim.SGD([weight], lr=1.0), "critic", 2 * weight)
+        assert weight.item() == expected
+    model.log_part("r1", weight)
+    shown = {"prog_bar": True, "batch_size": 1}  # every batch counts as one, whatever its size
+    assert logged[:2] == [("train/loss_critic", 10.0, False, shown), ("train/loss_critic", 6.0, False, shown)]
+    assert logged[2] == ("train/r1", 1.0, False, shown | {"prog_bar": False})
+
+
+@pytest.mark.parametrize("name", ["aegan", "bigan", "cogan", "gan"])
+def test_the_signal_is_of_the_real_images(name):
+    """Of three, the critic takes two for real; CoGAN's second critic takes all of its own."""
+    model = fixed(name)
+    real, more, fake = (
+        torch.tensor(outputs).double().requires_grad_()
+        for outputs in ([0.5, 2.0, -1.0], [0.5, 0.5, 0.5], [-1.0, -1.0, -1.0])
+    )
+    outputs = iter([(real, more), (fake, fake)] if name == "cogan" else [real, fake])
+    model.critic.forward = lambda *images: next(outputs)
+    model.log_part = lambda *args: None
+    model.loss_critic(*BATCH)
+    assert model.overfitting.item() == pytest.approx(4 / 6 if name == "cogan" else 1 / 3)
+    assert not model.overfitting.requires_grad
+
+
+def leaky(x: np.ndarray) -> np.ndarray:
+    return np.where(x > 0, x, 0.2 * x)
+
+
+def test_the_critic_of_codes_has_two_hidden_layers():
+    critic, z = fixed("aae").critic, 3 * Z
+    first, second, last = (layer for layer in critic if isinstance(layer, nn.Linear))
+    assert first.out_features == second.out_features == 256
+    hidden = leaky(z @ values(first.weight).T + values(first.bias))
+    hidden = leaky(hidden @ values(second.weight).T + values(second.bias))
+    assert np.allclose(critic(torch.from_numpy(z)).detach(), hidden @ values(last.weight).T + values(last.bias))
+
+
+def test_the_critic_of_pairs_sees_the_code_beside_features_of_the_image():
+    critic = fixed("bigan").critic
+    features = apply(critic.features, X)
+    assert features.shape == (NUM, 256)
+    first, last = (layer for layer in critic.score if isinstance(layer, nn.Linear))
+    assert first.out_features == 256
+    both = leaky(np.concatenate([features, Z], 1))
+    hidden = leaky(both @ values(first.weight).T + values(first.bias))
+    expected = hidden @ values(last.weight).T + values(last.bias)
+    assert np.allclose(critic(BATCH[0], torch.from_numpy(Z)).detach(), expected[:, 0])
