@@ -10,6 +10,7 @@ from torch import nn
 
 from lightning_genae import losses, networks, registry
 from lightning_genae.images import settle
+from lightning_genae.models._options import Decay, check_kind, warn_unused, warn_unused_size
 from lightning_genae.models._two_players import TwoPlayers
 from lightning_genae.models.cogan import edges
 from lightning_genae.models.gan import Loss
@@ -577,3 +578,81 @@ def pairs() -> list[tuple[str, str]]:
 @pytest.mark.parametrize("name, option", pairs())
 def test_option(name, option):
     OPTIONS[name][option](name)
+
+
+def numbers_of(model_class) -> dict[str, float]:
+    """The options of a model whose default is a number."""
+    found = {}
+    for kind in reversed(model_class.__mro__):
+        if kind.__module__.startswith("lightning_genae"):
+            parameters = inspect.signature(kind.__init__).parameters.items()
+            found |= {name: one.default for name, one in parameters if isinstance(one.default, int | float)}
+    return {name: value for name, value in found.items() if not isinstance(value, bool)}
+
+
+OF_PLAYERS = {"num_classes": 0, "latent_dim": 32, "n_critic": 1, "lr": 4e-4, "beta1": 0.5, "beta2": 0.999}
+OF_PLAYERS |= {"ema": 0.995, "gradient_clip": 0.0}
+NUMBERS = {
+    "ae": {"num_classes": 0, "latent_dim": 16, "lr": 2e-3},
+    "vae": {"num_classes": 0, "latent_dim": 16, "lr": 2e-3, "beta": 1.0, "warmup": 0, "free_bits": 0.0},
+    "rae": {"num_classes": 0, "latent_dim": 16, "width": 64, "num_layers": 1, "teacher_forcing": 1.0}
+    | {"gradient_clip": 1.0},
+    "gan": OF_PLAYERS | {"r1": 0.0},
+    "ebgan": OF_PLAYERS | {"margin": 0.3, "pulling_away": 0.02, "noise": 0.0, "lr": 1e-3},
+    "began": OF_PLAYERS | {"gamma": 0.9, "lambda_k": 0.01, "lr": 1e-3},
+    "bigan": OF_PLAYERS | {"latent_dim": 16},
+    "cogan": OF_PLAYERS | {"num_shared": 2},
+    "aae": OF_PLAYERS | {"latent_dim": 8, "adversarial": 0.02, "lr": 1e-3},
+    "aegan": OF_PLAYERS | {"latent_dim": 16, "pixels": 1.0, "features": 1.0, "adversarial": 0.1, "lr": 1e-3},
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_default_numbers_are_those_that_results_were_measured_with(name):
+    """Whoever changes one changes all runs that do not name it, and what the README says of them."""
+    assert numbers_of(registry.load(PACKAGE, name)) == NUMBERS[name]
+
+
+def test_a_decay_is_a_share_below_1():
+    assert [Decay(value) for value in (0.0, 0.5, 0.999)] == [0.0, 0.5, 0.999]
+    for value in (-0.1, 1.0, 1.5):
+        with pytest.raises(ValueError):
+            Decay(value)
+
+
+@pytest.mark.parametrize("value, used, warns", [(0.0, False, True), (0.0, True, False), (None, False, False)])
+def test_an_option_that_was_given_without_effect_warns(caplog, value, used, warns):
+    warn_unused("kl", value, used, "--model.variational true")
+    warned = ["--model.kl has no effect without --model.variational true"] if warns else []
+    assert caplog.messages == warned
+    warn_unused("crop", 0.1, False, "flips", section="augment")
+    assert caplog.messages[-1] == "--augment.crop has no effect without flips"
+
+
+@pytest.mark.parametrize("name", ["ae", "vae", "gan"])
+@pytest.mark.parametrize(
+    "options, warned",
+    [
+        ({"network": "mlp", "hidden": [3]}, []),
+        ({"network": "mlp", "width": 3}, ["width"]),
+        ({"network": "conv", "width": 3}, []),
+        ({"network": "conv", "hidden": [3]}, ["hidden"]),
+        ({"network": "conv"}, []),
+    ],
+)
+def test_sizes_that_a_network_does_not_have_warn(caplog, name, options, warned):
+    needs = {"width": "--model.network conv or resnet", "hidden": "--model.network mlp"}
+    expected = [f"--model.{option} has no effect without {needs[option]}" for option in warned]
+    warn_unused_size(options["network"], options.get("hidden"), options.get("width"))
+    assert caplog.messages == expected
+    registry.load(PACKAGE, name)((1, 2, 2), 3, **options)
+    assert caplog.messages == 2 * expected
+
+
+def test_a_model_for_other_data_is_refused():
+    model_class = registry.load(PACKAGE, "cogan")
+    check_kind("--model", model_class, "image")
+    with pytest.raises(
+        ValueError, match=r"^--model: expected one for data of kind text \(--data\); got cogan, which is"
+    ):
+        check_kind("--model", model_class, "text")

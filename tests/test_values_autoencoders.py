@@ -89,6 +89,97 @@ def test_a_denoising_autoencoder_is_told_noise_and_asked_for_the_image():
     assert np.allclose(model.codes.codes[:NUM], apply(model.encoder, X))  # samples are of clean images' codes
 
 
+def without_trainer(model):
+    """The model in float64, which notes what it logs as (value, options) by name."""
+    model.logged = {}
+    model.log = lambda name, value, **options: model.logged.update({name: (float(value.detach()), options)})
+    model.log_dict = lambda parts, **options: [model.log(name, value, **options) for name, value in parts.items()]
+    return model.double()
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "masking"])
+def test_codes_that_are_kept_are_of_clean_images(noise):
+    """Though the autoencoder is told noisy ones, so that samples are of what images have."""
+    model = without_trainer(Autoencoder(SHAPE, **TINY, noise=noise, noise_level=0.9))
+    told, corrupt = [], model._corrupt
+    model._corrupt = lambda x: told.append(corrupt(x)) or told[-1]
+    loss = model.training_step(BATCH, 0).item()
+    noisy = told[0].flatten(1).numpy()
+    assert not np.allclose(noisy, X)
+    assert loss == pytest.approx(((apply(model.decoder, apply(model.encoder, noisy)) - X) ** 2).mean())
+    assert np.allclose(model.codes.codes[:NUM], apply(model.encoder, X))
+    # shown while it trains, and a last smaller batch weighs less
+    assert model.logged == {"train/loss": (pytest.approx(loss), {"prog_bar": True, "batch_size": NUM})}
+
+
+def test_autoencoder_of_text():
+    """Its loss is the cross-entropy of the tokens, and it shows their probabilities."""
+    x = settle(torch.randn(NUM, 3, 1, 5, generator=torch.Generator().manual_seed(2)).double(), "text")
+    model = without_trainer(Autoencoder((3, 1, 5), kind="text", **TINY))
+    output = apply(model.decoder, apply(model.encoder, x.flatten(1).numpy())).reshape(NUM, 3, 5)
+    log_p = np.take_along_axis(log_softmax(output, axis=1), x.argmax(1).numpy(), 1)
+    assert model.training_step((x, BATCH[1]), 0).item() == pytest.approx(-log_p.mean())
+    shown = 2 * np.exp(log_softmax(output, axis=1)) - 1
+    assert np.allclose(model.reconstruct(x).squeeze(2), shown)
+
+
+def test_samples_of_an_autoencoder_are_decoded_codes():
+    model = Autoencoder(SHAPE, **TINY, sampler="mixture").double()
+    z, drawn = torch.tensor([[3.0, -4.0], [0.5, 0.1]]), []
+    model.codes.draw = lambda num, sampler: drawn.append((num, sampler)) or z
+    assert np.allclose(model.sample(2).flatten(1), np.clip(apply(model.decoder, z.numpy()), -1, 1))
+    assert drawn == [(2, "mixture")]
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"loss": "ce"}, "--model.loss: expected mse, bce or l1 for data that are no text; got ce"),
+        (
+            {"noise": "masking", "noise_level": 1.5},
+            "--model.noise_level: expected a share of pixels, at most 1; got 1.5",
+        ),
+    ],
+)
+def test_what_an_autoencoder_cannot_do_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Autoencoder(SHAPE, **TINY, **options)
+
+
+@pytest.mark.parametrize(
+    "options, level",
+    [
+        ({}, None),
+        ({"noise": "gaussian"}, 0.3),
+        ({"noise": "gaussian", "noise_level": 1.5}, 1.5),
+        ({"noise": "masking"}, 0.3),
+        ({"noise": "masking", "noise_level": 1.0}, 1.0),
+    ],
+)
+def test_levels_of_noise(caplog, options, level):
+    """Gaussian noise may be of any size, and all pixels be masked; nobody is warned of a level that counts."""
+    model = Autoencoder(SHAPE, **TINY, **options)
+    assert caplog.messages == []
+    assert level is None or model.noise_level == level
+    Autoencoder(SHAPE, **TINY, noise_level=0.1)
+    assert caplog.messages == ["--model.noise_level has no effect without --model.noise"]
+
+
+@pytest.mark.parametrize("kind", [Autoencoder, VAE])
+def test_both_halves_have_the_size_that_is_asked_for(kind):
+    model = kind((1, 8, 8), network="conv", width=3, latent_dim=5)
+    for half in (model.encoder, model.decoder):
+        channels = [layer.weight.shape[:2] for layer in half if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
+        assert {number for pair in channels for number in pair} == {1, 3, 6}
+    assert model.decoder[0].in_features == 5
+    model = kind(SHAPE, network="mlp", hidden=[7, 6], latent_dim=5)
+    sizes = [
+        [layer.out_features for layer in half if isinstance(layer, nn.Linear)]
+        for half in (model.encoder, model.decoder)
+    ]
+    assert sizes == [[7, 6, 10 if kind is VAE else 5], [6, 7, 4]]
+
+
 def kl_divergence(mean: np.ndarray, log_variance: np.ndarray) -> np.ndarray:
     """KL(N(mean, variance) || N(0, 1)), (N, d), in nats."""
     return np.log(1 / np.sqrt(np.exp(log_variance))) + (np.exp(log_variance) + mean**2) / 2 - 0.5
