@@ -7,6 +7,7 @@ sign or weight, or through which no gradient passes is seen for each weight of e
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -533,3 +534,88 @@ def test_the_critic_of_pairs_sees_the_code_beside_features_of_the_image():
     hidden = leaky(both @ values(first.weight).T + values(first.bias))
     expected = hidden @ values(last.weight).T + values(last.bias)
     assert np.allclose(critic(BATCH[0], torch.from_numpy(Z)).detach(), expected[:, 0])
+
+
+@pytest.mark.parametrize(
+    "options, warned",
+    [
+        ({}, []),
+        ({"kl": 3.0}, []),
+        ({"sampler": "standard"}, ["sampler has no effect without --model.variational false"]),
+        ({"variational": False}, []),
+        ({"variational": False, "sampler": "mixture"}, []),
+        ({"variational": False, "kl": 3.0}, ["kl has no effect without --model.variational true"]),
+    ],
+)
+def test_options_of_aegan_that_its_codes_do_not_have_warn(caplog, options, warned):
+    fixed("aegan", **options)
+    assert caplog.messages == [f"--model.{words}" for words in warned]
+
+
+@pytest.mark.parametrize(
+    "options, for_samples, for_critic",
+    [
+        ({}, "standard", "standard"),
+        ({"variational": False}, "gaussian", "gaussian"),
+        ({"variational": False, "sampler": "standard"}, "standard", "standard"),
+        ({"variational": False, "sampler": "mixture"}, "mixture", "gaussian"),  # it is not fitted for every batch
+    ],
+)
+def test_where_codes_of_aegan_are_drawn_from(options, for_samples, for_critic):
+    model, drawn = fixed("aegan", **options), []
+    model.codes.draw = lambda num, sampler: drawn.append((num, sampler)) or torch.from_numpy(Z)
+    model.log_part = lambda *args: None
+    model.sample(NUM)
+    model.loss_critic(*BATCH)
+    model.loss_generator(*BATCH)
+    assert drawn == [(NUM, for_samples), (NUM, for_critic), (NUM, for_critic)]
+
+
+def test_the_loss_of_aegan_is_the_mean_of_its_images_losses(monkeypatch):
+    """Also of a last batch that has one image."""
+    monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
+    model, losses = fixed("aegan", kl=3.0), []
+    model.log_part = lambda *args: None
+    for some in (slice(None), slice(0, 1), slice(1, 2), slice(2, 3)):
+        model._draw = lambda num, sampler, some=some: torch.from_numpy(Z)[some]
+        losses.append(model.loss_generator(BATCH[0][some], BATCH[1][some]).item())
+    assert losses[0] == pytest.approx(np.mean(losses[1:]))
+
+
+def test_a_start_that_holds_more_than_tensors_is_not_opened():
+    """Such a file could do anything when it is read."""
+    state = registry.load("lightning_genae.models", "ae")(SHAPE, NUM_CLASSES, **TINY).state_dict()
+    torch.save({"state_dict": state}, "start.ckpt")
+    fixed("aegan", start="start.ckpt")
+    torch.save({"state_dict": state, "more": SimpleNamespace()}, "start.ckpt")
+    with pytest.raises(ValueError, match=r"--model.start: expected an `ae` of the same images"):
+        fixed("aegan", start="start.ckpt")
+
+
+def test_the_balance_of_began_is_of_all_processes_and_its_losses_are_its_own():
+    """Another process has errors three times as large, so that their mean is twice this one's; sums are in place."""
+    model, logged = fixed("began", gamma=0.8, lambda_k=0.1), {}
+    model.k.fill_(0.6)
+    model.trainer = SimpleNamespace(
+        strategy=SimpleNamespace(reduce=lambda value, reduce_op: mean_of_two(value, reduce_op))
+    )
+    model.log = lambda name, value, **options: logged.update({name: (value.item(), options["prog_bar"])})
+
+    def mean_of_two(value: torch.Tensor, reduce_op: str) -> torch.Tensor:
+        assert reduce_op == "mean"
+        return value.mul_(2)
+
+    def error(x: np.ndarray) -> float:
+        return np.abs(x - apply(model.critic[1], apply(model.critic[0], x))).mean()
+
+    real, fake = error(X), error(np.tanh(apply(model.generator, Z)))
+    assert model.loss_critic(*BATCH).item() == pytest.approx(real - 0.6 * fake)
+    assert model.loss_generator(*BATCH).item() == pytest.approx(fake)
+    assert model.k.item() == pytest.approx(0.6 + 0.1 * (0.8 * 2 * real - 2 * fake))
+    # the measure of convergence is what people watch
+    assert logged == {
+        "train/error_real": (pytest.approx(real), False),
+        "train/error_fake": (pytest.approx(fake), False),
+        "train/k": (pytest.approx(model.k.item()), False),
+        "train/convergence": (pytest.approx(2 * real + abs(0.8 * 2 * real - 2 * fake)), True),
+    }
