@@ -635,9 +635,11 @@ def test_reconstructions_are_compared_with_held_out_images(frechet_alone, monkey
 
 def test_reconstructions_of_sounds_are_compared_by_their_spectra_too(frechet_alone):
     """Half of a sound is an error of half of it; the sound itself would be one of all of its half."""
-    data = few(shape=(1, 1, 8), kind="audio", magnitudes=lambda x: x.squeeze(2).abs())
-    values = Evaluation(data, "pixels")._of_heldout(Halving((1, 1, 8)))
-    assert values["spectral_convergence"] == pytest.approx(0.5, rel=1e-5)
+    data = few(shape=(1, 1, 8), kind="audio", magnitudes=lambda x: torch.fft.rfft(x).abs().squeeze(2))
+    model = Halving((1, 1, 8))
+    model.dtype = torch.bfloat16  # in which there is no Fourier transform
+    values = Evaluation(data, "pixels")._of_heldout(model)
+    assert values["spectral_convergence"] == pytest.approx(0.5, rel=1e-2)
 
 
 @pytest.mark.parametrize("step, independent", [(5, 6), (9, 6), (10, None), (25, None)])

@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 import torch
 from pytorch_lightning import Trainer
+from scipy.ndimage import sobel
 from torch import nn
 from torch.utils.data import DataLoader
 
 from lightning_genae import registry
 from lightning_genae.models._two_players import TwoPlayers
+from lightning_genae.models.cogan import edges
 
 SHAPE, NUM, NUM_CLASSES = (1, 2, 2), 3, 3
 TINY = {"network": "mlp", "hidden": [3], "latent_dim": 2}
@@ -619,3 +621,177 @@ def test_the_balance_of_began_is_of_all_processes_and_its_losses_are_its_own():
         "train/k": (pytest.approx(model.k.item()), False),
         "train/convergence": (pytest.approx(2 * real + abs(0.8 * 2 * real - 2 * fake)), True),
     }
+
+
+@pytest.mark.parametrize(
+    "options, game, clip, penalty",
+    [
+        ({}, "ns", None, 0.0),
+        ({"loss": "hinge", "gradient_penalty": 3.0}, "hinge", None, 3.0),
+        ({"loss": "wgan"}, "wgan", 0.01, 0.0),
+        ({"loss": "wgan", "clip": 0.5}, "wgan", 0.5, 0.0),
+        ({"loss": "wgan-gp"}, "wgan", None, 10.0),
+        ({"loss": "wgan-gp", "gradient_penalty": 3.0}, "wgan", None, 3.0),
+    ],
+)
+def test_what_the_losses_of_a_gan_come_with(caplog, options, game, clip, penalty):
+    """Wasserstein's comes with a clip of the critic's weights, or with a penalty instead, and shows no overfitting."""
+    model = fixed("gan", **options)
+    assert (model.game, model.clip, model.penalty) == (game, clip, penalty)
+    assert hasattr(model, "overfitting") == (game != "wgan")
+    assert caplog.messages == []
+    fixed("gan", loss="wgan-gp", clip=0.5)
+    assert caplog.messages == ["--model.clip has no effect without --model.loss wgan"]
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (
+            {"loss": "wgan-gp", "gradient_penalty": 0.0},
+            "--model.gradient_penalty: expected a weight above 0 for wgan-gp",
+        ),
+        (
+            {"num_classes": 0, "conditional": "projection"},
+            "--model.conditional: expected data with labels for projection",
+        ),
+    ],
+)
+def test_what_a_gan_cannot_do_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        registry.load("lightning_genae.models", "gan")(SHAPE, **TINY, **{"num_classes": 3} | options)
+
+
+def test_a_gan_without_a_penalty_or_without_classes_is_no_error():
+    model_class = registry.load("lightning_genae.models", "gan")
+    assert model_class(SHAPE, 0, **TINY, gradient_penalty=0.0).penalty == 0.0
+    assert model_class(SHAPE, 0, **TINY).num_conditions == 0
+
+
+@pytest.mark.parametrize("clip", [None, 0.3])
+def test_wgans_critic_is_clipped_after_each_of_its_steps(clip):
+    model = fixed("gan", loss="wgan", clip=clip)
+    before = {name: values(weight).copy() for name, weight in model.named_parameters()}
+    model.after_critic_step()
+    for name, weight in model.named_parameters():
+        largest = (clip or 0.01) if name.startswith("critic.") else np.inf
+        assert np.array_equal(values(weight), before[name].clip(-largest, largest))
+    other = fixed("gan")
+    other.after_critic_step()
+    assert all(np.array_equal(values(weight), before[name]) for name, weight in other.named_parameters())
+
+
+def test_parts_of_a_gans_loss_are_logged():
+    """The mean outputs of its critic, and what it is charged beside the loss of the game, without their weights."""
+    model, logged = fixed("gan", r1=3.0, gradient_penalty=2.0, conditional="projection"), {}
+    model.log_part = lambda name, value, **options: logged.update({name: value.item()})
+    loss = model.loss_critic(*BATCH).item()
+    real, fake = (
+        score(model, rows) for rows in (X, np.tanh(apply(model.generator, np.concatenate([Z, one_hot(LABELS)], 1))))
+    )
+    assert set(logged) == {"output_real", "output_fake", "r1", "gradient_penalty"}
+    assert (logged["output_real"], logged["output_fake"]) == pytest.approx((real.mean(), fake.mean()))
+    assert logged["r1"] == pytest.approx(squared_slopes(lambda x: score(model, x), X).mean() / 2, rel=1e-4)
+    assert loss == pytest.approx(logistic(real, fake) + 3 * logged["r1"] + 2 * logged["gradient_penalty"])
+    logged.clear()
+    plain = fixed("gan")
+    plain.log_part = model.log_part
+    plain.loss_critic(*BATCH)
+    assert set(logged) == {"output_real", "output_fake"}
+
+
+def test_a_gan_knows_how_frequent_classes_are_in_training():
+    """Then samples without labels are of no class that there is not; before, of all of them."""
+    model = fixed("gan", conditional="projection")
+    assert model.class_shares.tolist() == pytest.approx([1 / 3] * 3)
+    for train, shares in ((None, [1 / 3] * 3), (SimpleNamespace(labels=torch.tensor([1, 0, 1, 1])), [0.25, 0.75, 0.0])):
+        model.trainer = SimpleNamespace(datamodule=SimpleNamespace(train=train) if train else SimpleNamespace())
+        model.on_fit_start()
+        assert model.class_shares.tolist() == pytest.approx(shares)
+    model.noise = lambda num: torch.zeros(num, 2).double()
+    made = np.tanh(apply(model.averaged.module, np.concatenate([np.zeros((3, 2)), one_hot(np.arange(3))], 1)))
+    samples = model.sample(4000).flatten(1).numpy()
+    assert [np.isclose(samples, one).all(1).mean() for one in made] == pytest.approx([0.25, 0.75, 0.0], abs=0.03)
+    plain = fixed("gan")
+    plain.trainer = model.trainer
+    plain.on_fit_start()  # without classes it asks nobody
+    assert not hasattr(plain, "class_shares")
+
+
+def test_checkpoints_from_before_there_were_shares_of_classes():
+    model, kept = fixed("gan", conditional="projection"), {"state_dict": {"class_shares": "its own"}}
+    model.on_load_checkpoint(kept)
+    assert kept["state_dict"]["class_shares"] == "its own"
+    old = {"state_dict": {}}
+    model.on_load_checkpoint(old)
+    assert old["state_dict"]["class_shares"].tolist() == pytest.approx([1 / 3] * 3)
+    plain = {"state_dict": {}}
+    fixed("gan").on_load_checkpoint(plain)
+    assert plain == {"state_dict": {}}
+
+
+def test_a_gan_of_text_is_judged_by_probabilities_and_samples_tokens():
+    model = registry.load("lightning_genae.models", "gan")((3, 1, 2), 0, kind="text", **TINY).double()
+    model.noise, seen = lambda num: torch.from_numpy(Z), []
+    for network, show in ((model.generator, lambda: model.loss_generator(*BATCH)), (model.averaged.module, None)):
+        output = apply(network, Z).reshape(NUM, 3, 2)
+        probabilities = np.exp(output) / np.exp(output).sum(1, keepdims=True)
+        if show is not None:
+            model.critic.forward = lambda images, labels: seen.append(images) or images.sum((1, 2, 3))
+            show()
+            assert np.allclose(seen[0].detach().squeeze(2), 2 * probabilities - 1)
+    tokens = model.sample(NUM).squeeze(2).numpy()
+    assert np.array_equal(tokens, np.where(probabilities == probabilities.max(1, keepdims=True), 1.0, -1.0))
+
+
+def test_edges_are_sobels():
+    """An eighth of the gradient's norm, doubled and moved to [-1, 1]; steps over the whole range are cut off there."""
+    x = np.random.default_rng(0).uniform(-1, 1, (2, 3, 5, 6))
+    x[0, 0] = np.where(np.arange(6) < 3, -1, 1)
+    norms = [[np.hypot(sobel(image, 0, mode="nearest"), sobel(image, 1, mode="nearest")) for image in one] for one in x]
+    assert np.allclose(edges(torch.from_numpy(x)), (2 * np.array(norms) / 8 - 1).clip(-1, 1))
+
+
+@pytest.mark.parametrize("second, made", [("negatives", lambda x: -x), ("edges", lambda x: edges(x))])
+def test_the_second_domain_of_cogan(second, made):
+    """Its critic is shown images of the other end of the batch, with their own classes."""
+    model, seen = fixed("cogan", second=second, num_shared=1), []
+    model.view = lambda images, labels: seen.append((images, labels)) or images
+    model.loss_critic(*BATCH)
+    (images, labels), (others, their_labels) = seen[:2]
+    assert torch.equal(images, BATCH[0]) and torch.equal(labels, BATCH[1])
+    assert torch.equal(others, made(BATCH[0].flip(0))) and torch.equal(their_labels, BATCH[1].flip(0))
+    assert torch.equal(model.to_second(BATCH[0]), made(BATCH[0]))
+
+
+def test_layers_that_cogan_shares():
+    """The generators' first ones, which say what is shown, and the critics' last ones."""
+    for number in (0, 1, 2):
+        model = fixed("cogan", num_shared=number)
+        pairs = zip(*([one for one in side if hasattr(one, "weight")] for side in model.generator.children()))
+        assert [a is b for a, b in pairs] == [True] * number + [False] * (2 - number)
+        pairs = zip(*([one for one in side if hasattr(one, "weight")] for side in model.critic.children()))
+        assert [a is b for a, b in pairs] == [False] * (2 - number) + [True] * number
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_ebgans_critic_is_asked_for_images_without_their_noise(noise):
+    """Its energies are logged by their means."""
+    model, logged = fixed("ebgan", noise=noise, margin=0.01), {}
+    model.log_part = lambda name, value: logged.update({name: value.item()})
+    torch.manual_seed(0)
+    added = [noise * torch.randn(NUM, *SHAPE, dtype=torch.double).flatten(1).numpy() for _ in range(2)]
+    torch.manual_seed(0)
+    loss = model.loss_critic(*BATCH).item()
+    real, fake = (
+        ((x - apply(model.critic[1], apply(model.critic[0], x + more))) ** 2).mean(1)
+        for x, more in zip((X, np.tanh(apply(model.generator, Z))), added)
+    )
+    assert logged == {"energy_real": pytest.approx(real.mean()), "energy_fake": pytest.approx(fake.mean())}
+    assert loss == pytest.approx(real.mean() + np.maximum(0, 0.01 - fake).mean())
+    torch.manual_seed(0)
+    model.loss_generator(*BATCH)
+    codes = apply(model.critic[0], np.tanh(apply(model.generator, Z)) + added[0])
+    directions = codes / np.linalg.norm(codes, axis=1, keepdims=True)
+    cosines = directions @ directions.T
+    assert logged["pulling_away"] == pytest.approx((cosines[~np.eye(NUM, dtype=bool)] ** 2).mean())
