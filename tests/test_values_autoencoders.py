@@ -1,13 +1,14 @@
 """Losses and likelihoods of the models without a critic, and their gradients, against formulas in plain numpy."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from pytorch_lightning import Trainer
 from scipy.special import expit, log_expit, log_softmax
-from scipy.stats import laplace, norm
+from scipy.stats import kstest, laplace, norm
 from torch import nn
 
 from lightning_genae.images import settle
@@ -260,6 +261,110 @@ def test_importance_weights_of_a_vae(num_codes):
     assert np.allclose(model.log_likelihood(BATCH[0], num_codes), np.log(np.mean(weights, 0)))
 
 
+@pytest.mark.parametrize(
+    "options, likelihood",
+    [
+        ({}, "bernoulli"),
+        ({"likelihood": "gaussian"}, "gaussian"),
+        ({"kind": "series"}, "gaussian"),
+        ({"kind": "masked"}, "gaussian"),
+        ({"kind": "audio"}, "gaussian"),
+        ({"kind": "text"}, "categorical"),
+        ({"kind": "series", "likelihood": "bernoulli"}, "bernoulli"),
+    ],
+)
+def test_likelihoods_of_kinds_of_data(caplog, options, likelihood):
+    """A deviation that is not given is learned, from 1/e on; one of another likelihood has no effect."""
+    model = VAE((2, 1, 4), **TINY, **options)
+    assert model.likelihood == likelihood
+    assert hasattr(model, "log_sigma") == (likelihood == "gaussian")
+    if likelihood == "gaussian":
+        assert model.log_sigma.exp().item() == pytest.approx(math.exp(-1)) and model.log_sigma.requires_grad
+    assert caplog.messages == []
+    given = VAE((2, 1, 4), **TINY, **options, sigma=0.3)
+    if likelihood == "gaussian":
+        assert given.log_sigma.exp().item() == pytest.approx(0.3) and not given.log_sigma.requires_grad
+    needs = "--model.sigma has no effect without --model.likelihood gaussian"
+    assert caplog.messages == ([] if likelihood == "gaussian" else [needs])
+
+
+def test_pixels_have_no_tokens():
+    message = "--model.likelihood: expected bernoulli or gaussian for data that are no text; got categorical"
+    with pytest.raises(ValueError, match=message):
+        VAE(SHAPE, **TINY, likelihood="categorical")
+
+
+@pytest.mark.parametrize(
+    "options, shown",
+    [
+        ({}, lambda output: 2 * expit(output) - 1),
+        ({"likelihood": "gaussian"}, lambda output: output.clip(-1, 1)),
+        ({"kind": "text"}, lambda output: 2 * np.exp(log_softmax(output, axis=1)) - 1),
+    ],
+    ids=["bernoulli", "gaussian", "categorical"],
+)
+def test_what_a_vae_shows(monkeypatch, options, shown):
+    """Reconstructions are decoded means, samples are decoded codes of N(0, I), of text the likeliest tokens."""
+    model = prepare(VAE((3, 1, 5), **TINY, **options))
+    x = torch.randn(NUM, 3, 1, 5, generator=torch.Generator().manual_seed(2)).double()
+    mean, log_variance = np.split(apply(model.encoder, x.flatten(1).numpy()), 2, axis=1)
+    assert np.allclose(model.encode(x).detach(), mean)
+    assert np.allclose(model.posterior(x)[1].detach(), log_variance)
+    expected = shown(apply(model.decoder, mean).reshape(NUM, 3, 5))
+    assert np.allclose(model.reconstruct(x).squeeze(2), expected)
+    torch.manual_seed(3)
+    z = torch.randn(NUM, LATENT, dtype=torch.double).numpy()
+    torch.manual_seed(3)
+    expected = shown(apply(model.decoder, z).reshape(NUM, 3, 5))
+    if "kind" in options:
+        expected = np.where(expected == expected.max(1, keepdims=True), 1.0, -1.0)
+    assert np.allclose(model.sample(NUM).squeeze(2), expected)
+
+
+def of_batch(model, batch: int):
+    """The model told that it trains on the batch of this number, without a trainer."""
+    model._trainer = SimpleNamespace(fit_loop=SimpleNamespace(total_batch_idx=batch))
+    return without_trainer(model)
+
+
+@pytest.mark.parametrize("batch, share", [(0, 1 / 8), (2, 3 / 8), (7, 1), (20, 1)])
+def test_the_weight_of_the_kl_divergence_rises_on_a_line(batch, share):
+    assert of_batch(VAE(SHAPE, **TINY, beta=3.0, warmup=8), batch)._kl_weight() == pytest.approx(3 * share)
+    assert of_batch(VAE(SHAPE, **TINY, beta=3.0), batch)._kl_weight() == 3.0
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_what_a_vae_logs(likelihood):
+    """The parts of its bound in nats per image; its loss is shown while it trains."""
+    model = of_batch(VAE(SHAPE, **TINY, likelihood=likelihood, free_bits=0.1, beta=2.0), 0)
+    torch.manual_seed(0)
+    noise = torch.randn(NUM, LATENT, dtype=torch.double).numpy()
+    torch.manual_seed(0)
+    loss = model.training_step(BATCH, 0).item()
+    mean, log_variance = np.split(apply(model.encoder, X), 2, axis=1)
+    log_p = log_p_pixels(model, apply(model.decoder, mean + np.exp(log_variance / 2) * noise), X).mean()
+    kl, options = kl_divergence(mean, log_variance).mean(0), {"batch_size": NUM}
+    assert loss == pytest.approx((2 * np.maximum(kl, 0.1 * math.log(2)).sum() - log_p) / PIXELS)
+    parts = {"train/log_likelihood": log_p, "train/kl": kl.sum(), "train/elbo": log_p - kl.sum()}
+    parts |= {"train/sigma": math.exp(-1)} if likelihood == "gaussian" else {}
+    expected = {name: (pytest.approx(value), options) for name, value in parts.items()}
+    assert model.logged == expected | {"train/loss": (pytest.approx(loss), options | {"prog_bar": True})}
+
+
+@pytest.mark.parametrize("kind", [VAE, RecurrentAutoencoder])
+def test_the_bound_of_a_batch_is_the_mean_of_its_images_bounds(kind, monkeypatch):
+    """Also of a last batch that has one image."""
+    monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
+    torch.manual_seed(0)
+    options = TINY if kind is VAE else RAE | {"variational": True}
+    model = of_batch(kind((2, 1, 4), kind="series", **options), 0)
+    losses = [
+        model.training_step((SERIES[some], BATCH[1][some]), 0).item()
+        for some in (slice(None), slice(0, 1), slice(1, 2), slice(2, 3))
+    ]
+    assert losses[0] == pytest.approx(np.mean(losses[1:]))
+
+
 # the recurrent autoencoder
 
 
@@ -396,3 +501,217 @@ def test_an_update_lowers_the_error_of_the_reconstruction(build):
     before = error()
     fit_one(model, (x, BATCH[1]))
     assert error() < before
+
+
+RESOLVED = ("loss", "variational", "free_bits", "beta", "warmup", "word_dropout", "teacher_decay", "temperature")
+
+
+@pytest.mark.parametrize(
+    "options, values",
+    [
+        ({}, ("mse", False, 0.0, 1.0, 1000, 0.0, 1000, 0.0)),
+        ({"kind": "masked"}, ("mse", False, 0.0, 1.0, 1000, 0.0, 1000, 0.0)),
+        ({"kind": "text"}, ("ce", True, 0.5, 1.0, 1000, 0.25, 0, 1.0)),
+        ({"kind": "text", "variational": False}, ("ce", False, 0.5, 1.0, 1000, 0.0, 0, 1.0)),
+        ({"kind": "audio", "variational": True}, ("mse", True, 0.0, 1.0, 1000, 0.0, 1000, 0.0)),
+        ({"loss": "l1", "teacher_decay": 0}, ("l1", False, 0.0, 1.0, 1000, 0.0, 0, 1.0)),
+        ({"kind": "text", "teacher_decay": 50}, ("ce", True, 0.5, 1.0, 1000, 0.25, 50, 0.0)),
+    ],
+    ids=str,
+)
+def test_what_a_recurrent_autoencoder_does_unless_it_is_told(caplog, options, values):
+    """Text is variational, a writer that stays with its teacher draws its steps, and who is left to itself does not."""
+    model = RecurrentAutoencoder((3, 1, 4), **RAE, **options)
+    assert tuple(getattr(model, name) for name in RESOLVED) == values
+    rate = model.configure_optimizers().param_groups[0]["lr"]
+    assert rate == (5e-3 if options.get("kind") == "text" else 2e-3)
+    assert caplog.messages == []
+
+
+def test_what_a_recurrent_autoencoder_is_told():
+    given = {"variational": True, "free_bits": 0.7, "beta": 2.0, "warmup": 5, "word_dropout": 0.1, "temperature": 0.3}
+    for kind in ("series", "text"):
+        model = RecurrentAutoencoder((3, 1, 4), kind=kind, **RAE, **given, teacher_decay=9, lr=0.01)
+        assert {name: getattr(model, name) for name in given} == given and model.teacher_decay == 9
+        assert model.configure_optimizers().param_groups[0]["lr"] == 0.01
+
+
+@pytest.mark.parametrize("kind, loss, expected", [("series", "ce", "mse or l1"), ("text", "mse", "ce for text")])
+def test_losses_of_other_data_are_refused(kind, loss, expected):
+    with pytest.raises(ValueError, match=f"--model.loss: expected {expected}; got {loss}"):
+        RecurrentAutoencoder((3, 1, 4), kind=kind, loss=loss, **RAE)
+
+
+@pytest.mark.parametrize("option, needs", [("beta", True), ("warmup", True), ("free_bits", True), ("sampler", False)])
+@pytest.mark.parametrize("variational", [True, False])
+def test_options_that_a_recurrent_autoencoder_has_no_use_for_warn(caplog, option, needs, variational):
+    given = {option: "gaussian" if option == "sampler" else 0}
+    RecurrentAutoencoder((2, 1, 4), **RAE, variational=variational, **given)
+    expected = f"--model.{option} has no effect without --model.variational {str(needs).lower()}"
+    assert caplog.messages == ([] if needs == variational else [expected])
+
+
+def cells(network: nn.RNNBase, steps: np.ndarray, states: tuple[torch.Tensor, ...]) -> tuple[np.ndarray, list]:
+    """Outputs and last states of each layer by torch's cells; a state (layers, N, width), or two of an LSTM."""
+    kind, width = (nn.LSTMCell if isinstance(network, nn.LSTM) else nn.GRUCell), network.hidden_size
+    sequence, last = list(torch.from_numpy(steps.copy()).unbind(1)), []
+    for layer in range(network.num_layers):
+        cell = kind(sequence[0].shape[1], width).double()
+        cell.load_state_dict({name: getattr(network, f"{name}_l{layer}").detach() for name in cell.state_dict()})
+        state, outputs = tuple(part[layer] for part in states), []
+        for step in sequence:
+            new = cell(step, state if len(state) == 2 else state[0])
+            state = new if isinstance(new, tuple) else (new,)
+            outputs.append(state[0])
+        sequence = outputs
+        last.append(state)
+    return torch.stack(sequence, 1).detach().numpy(), last
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_layers_of_a_recurrent_autoencoder(cell):
+    """The code is of the last states of all of the reader's layers, and starts all of the writer's."""
+    model = prepare(RecurrentAutoencoder((2, 1, 4), cell=cell, num_layers=2, **RAE))
+    zeros = (torch.zeros(2, NUM, 3).double(),) * (2 if cell == "lstm" else 1)
+    last = cells(model.reader, STEPS[:, ::-1], zeros)[1]
+    code = apply(model.to_code, np.concatenate([states[0].detach().numpy() for states in last], 1))
+    assert np.allclose(model.encode(SERIES).detach(), code)
+    starts = np.tanh(apply(model.start, code)).reshape(NUM, -1, 3).transpose(1, 0, 2)
+    states = tuple(torch.from_numpy(part) for part in np.split(starts, len(zeros)))
+    before = np.concatenate([np.zeros((NUM, 1, 2)), STEPS[:, :-1]], 1)
+    told = np.concatenate([before, np.repeat(code[:, None], 4, 1)], 2)
+    output = apply(model.output, cells(model.writer, told, states)[0])
+    assert np.allclose(model._write_after(torch.from_numpy(code), SERIES).detach(), output)
+
+
+def test_a_recurrent_autoencoder_shows_what_it_writes_by_itself():
+    model = prepare(RecurrentAutoencoder((2, 1, 4), **RAE))
+    written = write(model, read(model, STEPS), None, 4).clip(-1, 1)
+    assert np.allclose(model.reconstruct(SERIES).squeeze(2), written.transpose(0, 2, 1))
+
+
+@pytest.mark.parametrize("temperature, expected", [(0.0, "likeliest"), (0.7, "drawn")])
+def test_samples_of_a_recurrent_autoencoder(temperature, expected):
+    """Written from drawn codes; where the temperature is 0, of likeliest steps."""
+    model = prepare(RecurrentAutoencoder((2, 1, 4), temperature=temperature, **RAE))
+    z, drawn = torch.from_numpy(read(model, STEPS)), []
+    model.codes.draw = lambda num, sampler: drawn.append((num, sampler)) or z
+    samples = model.sample(NUM).squeeze(2).numpy().transpose(0, 2, 1)
+    likeliest = write(model, z.numpy(), None, 4).clip(-1, 1)
+    assert np.allclose(samples, likeliest) == (expected == "likeliest")
+    assert drawn == [(NUM, "mixture")] and np.abs(samples).max() <= 1
+    # each step is one of the distribution that is told the steps before
+    told = write(model, z.numpy(), samples, 4)
+    assert np.abs(samples - told.clip(-1, 1)).max() < 5 * temperature * np.exp(values(model.log_scale)).max() + 1e-6
+
+
+def test_codes_that_a_recurrent_autoencoder_writes_from():
+    model, drawn = RecurrentAutoencoder((2, 1, 4), sampler="standard", **RAE), []
+    model.codes.draw = lambda num, sampler: drawn.append((num, sampler)) or torch.zeros(num, 2)
+    model._draw_codes(5)
+    assert drawn == [(5, "standard")]
+    variational = RecurrentAutoencoder((2, 1, 4), variational=True, **RAE).double()
+    torch.manual_seed(0)
+    expected = torch.randn(5, 2, dtype=torch.double)
+    torch.manual_seed(0)
+    assert torch.equal(variational._draw_codes(5), expected)  # of the prior
+
+
+@pytest.mark.parametrize("variational", [True, False])
+def test_what_a_recurrent_autoencoder_logs(variational):
+    """The parts of its bound in nats per sequence; its loss is shown while it trains, per step and channel."""
+    model = of_batch(RecurrentAutoencoder((2, 1, 4), variational=variational, **RAE), 0)
+    loss = model.training_step((SERIES, BATCH[1]), 0).item()
+    logged = {name.removeprefix("train/"): value for name, (value, _) in model.logged.items()}
+    assert set(logged) == {"loss", "log_likelihood"} | ({"kl", "elbo"} if variational else set())
+    assert {name: options for name, (_, options) in model.logged.items()} == {
+        f"train/{name}": {"batch_size": NUM} | ({"prog_bar": True} if name == "loss" else {}) for name in logged
+    }
+    if not variational:
+        assert np.allclose(model.codes.codes[:NUM], read(model, STEPS))
+        assert loss == pytest.approx(-logged["log_likelihood"] / 8)
+        return
+    kl = kl_divergence(*np.split(read(model, STEPS), 2, axis=1)).mean(0).sum()
+    assert logged["kl"] == pytest.approx(kl)
+    assert logged["elbo"] == pytest.approx(logged["log_likelihood"] - kl)
+    assert loss == pytest.approx((kl / 1000 - logged["log_likelihood"]) / 8)  # the first of 1,000 batches
+
+
+def test_what_is_beyond_the_end_of_a_series_is_not_read():
+    """Each is read from its own last step to its first, and one without any as if it had one."""
+    x = torch.cat([SERIES[:, :1], torch.full((NUM, 1, 1, 4), -1.0).double()], 1)
+    ends = (4, 2, 0)
+    for one, end in zip(x, ends):
+        one[-1, 0, :end] = 1.0
+    model = prepare(RecurrentAutoencoder((2, 1, 4), kind="masked", **RAE))
+    steps = x.squeeze(2).transpose(1, 2).numpy()
+    expected = [read(model, one[None, : max(1, end)])[0] for one, end in zip(steps, ends)]
+    assert np.allclose(model.encode(x).detach(), expected)
+
+
+def test_steps_of_masked_series_by_hand():
+    """A value and whether there is one: the likeliest, drawn ones, and their probability."""
+    model = prepare(RecurrentAutoencoder((2, 1, 4), kind="masked", **RAE))
+    model.log_scale.data = torch.tensor([-1.5]).double()
+    output = torch.tensor([[[0.4, 2.0], [3.0, -1.0]]]).double()
+    likeliest = np.array([[[0.4, 2 * expit(2.0) - 1], [1.0, 2 * expit(-1.0) - 1]]])
+    assert np.allclose(model._likeliest(output), likeliest)
+    drawn = model._next(output[:, :1].expand(40_000, 1, 2), temperature=0.5)
+    assert drawn[..., 0].mean().item() == pytest.approx(0.4, abs=0.01)
+    assert drawn[..., 0].std().item() == pytest.approx(0.5 * math.exp(-1.5), rel=0.02)
+    assert set(drawn[..., 1].flatten().tolist()) == {-1.0, 1.0}
+    assert (drawn[..., 1] > 0).double().mean().item() == pytest.approx(expit(2.0), abs=0.01)
+    x = torch.tensor([[[[0.1, 0.0]], [[1.0, -1.0]]]]).double()
+    expected = norm(0.4, math.exp(-1.5)).logpdf(0.1) + log_expit(2.0) + log_expit(1.0)
+    assert model._log_p(output, x).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("loss, distribution", [("mse", norm), ("l1", laplace)])
+def test_drawn_values_have_the_distribution_of_the_likelihood(loss, distribution):
+    model = RecurrentAutoencoder((1, 1, 4), loss=loss, **RAE)
+    model.log_scale.data.fill_(-2.5)
+    drawn = model._next(torch.full((20_000, 1, 1), 0.2), temperature=0.5).detach().flatten().numpy()
+    assert kstest(drawn, distribution(0.2, 0.5 * math.exp(-2.5)).cdf).pvalue > 1e-3
+    assert (
+        np.abs(model._next(torch.full((2000, 1, 1), 0.95), 1.0).detach().numpy()).max() == 1.0
+    )  # bounded, as data are
+
+
+def test_a_scale_is_bounded_below():
+    """Else the density of what a writer is told exactly would have no bound."""
+    model = RecurrentAutoencoder((1, 1, 4), **RAE).double()
+    model.log_scale.data.fill_(-9.0)
+    x = torch.full((1, 1, 1, 4), 0.5).double()
+    expected = norm(0.5, math.exp(-4.0)).logpdf(0.51) * 4
+    assert model._log_p(torch.full((1, 4, 1), 0.51).double(), x).item() == pytest.approx(expected)
+
+
+def test_steps_of_text_by_hand():
+    model = RecurrentAutoencoder((3, 1, 4), kind="text", **RAE)
+    logits = torch.tensor([[[1.0, 0.5, -1.0]]])
+    p = np.exp(log_softmax([1.0, 0.5, -1.0]))
+    assert np.allclose(model._likeliest(logits), 2 * p - 1)
+    assert model._next(logits, 0.0).tolist() == [[[1.0, -1.0, -1.0]]]
+    for temperature in (1.0, 0.5):  # logits over the temperature are those of what is drawn
+        drawn = model._next(logits.expand(40_000, 1, 3), temperature)
+        shares = (drawn > 0).double().mean((0, 1))
+        assert shares.numpy() == pytest.approx(np.exp(log_softmax(np.array([1.0, 0.5, -1.0]) / temperature)), abs=0.01)
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.5])
+def test_a_recurrent_autoencoders_gradient_is_clipped_by_its_norm(clip):
+    model, clipped = RecurrentAutoencoder((2, 1, 4), gradient_clip=clip, **RAE), []
+    model.clip_gradients = lambda optimizer, gradient_clip_val: clipped.append((optimizer, gradient_clip_val))
+    model.on_before_optimizer_step("its optimizer")
+    assert clipped == ([("its optimizer", clip)] if clip else [])
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_hidden_steps_are_hidden_from_a_writer_with_and_without_its_teacher(share):
+    """All of them hidden, what was written before does not matter; the code does."""
+    model = prepare(RecurrentAutoencoder((2, 1, 4), **RAE))
+    z, nothing = torch.from_numpy(read(model, STEPS)), np.zeros_like(STEPS)
+    told = write(model, z.numpy(), nothing if share else STEPS, 4)
+    assert np.allclose(model._write_after(z, SERIES, share).detach(), told)
+    alone = write(model, z.numpy(), nothing if share else None, 4)
+    assert np.allclose(model._write(z, 0.0, bounded=False, hidden=share).detach(), alone)
