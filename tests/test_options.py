@@ -581,13 +581,13 @@ def test_option(name, option):
 
 
 def numbers_of(model_class) -> dict[str, float]:
-    """The options of a model whose default is a number."""
+    """The options of a model whose default is a number, or yes or no."""
     found = {}
     for kind in reversed(model_class.__mro__):
         if kind.__module__.startswith("lightning_genae"):
             parameters = inspect.signature(kind.__init__).parameters.items()
             found |= {name: one.default for name, one in parameters if isinstance(one.default, int | float)}
-    return {name: value for name, value in found.items() if not isinstance(value, bool)}
+    return found
 
 
 OF_PLAYERS = {"num_classes": 0, "latent_dim": 32, "n_critic": 1, "lr": 4e-4, "beta1": 0.5, "beta2": 0.999}
@@ -597,13 +597,14 @@ NUMBERS = {
     "vae": {"num_classes": 0, "latent_dim": 16, "lr": 2e-3, "beta": 1.0, "warmup": 0, "free_bits": 0.0},
     "rae": {"num_classes": 0, "latent_dim": 16, "width": 64, "num_layers": 1, "teacher_forcing": 1.0}
     | {"gradient_clip": 1.0},
-    "gan": OF_PLAYERS | {"r1": 0.0},
+    "gan": OF_PLAYERS | {"r1": 0.0, "spectral_norm": False},
     "ebgan": OF_PLAYERS | {"margin": 0.3, "pulling_away": 0.02, "noise": 0.0, "lr": 1e-3},
     "began": OF_PLAYERS | {"gamma": 0.9, "lambda_k": 0.01, "lr": 1e-3},
     "bigan": OF_PLAYERS | {"latent_dim": 16},
     "cogan": OF_PLAYERS | {"num_shared": 2},
     "aae": OF_PLAYERS | {"latent_dim": 8, "adversarial": 0.02, "lr": 1e-3},
-    "aegan": OF_PLAYERS | {"latent_dim": 16, "pixels": 1.0, "features": 1.0, "adversarial": 0.1, "lr": 1e-3},
+    "aegan": OF_PLAYERS
+    | {"latent_dim": 16, "variational": True, "pixels": 1.0, "features": 1.0, "adversarial": 0.1, "lr": 1e-3},
 }
 
 
