@@ -3,14 +3,20 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from scipy import integrate, optimize, stats
+from sklearn.decomposition import PCA
 from torch import nn
 
+from datamodules._base import Images
 from lightning_genae import registry
 from lightning_genae.augment import _training
 from lightning_genae.augment._arm import Arm, draw_fraction
+from lightning_genae.augment._autoencoding import AutoencodingArm
 from lightning_genae.augment.ae import AutoencoderAugment
 from lightning_genae.augment.noise import NoiseAugment
 from lightning_genae.augment.pca import PCAAugment
@@ -20,6 +26,7 @@ from lightning_genae.augmentation import Augmentation
 from lightning_genae.command_line import signature
 from lightning_genae.extractors.pixels import PixelFeatures
 from lightning_genae.images import settle, to_float
+from lightning_genae.metrics.frechet import frechet_distance
 from lightning_genae.models.ae import Autoencoder
 from lightning_genae.models.gan import GAN
 from lightning_genae.models.vae import VAE
@@ -570,3 +577,246 @@ def test_a_checkpoint_of_other_images_is_refused_unless_that_is_meant(cli, digit
 def test_an_arm_is_a_file():
     assert {"none", "classic", "noise", "pca", "repeat", "ae", "vae", "diffaug", "ada"} <= set(NAMES)
     assert all(issubclass(registry.load(PACKAGE, name), Arm | nn.Module) for name in NAMES)
+
+
+def split_of(num: int, shape=(1, 2, 3), classes: int = 3) -> Images:
+    """Images of random values in [-1, 1], as sequences and points are stored."""
+    return Images(torch.rand(num, *shape) * 2 - 1, torch.arange(num) % classes)
+
+
+def data_of(num: int, **options) -> SimpleNamespace:
+    """As a data module: training images, and 50 validation ones."""
+    return SimpleNamespace(train=split_of(num, **options), validation=split_of(50, **options), fingerprint="mine")
+
+
+def test_options_of_which_nothing_is_said_are_the_documented_ones():
+    perturbing = {"strength": 0.5, "detail": "residual", "perturb": "gaussian", "neighbours": 5, "latent_dim": 16}
+    expected = {
+        "none": {},
+        "repeat": {},
+        "pca": perturbing,
+        "ae": {**perturbing, "autoencoder": "conv", "width": None, "steps": 1000, "lr": None},
+        "vae": {"perturb": "posterior", "strength": 0.5, "detail": "residual", "autoencoder": "conv", "beta": 1.0}
+        | {"latent_dim": 16, "width": 8, "steps": 1000, "lr": 2e-3},
+        "diffaug": {"colour": True, "translation": 0.125, "cutout": 0.5},
+        "ada": {"blits": True, "geometry": True, "colour": True},
+        "classic": {"crop": 0.1, "flip": None, "shift": None, "rotate": None, "contrast": None}
+        | {"jitter": None, "scale": None, "warp": None},
+    }
+    expected["noise"] = {"deviation": None, "match": "no", **expected["ae"]}
+    for name in NAMES:
+        found = signature(registry.load(PACKAGE, name))
+        assert {option: default for option, (_, default) in found.items() if option not in ELSEWHERE} == expected[name]
+        assert found.get("foreign", (bool, False))[1] is False
+    assert (AutoencodingArm().strength, AutoencodingArm().detail) == (0.5, "residual")
+    assert {name for name in NAMES if not registry.load(PACKAGE, name).shows} == {"none", "repeat"}
+    assert registry.load(PACKAGE, "none").fractions == {"data": 0.0, "critic": 0.0}
+
+
+def test_an_arm_varies_in_float32_and_returns_the_precision_that_it_was_given():
+    class Watched(Arm):
+        def vary(self, images, labels):
+            assert images.dtype == torch.float32 and len(images) == len(labels) == 1
+            return images + 1
+
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        x = torch.zeros(4, 1, 2, 2, dtype=dtype)
+        varied = Watched()(x, torch.arange(4), 0.25)  # one of them
+        assert varied.dtype == dtype and sorted(varied.flatten(1).sum(1).tolist()) == [0, 0, 0, 4]
+
+
+def test_the_residual_of_text_by_hand():
+    """The token at a place changes where the decoded one does, and then to that; what the decoder blurs is kept."""
+    arm = AutoencodingArm()
+    arm.check(SimpleNamespace(kind="text", train=split_of(2)))
+
+    def one_hot(tokens):
+        return 2 * torch.nn.functional.one_hot(torch.tensor(tokens), 4).movedim(1, 2)[:, :, None].float() - 1
+
+    arm.autoencoder = SimpleNamespace(decode=lambda z: 0.7 * z)
+    arm.codes = lambda images, labels: (one_hot([[0, 1, 1], [2, 2, 2]]), one_hot([[0, 3, 1], [0, 2, 1]]))
+    varied = arm.vary(one_hot([[0, 1, 2], [3, 2, 3]]), None)
+    assert varied.argmax(1)[:, 0].tolist() == [[0, 3, 2], [0, 2, 1]]
+
+
+def test_pca_is_scikit_learns():
+    data = data_of(40)
+    arm = PCAAugment(latent_dim=3)
+    arm.fit(data)
+    flat = data.train.images.flatten(1).numpy()
+    pca = PCA(3).fit(flat)
+    z = arm.autoencoder.encode(data.train.images)
+    assert z.dtype == torch.float32 and arm.trained_on == "mine"
+    assert np.abs(z.numpy()) == pytest.approx(np.abs(pca.transform(flat)), abs=1e-5)  # signs are arbitrary
+    expected = pca.inverse_transform(pca.transform(flat)).reshape(40, 1, 2, 3)
+    assert arm.reconstruct(data.train.images).numpy() == pytest.approx(expected, abs=1e-5)
+    few = PCAAugment()
+    few.fit(data_of(4))
+    assert few.autoencoder.encode(data.train.images).shape == (40, 3)  # four images lie in three dimensions
+
+
+@pytest.mark.parametrize("num, latent_dim, expected", [(40, 3, 3), (4, 16, 3), (40, 9, 6)])
+def test_the_quality_of_an_autoencoder_by_hand(num, latent_dim, expected):
+    """Beside PCA with as many components as its code has, or as there can be of so many images or pixels."""
+    data = data_of(num)
+    arm = AutoencodingArm()
+    arm.trained_on = "mine"
+    arm.autoencoder = SimpleNamespace(
+        encode=lambda x: x.flatten(1).repeat(1, 3)[:, :latent_dim],
+        decode=lambda z: z[:, :1, None, None].expand(-1, 1, 2, 3),
+    )
+    data.train.images[:, :, :, 1:] *= 0.3
+    images, validation = data.train.images, data.validation.images
+    real, extractor = validation.flatten(1)[:, :2], PixelFeatures.__new__(PixelFeatures)
+    nn.Module.__init__(extractor)
+    extractor.forward = lambda images: images.flatten(1)[:, :2].float()
+    quality = arm.quality(data, extractor, images, real)
+    assert quality["num_components"] == expected and quality["autoencoder_images"] == "mine"
+    error = (validation[:, :1, :1, :1] - validation).square().mean()
+    assert quality["mse_validation"] == pytest.approx(float(error), rel=1e-5)
+    flat, pca = validation.flatten(1).numpy(), PCA(expected).fit(images.flatten(1).numpy())
+    of_pca = float(((pca.inverse_transform(pca.transform(flat)) - flat) ** 2).mean())
+    assert quality["mse_pca"] == pytest.approx(of_pca, rel=1e-4, abs=1e-9)
+    first = ((images[:, 0, 0, :1].expand(-1, 2) + 1) * 127.5).round()  # as they would be stored
+    assert quality["fd_decoded"] == pytest.approx(frechet_distance(real, first), rel=1e-6)
+
+
+def test_noise_of_all_codes_keeps_their_mean_and_covariance_in_every_dimension():
+    """By the formula, m + sqrt(1 - s^2) (z - m) + s L e, with as much precision as codes far from 0 need."""
+    codes, labels = (
+        torch.randn(30, 3) @ torch.tensor([[2.0, 0, 0], [1, 1, 0], [0, 1, 0.1]]) + 1000,
+        torch.arange(30) % 2,
+    )
+    arm = PCAAugment(strength=0.6)
+    torch.manual_seed(5)
+    arm.set_codes(codes, labels)
+    drawn = torch.rand(1)
+    torch.manual_seed(5)
+    assert drawn == torch.rand(1)  # what is kept for neighbours is drawn beside the run's random numbers
+    arm.autoencoder = SimpleNamespace(encode=lambda x: x.flatten(1))
+    z = codes[:9]
+    torch.manual_seed(0)
+    found, varied = arm.codes(z[:, :, None, None], None)
+    torch.manual_seed(0)
+    noise = torch.randn_like(z) @ torch.linalg.cholesky(torch.cov(codes.double().T)).float().T
+    assert torch.equal(found, z)
+    assert torch.allclose(varied, codes.mean(0) + 0.8 * (z - codes.mean(0)) + 0.6 * noise, atol=1e-3)
+    assert arm.cholesky.dtype == torch.float32
+    exact = torch.linalg.cholesky(torch.cov(codes.double().T))
+    assert torch.allclose(arm.cholesky.double(), exact, rtol=1e-4)
+
+
+def test_codes_that_do_not_vary_in_some_dimension_get_a_billionth_of_the_variance_there():
+    codes = torch.tensor([[10.0, 1, 0], [-10, 1, 0], [10, 1, 3], [-10, 1, 3]])
+    arm = PCAAugment()
+    arm.set_codes(codes, torch.zeros(4).long())
+    trace = 400 / 3 + 3
+    assert arm.cholesky[1].tolist() == pytest.approx([0, (1e-9 * trace) ** 0.5, 0], rel=1e-3)
+    one = PCAAugment()
+    one.set_codes(codes[:, :1], torch.zeros(4).long())
+    assert one.cholesky.tolist() == [[pytest.approx((400 / 3) ** 0.5)]]
+
+
+def test_neighbours_are_looked_for_among_2048_codes_at_most_with_their_classes():
+    codes, labels = torch.arange(3000.0)[:, None], torch.arange(3000) % 7
+    banks = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        arm = PCAAugment(perturb="interpolate")
+        arm.set_codes(codes, labels)
+        banks.append(arm.bank)
+        assert len(arm.bank.unique()) == 2048
+        assert torch.equal(arm.bank_labels, arm.bank[:, 0].long() % 7)
+    assert torch.equal(*banks)
+
+
+def test_resampling_wants_a_class_with_two_images():
+    with pytest.raises(ValueError, match=r"--augment.perturb: expected a class with at least 2 images for resample"):
+        PCAAugment(perturb="resample").set_codes(torch.randn(3, 2), torch.arange(3))
+    PCAAugment(perturb="resample").set_codes(torch.randn(3, 2), torch.tensor([0, 1, 1]))
+
+
+class Strong(AutoencodingArm):
+    """Makes 30 of 100 pixels far too bright, 10 far too dark, and darkens the others of class 1 by 0.4."""
+
+    def __init__(self):
+        super().__init__()
+        self.fitted = []
+
+    def fit(self, datamodule, **trainer_options):
+        self.fitted.append((datamodule, trainer_options))
+
+    def vary(self, images, labels):
+        varied = images - 0.4 * labels[:, None, None, None]
+        varied[..., :30], varied[..., 30:40] = 3, -5
+        return varied
+
+
+def test_noise_with_the_error_of_the_ae_arm_by_its_integral():
+    """The squared error, clipped at 1, of a gaussian of deviation d is an integral; d is where it is the arm's."""
+    arm, other = NoiseAugment(match="ae"), Strong()
+    arm.matched = [other]
+    data = SimpleNamespace(train=Images(torch.zeros(400, 1, 1, 100), torch.arange(400) % 2), kind="series")
+    arm.check(data)
+    arm.fit(data, accelerator="cpu")
+    assert other.fitted == [(data, {"accelerator": "cpu"})] and other.kind == "series"
+    wanted = 0.4 + 0.6 * 0.4**2 / 2
+
+    def error(deviation):
+        inside, _ = integrate.quad(lambda e: e**2 * stats.norm.pdf(e, scale=deviation), -1, 1)
+        return inside + 2 * stats.norm.sf(1, scale=deviation)
+
+    expected = optimize.brentq(lambda deviation: error(deviation) - wanted, 0.1, 3)
+    assert arm.deviation == pytest.approx(expected, rel=0.01) and arm.settings() == {"deviation": arm.deviation}
+    assert arm.vary(torch.zeros(200, 1, 1, 100), None).std() == pytest.approx(expected, rel=0.03)
+    data.train = Images(torch.full((400, 1, 1, 100), 0.9), torch.zeros(400).long())
+    arm.fit(data)  # brighter ones have less room above than below
+    wanted = 0.3 * 0.1**2 + 0.1 * 1.9**2
+
+    def error_of_bright(deviation):
+        inside, _ = integrate.quad(lambda e: e**2 * stats.norm.pdf(e, scale=deviation), -1.9, 0.1)
+        outside = 0.1**2 * stats.norm.sf(0.1, scale=deviation) + 1.9**2 * stats.norm.sf(1.9, scale=deviation)
+        return inside + outside
+
+    expected = optimize.brentq(lambda deviation: error_of_bright(deviation) - wanted, 0.1, 3)
+    assert arm.deviation == pytest.approx(expected, rel=0.02)
+
+
+def test_a_deviation_has_no_effect_where_it_is_matched(caplog):
+    assert NoiseAugment(deviation=0.3).settings() == {"deviation": 0.3}
+    NoiseAugment(match="ae")
+    assert caplog.text == ""
+    NoiseAugment(deviation=0.3, match="ae")
+    assert "--augment.deviation has no effect without --augment.match no" in caplog.text
+
+
+def test_repetitions_are_of_images_that_stay_and_of_their_class():
+    """Each image has its own value; a class of which nothing stays keeps its images."""
+    x = torch.arange(12.0)[:, None, None, None]
+    seen = set()
+    for labels in (None, torch.tensor([0] * 6 + [1] * 5 + [2])):
+        for _ in range(30):
+            repeated = Repeat()(x, labels, 0.5)[:, 0, 0, 0].long()
+            moved = repeated != torch.arange(12)
+            kept = repeated[~moved]
+            assert set(repeated.tolist()) == set(kept.tolist())  # nothing is repeated that is not there
+            assert moved.sum() == 6 if labels is None else moved.sum() <= 6
+            if labels is not None:
+                assert torch.equal(labels[repeated], labels) and repeated[11] == 11
+                seen |= set(repeated[moved].tolist())
+    assert seen == set(range(11))
+    assert torch.equal(Repeat()(x, None, 1.0), x) and torch.equal(Repeat()(x, None, 0.0), x)
+
+
+def test_a_step_of_a_vae_keeps_the_prior_and_noise_is_the_encoders():
+    """sqrt(1 - s^2) z + s e; and z + s sigma e."""
+    z, log_variance = torch.randn(5, 3), torch.randn(5, 3)
+    for perturb in ("prior", "posterior"):
+        arm = VariationalAugment(perturb=perturb, strength=0.6)
+        arm.autoencoder = SimpleNamespace(posterior=lambda x: (z, log_variance))
+        torch.manual_seed(0)
+        found, varied = arm.codes(z, None)
+        torch.manual_seed(0)
+        noise = torch.randn(5, 3)
+        expected = 0.8 * z + 0.6 * noise if perturb == "prior" else z + 0.6 * (log_variance / 2).exp() * noise
+        assert torch.equal(found, z) and torch.allclose(varied, expected, atol=1e-6)
