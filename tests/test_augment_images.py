@@ -1,6 +1,7 @@
 """Transformations of images against the published constants and by hand; ADA's and DiffAugment's gradients."""
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -266,3 +267,72 @@ def test_gradients_of_transformations_against_finite_differences():
             return function(x)
 
         assert torch.autograd.gradcheck(seeded, (x,), fast_mode=True)
+
+
+@pytest.mark.parametrize(
+    "name, arm", [("ada", AdaptiveAugment()), ("diffaug", DiffAugment()), ("classic", ClassicAugment())]
+)
+def test_what_is_for_images_takes_grey_and_colour_ones_alone(name, arm):
+    for shape in ((1, 8, 8), (3, 8, 6), (3, 2, 2)):
+        arm.check(SimpleNamespace(kind="image", image_shape=shape))
+    for shape in ((2, 8, 8), (4, 8, 8), (1, 1, 8), (2, 1, 1)):
+        with pytest.raises(ValueError, match=f"--augment: {name} expected grey or RGB images; got data of shape"):
+            arm.check(SimpleNamespace(kind="image", image_shape=shape))
+
+
+def test_classic_crops_anywhere_and_turns_by_hand(monkeypatch):
+    """Where in the image each pixel of the result comes from: R(angle) kept p + centre, in pixels from the centre.
+
+    Draws of 0.8, 0.5, 0.9 and 0.2 are an angle of 0.6 of the largest, a window of 1 - 0.5 * 0.4 of the sides, and its
+    centre at 0.8 and -0.6 of the room that is left.
+    """
+    height, width = 24, 40
+    y, x = torch.meshgrid(torch.arange(height) - 11.5, torch.arange(width) - 19.5, indexing="ij")
+    draws = torch.tensor([[0.8], [0.5], [0.9], [0.2]])
+    for rotate in (30.0, 0.0):
+        monkeypatch.setattr(torch, "rand", lambda *shape, **options: draws)
+        arm = ClassicAugment(crop=0.4, rotate=rotate, shift=0.0, contrast=0.0)
+        seen = arm.vary(torch.stack([x, y])[None], None)[0]
+        monkeypatch.undo()
+        turned = Rotation.from_euler("z", 0.6 * np.radians(rotate)).as_matrix()[:2, :2] * 0.8
+        centre = np.array([0.8 * 0.2 * width / 2, -0.6 * 0.2 * height / 2])
+        expected = turned @ np.stack([x.flatten(), y.flatten()]) + centre[:, None]
+        inside = (np.abs(expected) < [[19.5], [11.5]]).all(0)
+        assert inside.mean() > 0.8
+        assert seen.flatten(1).numpy()[:, inside] == pytest.approx(expected[:, inside], abs=1e-3)
+
+
+def test_colours_keep_the_precision_of_the_images():
+    for dtype in (torch.float64, torch.bfloat16):
+        x = torch.rand(3, 3, 8, 8, dtype=dtype)
+        assert _images.uniform(x, 0, 1).dtype == dtype
+        assert DiffAugment().vary(x, None).dtype == dtype
+        torch.manual_seed(0)
+        varied = AdaptiveAugment()(x, None, 0.8)
+        torch.manual_seed(0)
+        expected = AdaptiveAugment()(x.float(), None, 0.8).to(dtype)  # of half precision all is done in float32
+        assert varied.dtype == dtype and torch.allclose(varied.float(), expected.float(), atol=1e-4)
+
+
+def test_ada_mirrors_the_border_and_counts_shifts_by_width_and_height(monkeypatch):
+    """Five columns and two rows further, of 40 and 24."""
+    monkeypatch.setattr(Fixed, "integers", lambda self, below: torch.zeros(1))
+    monkeypatch.setattr(ada, "_Draws", lambda images, probability: Fixed())
+    x = torch.rand(1, 3, 24, 40)
+    moved = AdaptiveAugment(geometry=False, colour=False).vary(x, None)
+    expected = np.pad(x[0].numpy(), ((0, 0), (0, 2), (0, 5)), mode="symmetric")[:, 2:, 5:]
+    assert moved[0].numpy() == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_ada_colours_images_by_their_channels_and_after_it_has_moved_them(monkeypatch, channels):
+    monkeypatch.setattr(ada, "_Draws", lambda images, probability: Fixed())
+    x = torch.rand(1, channels, 24, 40)
+    coloured = AdaptiveAugment(blits=False, geometry=False)(x, None, 0.5)
+    colours = ada._colours(Fixed(), channels)[0]
+    pixels = x[0].expand(3, -1, -1).flatten(1)
+    by_hand = (colours[:, :3] @ pixels + colours[:, 3:]).reshape(3, 24, 40)
+    assert torch.allclose(coloured[0].expand(3, -1, -1), by_hand, atol=1e-4)
+    moved = AdaptiveAugment(colour=False)(x, None, 0.5)
+    both = AdaptiveAugment()(x, None, 0.5)
+    assert torch.allclose(both, AdaptiveAugment(blits=False, geometry=False)(moved, None, 0.5), atol=1e-4)
