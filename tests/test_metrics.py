@@ -12,6 +12,7 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
 
 from lightning_genae import registry
 from lightning_genae.cache import cached
@@ -22,7 +23,7 @@ from lightning_genae.metrics.classes import ClassMetric
 from lightning_genae.metrics.frechet import FrechetMetric, frechet_distance
 from lightning_genae.metrics.kernel import KernelMetric, kernel_distance
 from lightning_genae.metrics.memorisation import MemorisationMetric, nearest
-from lightning_genae.metrics.neighbours import curve, prdc
+from lightning_genae.metrics.neighbours import curve, prdc, radii
 
 
 @pytest.fixture(autouse=True)
@@ -389,3 +390,214 @@ def test_a_failed_build_leaves_nothing_in_the_cache(tmp_path):
     path = cached(tmp_path, "kind", {"a": 1}, lambda path: path.write_text("whole"))
     assert path.read_text() == "whole"
     assert cached(tmp_path, "kind", {"a": 1}, fail) == path
+
+
+def test_reach_of_an_interval_with_few_degrees_of_freedom():
+    """Pairs are at most three quarters of a variance, and Student's t has at least 2 degrees of freedom."""
+    variance, pairs, reach = jackknife(torch.tensor([0.0] * 9 + [10]), torch.full((1,), 99.0))
+    assert (variance, pairs) == (pytest.approx(1), pytest.approx(0.75))
+    assert reach == pytest.approx(student.ppf(0.975, 2))
+    assert jackknife(torch.tensor([1.0, -1.0] * 50), torch.zeros(1))[2] == pytest.approx(
+        student.ppf(0.975, 1e9), rel=1e-3
+    )
+
+
+class Counts(SampleMetric):
+    """Tells how much it was given of what."""
+
+    def measure(self, samples):
+        return {name: float(len(part)) for name, part in samples._asdict().items() if part is not None}
+
+
+def test_samples_come_in_parts_of_which_some_may_be_missing():
+    metric = Counts(Samples())
+    for num in (3, 4):
+        metric.update(Samples(features=torch.zeros(num, 2), images=torch.zeros(num, 1, 1, 1)))
+    assert metric.compute() == {"features": 7, "images": 7}
+    assert (metric.trained_on, metric.natural, metric.kind) == (None, None, "image")
+    assert metric.left_out(3) == metric.at_the_end(Samples()) == {}
+    assert metric.floor(Samples(logits=torch.zeros(2, 3))) == {"logits": 2}
+
+
+def test_the_interval_of_the_frechet_distance_is_where_the_distance_is_not_too_far_off(monkeypatch):
+    """At its ends m is (distance - m)^2 what the variance is there, that of the distance times m / distance, less what
+    pairs add twice, times the square of the reach."""
+    metric, fake = FrechetMetric(Samples(torch.randn(300, 3))), Samples(torch.randn(200, 3) + 0.3)
+    value = metric.measure(fake)["fd"]
+    for variance, pairs, reach in ((0.01, 0.004, 2.5), (4.0, 1.0, 3.0)):
+        found = variance, pairs, reach
+        monkeypatch.setattr("lightning_genae.metrics.frechet.jackknife", lambda *given, found=found: found)
+        bounds = metric.interval(fake)
+        assert bounds["fd_low"] < value < bounds["fd_high"]
+        for bound in bounds.values():
+            expected = reach**2 * (variance * bound / value - pairs)
+            assert (value - bound) ** 2 == pytest.approx(expected, rel=1e-6)
+    monkeypatch.setattr("lightning_genae.metrics.frechet.jackknife", lambda *given: (1e-6, 2e-6, 2.0))
+    low, high = metric.interval(fake).values()
+    assert low == high == pytest.approx(value, rel=1e-4)  # there is no such mean
+    equal = metric.interval(Samples(metric.real.features))
+    assert all(np.isfinite(bound) for bound in equal.values())
+
+
+def test_terms_of_pairs_are_those_of_leaving_two_out():
+    """N / 2 times the difference of differences of sums: N value less (N - 1) value without one or the other of two
+    samples, plus (N - 2) value without both."""
+    num = 500
+    real, fake = torch.randn(300, 3).double(), torch.randn(num, 3).double() * torch.tensor([1.5, 0.8, 1.0]) + 0.2
+    metric = FrechetMetric(Samples(real))
+    pseudo, pairs = metric._jackknife(fake)
+    assert pseudo.shape == (num,) and pairs.shape == (num * 8,)  # 4,000 of them: the next eight of each
+
+    def total(*out):
+        return (num - len(out)) * metric._distance(fake[[i for i in range(num) if i not in out]])
+
+    exact, found = [], []
+    for i in range(1, 30):
+        for shift in (1, 3):
+            other = (i - shift) % num
+            exact.append(num / 2 * (total() - total(i) - total(other) + total(i, other)))
+            found.append(float(pairs[(shift - 1) * num + i]))
+    assert np.corrcoef(exact, found)[0, 1] > 0.9999
+    assert np.polyfit(exact, found, 1) == pytest.approx([1, 0], abs=0.02)
+    few = metric._jackknife(fake[:4])
+    assert few[0].shape == (4,) and few[1].shape == (4 * 3,)  # all pairs there are
+    few = metric._jackknife(fake[:2])
+    assert few[1].shape == (2,) and few[1].isfinite().all()  # of samples in fewer dimensions than there are
+
+
+def test_pseudo_values_of_few_samples_are_those_of_leaving_one_out():
+    """Of 80 samples, where what a sample adds beside itself counts; each but for the same constant."""
+    real, fake = torch.randn(300, 2).double(), torch.randn(80, 2).double() * 1.3 + 0.2
+    metric = FrechetMetric(Samples(real))
+    exact = torch.tensor([metric._distance(torch.cat([fake[:i], fake[i + 1 :]])) for i in range(80)])
+    pseudo, found = 80 * metric._distance(fake) - 79 * exact, metric._jackknife(fake)[0]
+    assert (found - found.mean()).tolist() == pytest.approx((pseudo - pseudo.mean()).tolist(), abs=0.04)
+
+
+def test_the_distance_of_infinitely_many_samples_is_from_eight_sizes():
+    metric, sizes = FrechetMetric(Samples(torch.randn(200, 2))), []
+    metric._distance = lambda features: sizes.append(len(features)) or 1.0
+    torch.manual_seed(3)
+    metric._at_infinity(torch.randn(202, 2))
+    assert sizes == [50, 72, 94, 115, 137, 159, 180, 202]  # from a quarter of them on
+    features = torch.arange(202.0)[:, None].expand(-1, 2)
+    seen = []
+    metric._distance = lambda features: seen.append(features[:, 0].tolist()) or 1.0
+    torch.manual_seed(3)
+    metric._at_infinity(features)
+    drawn = torch.rand(1)
+    torch.manual_seed(3)
+    assert drawn == torch.rand(1)
+    assert sorted(seen[-1]) == list(range(202)) and seen[0] == seen[-1][:50] != sorted(seen[0])
+
+
+def test_frechet_distances_of_float32_are_computed_in_float64():
+    real, fake = torch.randn(300, 4) + 1000, torch.randn(200, 4) * 1.2 + 1000
+    assert frechet_distance(real, fake) == frechet_distance(real.double(), fake.double())
+    low, high = FrechetMetric(Samples(real)).interval(Samples(fake)).values()
+    assert [low, high] == list(FrechetMetric(Samples(real.double())).interval(Samples(fake.double())).values())
+
+
+def test_the_interval_of_the_kernel_distance_is_scikit_learns_of_resampled_sets():
+    """Samples and their copies are no pairs; quantiles of the deviations from the mean, about the value."""
+    real, fake = torch.randn(40, 5), torch.randn(25, 5) * 1.5 + 0.5
+    metric = KernelMetric(Samples(real))
+    torch.manual_seed(3)
+    bounds = metric.interval(Samples(fake))
+    drawn = torch.rand(1)
+    torch.manual_seed(3)
+    assert drawn == torch.rand(1)
+    kernel = {"degree": 3, "gamma": 1 / 5, "coef0": 1}
+    x, y = fake.double().numpy(), real.double().numpy()
+    of_samples, of_both = polynomial_kernel(x, x, **kernel), polynomial_kernel(x, y, **kernel)
+    generator, values = torch.Generator().manual_seed(0), []
+    for _ in range(200):
+        chosen = torch.randint(25, (25,), generator=generator).numpy()
+        apart = chosen[:, None] != chosen
+        within = of_samples[np.ix_(chosen, chosen)][apart].mean()
+        values.append(within - 2 * of_both[chosen].mean())
+    low, high = np.quantile(values - np.mean(values), [0.025, 0.975])
+    value = metric.measure(Samples(fake))["kid"]
+    assert bounds == pytest.approx({"kid_low": value + low, "kid_high": value + high}, rel=1e-6)
+
+
+@pytest.mark.parametrize("num_real, num_fake, size", [(600, 700, 500), (60, 700, 60), (700, 50, 50)])
+def test_the_kernel_distance_is_the_mean_over_20_subsets_of_500(num_real, num_fake, size):
+    """As torchmetrics has it, where subsets are drawn by the same seed."""
+    real, fake = torch.randn(num_real, 4), torch.randn(num_fake, 4) * 1.3
+    other = KernelInceptionDistance(feature=Given(4), subsets=20, subset_size=size)
+    other.update(real, real=True)
+    other.update(fake, real=False)
+    torch.manual_seed(0)
+    expected = pytest.approx(float(other.compute()[0]), rel=1e-5)
+    assert KernelMetric(Samples(real)).measure(Samples(fake))["kid"] == kernel_distance(real, fake) == expected
+
+
+def test_neighbourhoods_do_not_hold_their_borders():
+    """Of points on a grid, many of which are as far as the fifth neighbour; as the package prdc has it."""
+    real, fake = (torch.randint(0, 4, (num, 2)).double() for num in (40, 30))
+    real, fake = real + torch.arange(40)[:, None] // 20 * 10, fake + torch.arange(30)[:, None] // 15 * 10
+    assert prdc(real, fake) == pytest.approx(compute_prdc(real.numpy(), fake.numpy(), nearest_k=5))
+
+
+def test_radii_by_hand():
+    points = torch.tensor([[0.0], [1], [3], [7]])
+    assert radii(points, 1).tolist() == [1, 1, 2, 4]
+    assert radii(points, 2).tolist() == [3, 2, 3, 6]
+    assert radii(points, 9).tolist() == [7, 6, 4, 7]  # there are no nine others
+    assert radii(points.float(), 1).dtype == torch.double
+
+
+def test_the_curve_of_precision_and_recall_by_hand():
+    """Real images at 0 and 10, half and half, samples nine to one: at equal weights the smaller of each, 0.6."""
+    real, fake = torch.tensor([0.0, 10] * 50)[:, None], torch.tensor([0.0] * 9 + [10])[:, None].repeat(12, 1)
+    recall, precision = curve(real, fake[:100], num_clusters=2)
+    slopes = np.tan(np.linspace(1e-3, np.pi / 2 - 1e-3, 201))
+    expected = np.minimum(slopes * 0.5, 0.9) + np.minimum(slopes * 0.5, 0.1)
+    assert precision.numpy() == pytest.approx(expected, rel=1e-3)
+    assert recall.numpy() == pytest.approx(expected / slopes, rel=1e-3)
+    assert float(precision[100]) == pytest.approx(0.6, rel=1e-3)
+    other, _ = curve(fake[:3], real[:1])  # cut to one image, in one cluster
+    assert other.shape == (201,) and other.max() == pytest.approx(1)
+    of_more = curve(torch.cat([real, real + 100]), fake[:100], num_clusters=2)
+    assert torch.equal(of_more[0], recall)
+    of_more = curve(real, torch.cat([fake[:100], fake + 100]), num_clusters=2)
+    assert torch.equal(of_more[0], recall)
+
+
+def test_classes_count_from_a_tenth_of_their_share_on():
+    """Four classes, of which real images have two, half and half."""
+    sure = torch.eye(4) * 100
+    metric = ClassMetric(Samples(logits=sure[:2].repeat(50, 1)))
+    for num, coverage in ((20, 1.0), (19, 0.5)):  # of 400, where 20 are a tenth of a half
+        logits = torch.cat([sure[:1].repeat(400 - num, 1), sure[1:2].repeat(num, 1)])
+        assert metric.measure(Samples(logits=logits))["class_coverage"] == coverage
+    beside = metric.measure(Samples(logits=torch.cat([sure[:2].repeat(9, 1), sure[2:].repeat(9, 1)])))
+    assert beside["class_coverage"] == 1  # others do not count
+    assert metric.measure(Samples()) == ClassMetric(Samples()).measure(Samples(logits=sure)) == {}
+
+
+def test_distances_to_the_training_images_by_hand():
+    """Of images of two pixels, 0 and 255 being -1 and 1, by pairs of a sample and a held-out image."""
+    train = torch.tensor([[0, 0], [255, 255]], dtype=torch.uint8).reshape(2, 1, 1, 2)
+    heldout = torch.tensor([[51, 0], [255, 102], [153, 255]], dtype=torch.uint8).reshape(3, 1, 1, 2)
+    distances = [(0.4**2 / 2) ** 0.5, (1.2**2 / 2) ** 0.5, (0.8**2 / 2) ** 0.5]
+    metric = MemorisationMetric(Samples(images=heldout), train)
+    assert metric.floor(Samples()) == {"distance_to_train": pytest.approx(np.mean(distances)), "copying": 0.5}
+    fake = torch.tensor([[255, 180], [0, 0], [255, 255], [0, 75]], dtype=torch.uint8).reshape(4, 1, 1, 2)
+    values = metric.measure(Samples(images=fake))  # 0 and 75 / 127.5, which is less than two of the three
+    assert values["distance_to_train"] == pytest.approx(75 / 127.5 / 2 / 2**0.5)
+    assert values["copying"] == pytest.approx((2 * 3 + 2 * 2) / 12)
+    alone = MemorisationMetric(Samples(images=heldout))
+    assert alone.measure(Samples(images=fake)) == alone.floor(Samples()) == {}
+
+
+def test_the_nearest_is_found_anywhere_and_the_first_one_of_equals():
+    others = torch.full((10_001, 1, 1, 1), 1.0)
+    places = [0, 4999, 5000, 9999, 10_000]
+    others[places] = torch.tensor([-1.0, -0.6, -0.2, 0.2, 0.6])[:, None, None, None]
+    distances, which = nearest(others[places] + 0.01, others)
+    assert which.tolist() == places and distances.tolist() == pytest.approx([0.01] * 5, abs=1e-3)
+    others[7000] = -1.0
+    assert nearest(others[:1], others)[1].tolist() == [0]
+    assert nearest(torch.zeros(0, 1, 1, 1), others)[1].dtype == torch.long
