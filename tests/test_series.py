@@ -15,9 +15,9 @@ from datamodules._sequences import SequenceDataModule
 from datamodules.timeseries import TimeSeriesDataModule
 from lightning_genae.evaluation import Evaluation
 from lightning_genae.extractors.rocket import RocketFeatures
-from lightning_genae.metrics import _recurrent
+from lightning_genae.metrics import _recurrent, predictive
 from lightning_genae.metrics._metric import Samples
-from lightning_genae.metrics._recurrent import MAX_LENGTH, MAX_SEQUENCES, stretches
+from lightning_genae.metrics._recurrent import MAX_LENGTH, MAX_SEQUENCES, Recurrent, stretches
 from lightning_genae.metrics.discriminative import DiscriminativeMetric
 from lightning_genae.metrics.frechet import frechet_distance
 from lightning_genae.metrics.mmd import DiscrepancyMetric
@@ -461,3 +461,292 @@ def test_whole_series_choose(tmp_path):
     whole = TimeSeriesDataModule(str(tmp_path / "many.npy"), batch_size=2)
     whole.setup()
     assert whole.places == {} and len(whole.validation.images) == 10
+
+
+class LastValue(torch.nn.Module):
+    """Answers at every place with the value of one channel there."""
+
+    def __init__(self, channel=0):
+        super().__init__()
+        self.channel = channel
+
+    def forward(self, x):
+        return x[:, self.channel, :, None]
+
+
+@pytest.fixture
+def answers_with_values(monkeypatch):
+    """Instead of training: notes what would be trained, and answers with the first channel."""
+    asked = []
+
+    def train(make, loss, num):
+        asked.append((make, loss, num))
+        return LastValue()
+
+    monkeypatch.setattr("lightning_genae.metrics.discriminative.train", train)
+    return asked
+
+
+def constant(values, length=3):
+    """Series of two channels, the first of which is the same at all places but the last: there it is `values`."""
+    images = torch.full((len(values), 2, 1, length), 0.5)
+    images[:, 0, 0, -1] = torch.tensor(values)
+    return images
+
+
+@pytest.mark.parametrize("share, score", [(1.0, 0.5), (0.75, 0.375), (0.0, 0.0)])
+def test_the_discriminative_score_by_hand(answers_with_values, share, score):
+    """All real sequences are known for what they are, and a share of the others: (1 + share) / 2 is right."""
+    real = constant([0.3] * 41)
+    fake = constant([-0.3 if i % 4 < 4 * share else 0.3 for i in range(40)])
+    metric = made(DiscriminativeMetric, real)
+    known = [float(value) < 0 for value in fake[apart(None, 40, 1)[1], 0, 0, -1]]
+    expected = abs((1 + np.mean(known)) / 2 - 0.5)
+    assert values_of(metric, fake) == {"discriminative_score": pytest.approx(expected)}
+    assert expected == pytest.approx(score, abs=0.1)
+    wrong = made(DiscriminativeMetric, constant([-0.3] * 41))
+    assert wrong.accuracy(Samples(images=constant([0.3] * 40))) == 0  # and that tells them, too
+    assert values_of(wrong, constant([0.3] * 40))["discriminative_score"] == 0.5
+    undecided = made(DiscriminativeMetric, constant([0.0] * 41))
+    assert undecided.accuracy(Samples(images=constant([0.0] * 40))) == 0.5  # 0 is not more than a half
+    slightly = made(DiscriminativeMetric, constant([0.2] * 41))
+    assert slightly.accuracy(Samples(images=constant([-0.2] * 40))) == 1
+
+
+def test_what_the_discriminating_network_learns(answers_with_values):
+    """Binary cross-entropy at the last place with a value, equally many of both kinds, with values in units of their
+    deviation; of masked sequences the mask is told as well."""
+    real, fake = cut(drawn(AR1, 60, 10)), cut(drawn(AR2, 30, 10, seed=1), seed=1)
+    metric = made(DiscriminativeMetric, real, "masked")
+    metric.accuracy(Samples(images=fake))
+    ((make, loss, num),) = answers_with_values
+    (x, valid, is_real), (tested, _, tested_is_real) = metric._halves(Samples(images=fake))
+    assert num == len(x) == 30 and is_real.tolist() == [1.0] * 15 + [0.0] * 15
+    assert tested_is_real.tolist() == [1.0] * 30 + [0.0] * 15 and tested.shape[1:] == (2, 10)
+    network = make()
+    assert network.gru.input_size == 2 and network.head.out_features == 1
+    assert float(network.deviation) == pytest.approx(float(x.std()))
+    chosen = torch.tensor([0, 20, 3, 3])
+    p = torch.sigmoid(torch.stack([x[i, 0, valid[i].sum() - 1] for i in chosen]))
+    expected = -torch.where(is_real[chosen] == 1, p.log(), (1 - p).log()).mean()
+    assert float(loss(LastValue(), chosen)) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_halves_of_at_most_500_sequences(monkeypatch):
+    monkeypatch.setattr("lightning_genae.metrics.discriminative.MAX_SEQUENCES", 21)
+    metric = made(DiscriminativeMetric, drawn(WHITE, 90, 4))
+    (_, _, is_real), (_, _, tested_is_real) = metric._halves(Samples(images=drawn(WHITE, 60, 4, seed=1)))
+    assert is_real.tolist() == tested_is_real.tolist() == [1.0] * 10 + [0.0] * 10
+
+
+@pytest.mark.parametrize("num, is_left_out", [(8, True), (9, False), (10, False)])
+def test_five_real_sequences_have_to_be_tested(answers_with_values, num, is_left_out):
+    metric, fake = made(DiscriminativeMetric, drawn(WHITE, num, 4)), drawn(WHITE, 20, 4, seed=1)
+    reason = f"held-out sequences leave {num // 2} to test on that share no value; it wants 5 at least"
+    assert metric.left_out(20) == ({"discriminative_score": reason} if is_left_out else {})
+    assert (values_of(metric, fake) == {}) == is_left_out
+    assert values_of(metric, fake[:1]) == {}  # one sample is no two halves
+
+
+@pytest.mark.parametrize("kind", ["series", "masked"])
+def test_the_error_of_a_prediction_by_hand(kind):
+    """A network that expects each value to go on by its deviation times the value, of places that have one."""
+    network = SimpleNamespace(deviation=torch.tensor(0.5))
+    images = drawn(AR1, 30, 6)
+    images = torch.cat([images, images.flip(0) ** 2], 1)
+    stored = cut(images) if kind == "masked" else images
+    values, valid = values_and_valid(stored, kind)
+    errors = []
+    for i in range(30):
+        for place in range(1, int(valid[i].sum())):
+            before, after = values[i, :, place - 1], values[i, :, place]
+            errors.append(float((before + 0.5 * before - after).abs().mean()))
+    given = []
+
+    class Same(torch.nn.Module):
+        deviation = network.deviation
+
+        def forward(self, x):
+            given.append(x)
+            return x.movedim(1, 2)
+
+    assert float(predictive._error(Same(), values, valid)) == pytest.approx(np.mean(errors), rel=1e-5)
+    assert torch.equal(given[0], values[:, :, :-1])  # of the last place nothing is to be predicted
+    nothing = torch.zeros_like(valid)
+    assert float(predictive._error(Same(), values, nothing)) == 0
+    nothing[0, :2] = True  # one step
+    one = (1.5 * values[0, :, 0] - values[0, :, 1]).abs().mean()
+    assert float(predictive._error(Same(), values, nothing)) == pytest.approx(float(one), rel=1e-5)
+
+
+def test_what_the_predicting_network_learns(monkeypatch):
+    """All channels by all, of the samples, and it is tested on the real ones."""
+    asked = []
+    still = SimpleNamespace(deviation=0.0)
+
+    class Still(torch.nn.Module):
+        deviation = still.deviation
+
+        def forward(self, x):
+            return x.movedim(1, 2)
+
+    monkeypatch.setattr(predictive, "train", lambda *arguments: asked.append(arguments) or Still())
+    real, fake = (torch.cat([drawn(process, 40, 8)] * 3, 1) for process in (AR1, WHITE))
+    metric = made(PredictiveMetric, real)
+    score = values_of(metric, fake)["predictive_score"]
+    assert score == pytest.approx(float(real.diff(dim=3).abs().mean()), rel=1e-5)  # nothing is expected to change
+    ((make, loss, num),) = asked
+    network = make()
+    assert (num, network.gru.input_size, network.head.out_features) == (40, 3, 3)
+    assert float(network.deviation) == pytest.approx(float(fake.std()))
+    values, _ = stretches(fake, "series", seed=1)
+    chosen = torch.tensor([3, 9])
+    assert float(loss(Still(), chosen)) == pytest.approx(float(values[chosen].diff(dim=2).abs().mean()), rel=1e-5)
+
+
+def test_the_recurrent_network():
+    """Half as many units as channels, at least 8; each output knows the places up to its own, in units of a
+    deviation."""
+    assert [Recurrent(channels, 1, torch.ones(())).gru.hidden_size for channels in (1, 17, 18, 30)] == [8, 8, 9, 15]
+    network, x = Recurrent(2, 3, torch.tensor(0.2)), torch.randn(4, 2, 7)
+    out = network(x)
+    assert out.shape == (4, 7, 3)
+    later = x.clone()
+    later[:, :, 5:] += 1
+    changed = (network(later) != out).any(2)
+    assert not changed[:, :5].any() and changed[:, 5:].all()
+    assert torch.allclose(network(x[1:2]), out[1:2], atol=1e-6)
+    network.deviation = torch.tensor(0.4)
+    assert torch.allclose(network(2 * x), out, atol=1e-6)
+    assert float(Recurrent(1, 1, torch.tensor(0.0)).deviation) == pytest.approx(1e-3)  # what does not vary
+    assert float(Recurrent(1, 1, torch.tensor(0.5)).deviation) == 0.5
+
+
+def test_training_is_adam_with_one_cycle_of_its_rate(monkeypatch):
+    """Of a loss whose slope is always the same: the rate goes from 1/25 up to the largest by half a cosine in three
+    tenths of the steps, and down to nearly nothing by another; the momentum from 0.95 to 0.85 and back."""
+    steps, largest, given = 40, 2e-2, []
+    monkeypatch.setattr(_recurrent, "NUM_STEPS", steps)
+
+    def loss(network, chosen):
+        given.append(chosen)
+        return -3 * network.weight.sum()
+
+    def make():
+        network = torch.nn.Linear(1, 1)
+        network.begin = network.weight.detach().clone()
+        return network
+
+    torch.manual_seed(3)
+    network = _recurrent.train(make, loss, 7)
+    drawn = torch.rand(1)
+    torch.manual_seed(3)
+    assert drawn == torch.rand(1)
+    moved, mean, up = 0.0, 0.0, 0.3 * steps - 1
+    for i in range(steps):
+        share = i / up if i <= up else 1 - (i - up) / (steps - 1 - up)
+        height = (1 - math.cos(math.pi * share)) / 2
+        rate = (largest / 25 if i <= up else 0) * (1 - height) + largest * height
+        momentum = 0.95 - 0.1 * height
+        mean = momentum * mean + (1 - momentum)  # of slopes, in units of the slope
+        moved += rate * mean / (1 - momentum ** (i + 1))
+    assert float(network.weight - network.begin) == pytest.approx(moved, rel=1e-4)
+    assert not network.training and not network.weight.requires_grad
+    assert len(given) == steps and all(chosen.shape == (128,) for chosen in given)
+    assert set(torch.cat(given).tolist()) == set(range(7)) and not torch.equal(given[0], given[1])
+    again = _recurrent.train(make, loss, 7)
+    assert torch.equal(again.weight, network.weight) and torch.equal(given[steps], given[0])
+
+
+def test_stretches_by_hand(monkeypatch):
+    """Of series of 3 to 9 values, each a number of its own, stretches of 4; shorter ones from their beginning."""
+    monkeypatch.setattr(_recurrent, "MAX_LENGTH", 4)
+    lengths = torch.arange(3, 10).repeat(300)
+    numbers = (torch.arange(9.0) + 10 * torch.arange(2100)[:, None])[:, None] / 30_000
+    stored = with_mask(numbers, torch.arange(9) < lengths[:, None], "masked")[:, :, None]
+    torch.manual_seed(3)
+    values, valid = stretches(stored, "masked", seed=2, most=2000)
+    after = torch.rand(1)
+    torch.manual_seed(3)
+    assert after == torch.rand(1)
+    assert values.shape == (2000, 1, 4) and valid.shape == (2000, 4)
+    first = (values[:, 0, 0] * 30_000).round().long()
+    which, start = first // 10, first % 10
+    assert len(which.unique()) == 2000 and which.tolist() != sorted(which.tolist())
+    of_each = lengths[which]
+    for length in range(3, 10):
+        assert set(start[of_each == length].tolist()) == set(range(max(1, length - 3)))
+    assert torch.equal(valid.sum(1), of_each.clamp(max=4))
+    expected = (first[:, None] + torch.arange(4)) * valid
+    assert (values[:, 0] * 30_000).round().long().tolist() == expected.tolist()
+
+
+def by_definition(images, kind):
+    """Autocorrelations and spectrum of a set, sum by sum."""
+    values, valid = (part.double().numpy() for part in values_and_valid(images, kind))
+    num, channels, length = values.shape
+    mean = values.sum((0, 2)) / valid.sum()
+    centred = (values - mean[:, None]) * valid[:, None]
+    covariances = np.zeros((channels, length // 2 + 1))
+    for channel in range(channels):
+        for lag in range(length // 2 + 1):
+            pairs = [
+                centred[i, channel, place] * centred[i, channel, place + lag]
+                for i in range(num)
+                for place in range(length - lag)
+                if valid[i, place] and valid[i, place + lag]
+            ]
+            covariances[channel, lag] = np.mean(pairs) if pairs else 0
+    waves = np.exp(-2j * np.pi * np.outer(np.arange(length // 2 + 1), np.arange(length)) / length)
+    powers = (np.abs(centred @ waves.T) ** 2).mean(0)
+    powers[:, 1 : None if length % 2 else -1] *= 2  # one-sided
+    return covariances[:, 1:] / covariances[:, :1], powers / powers.sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize("length", [5, 12, 24])
+@pytest.mark.parametrize("kind", ["series", "masked"])
+def test_autocorrelations_and_spectra_by_definition(kind, length):
+    sets = [torch.cat([drawn(AR1, 6, length, seed) + 0.2, drawn(other, 6, length, seed) / 2], 1)
+            for seed, other in enumerate((AR2, WHITE))]  # fmt: skip
+    real, fake = (cut(images) if kind == "masked" else images for images in sets)
+    metric = made(SpectrumMetric, real, kind)
+    expected = by_definition(real, kind), by_definition(fake, kind)
+    for found, part in zip(metric.of_real, expected[0]):
+        assert found.numpy() == pytest.approx(part, abs=1e-5)
+    values = metric.measure(Samples(images=fake))
+    distances = [np.abs(one - other) for one, other in zip(*expected)]
+    assert values["autocorrelation_distance"] == pytest.approx(distances[0].mean(), abs=1e-5)
+    assert values["spectrum_distance"] == pytest.approx(distances[1].sum(1).mean() / 2, abs=1e-5)
+
+
+def test_what_does_not_vary_varies_infinitely_slowly():
+    alone = with_mask(torch.full((3, 1, 6), 0.8), torch.zeros(3, 6, dtype=torch.bool), "masked")[:, :, None]
+    alone[1, 1, 0, 0] = 1.0  # a single value
+    for images, kind in ((torch.full((4, 2, 1, 6), 0.4), "series"), (alone, "masked")):
+        autocorrelations, spectrum = made(SpectrumMetric, images, kind).of_real
+        assert (autocorrelations == 1).all() and (spectrum[:, 0] == 1).all() and (spectrum[:, 1:] == 0).all()
+
+
+def test_the_width_of_the_kernel_where_most_sequences_are_copies():
+    """The mean distance instead of the median, 4 of 10 being 0.6; where all are copies, 1."""
+    images = torch.zeros(5, 1, 1, 4)
+    images[4] = 0.3
+    assert made(DiscrepancyMetric, images).width == pytest.approx(0.4 * 0.6, rel=1e-5)
+    metric = made(DiscrepancyMetric, torch.zeros(5, 1, 1, 4))
+    assert metric.width == 1.0
+    values = metric.measure(Samples(images=images))
+    k = math.exp(-(0.6**2) / 2)
+    assert values["mmd"] == pytest.approx(1 + (6 + 4 * k) / 10 - 2 * (4 + k) / 5, rel=1e-5)
+
+
+def test_the_discrepancy_of_masked_sequences_is_of_what_they_have_and_of_their_ends():
+    real, fake = cut(drawn(AR1, 30, 6)), cut(drawn(AR2, 20, 6), seed=1)
+    metric = made(DiscrepancyMetric, real, "masked")
+    x, y = (
+        np.concatenate([part[0].flatten(1).numpy(), 2 * part[1].numpy() - 1], 1)
+        for part in (values_and_valid(images, "masked") for images in (real, fake))
+    )
+    xx, yy, xy = (rbf_kernel(*pair, gamma=1 / (2 * metric.width**2)) for pair in ((x, x), (y, y), (x, y)))
+    expected = sum((k.sum() - np.trace(k)) / (len(k) * (len(k) - 1)) for k in (xx, yy)) - 2 * xy.mean()
+    assert values_of(metric, fake)["mmd"] == pytest.approx(expected, rel=1e-5)
+    assert metric.points.dtype == torch.double
