@@ -170,6 +170,112 @@ def test_values_that_are_not_finite_are_no_verdict():
     assert not has_spread(np.array([1.0, np.inf])) and has_spread(np.array([1.0, 1.5]))
 
 
+def test_summaries_of_two_values_of_one_and_of_none():
+    """Of 1 and 3: deviation sqrt 2, interval 2 -+ 12.706, the quantile with one degree of freedom, times 1."""
+    got = summary([1.0, 3.0])
+    assert got == pytest.approx((2, 2**0.5, 2 - 12.7062, 2 + 12.7062, 2), abs=1e-4)
+    assert summary([5]) == (5, *[pytest.approx(np.nan, nan_ok=True)] * 3, 1)
+    assert summary([]) == (*[pytest.approx(np.nan, nan_ok=True)] * 4, 0)
+    assert summary([1.0, 2.0, np.inf]).num == 3 and summary([2.0, -np.inf]).mean == -np.inf
+
+
+def test_a_difference_of_two_seeds():
+    """1 and 3: t is 2 with one degree of freedom, an effect of sqrt 2."""
+    got = compare({"arm": by_seed([1.0, 3.0])}, by_seed([0.0, 0.0]))["arm"]
+    assert got.p == pytest.approx(stats.ttest_1samp([1.0, 3.0], 0).pvalue)
+    assert got.effect == pytest.approx(2**0.5) and np.isnan(got.p_exact) and got.num == 2
+    assert got.smallest == pytest.approx(2**0.5 * smallest_effect(2))
+    assert {got.bootstrap_low, got.bootstrap_high} == {1.0, 3.0}
+
+
+def test_what_a_difference_that_cannot_be_tested_says():
+    got = compare({"arm": by_seed([2.0, 2.0, 2.0])}, by_seed([1.0] * 3))["arm"]
+    assert (got.mean, got.num) == (1, 3) and np.isnan(got[1:-1]).all() and len(got) == 12
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])
+def test_spread_that_comes_from_rounding_is_relative_to_the_values(scale):
+    """A billionth of the largest value."""
+    baseline = scale * np.array([1.0, 2.0, 4.0])
+    for spread, is_tested in ((0.9, False), (1.1, True)):
+        arm = baseline + scale * np.array([1.0, 1.0, 1.0 + spread * 5e-9])
+        differences = statistics.paired(by_seed(arm), by_seed(baseline))
+        assert has_spread(differences) == is_tested
+        assert (np.ptp(differences) == 0) == (not is_tested)
+    for spread, is_tested in ((0.9, False), (1.1, True)):
+        arm = baseline * np.array([2.0, 2.0, 2.0 * np.exp(spread * 1e-9)])
+        assert has_spread(statistics.paired(by_seed(arm), by_seed(baseline), ratios=True)) == is_tested
+    zeros = statistics.paired(by_seed([0.0, 0.0]), by_seed([0.0, 0.0]))
+    assert zeros.tolist() == [0, 0] and not has_spread(zeros)
+    tiny = statistics.paired(by_seed([1e-12, 3e-12]), by_seed([0.0, 0.0]))
+    assert tiny.tolist() == [1e-12, 3e-12]
+
+
+def test_pairs_are_of_the_same_seeds_whatever_their_order():
+    arm, baseline = {3: 10.0, 1: 20.0, 2: 40.0}, {2: 1.0, 3: 2.0, 1: 3.0, 7: 0.0}
+    assert statistics.paired(arm, baseline).tolist() == [17, 39, 8]
+    expected = np.log([20 / 3, 40, 5])
+    assert statistics.paired(arm, baseline, True) == pytest.approx(expected)
+    assert statistics.paired({1: 5.0}, {1: 3.0}).tolist() == [2]
+    assert statistics.paired({1: 5.0}, {2: 3.0}).tolist() == []
+
+
+def holm_step_by_step(uncorrected) -> list[float]:
+    """The smallest p times all, the next one times one less, none below the one before it, none above 1."""
+    corrected, before = list(uncorrected), 0.0
+    for step, i in enumerate(np.argsort(uncorrected)):
+        before = max(before, min(1.0, uncorrected[i] * (len(uncorrected) - step)))
+        corrected[i] = before
+    return corrected
+
+
+def test_holm_of_many_tables_at_once():
+    uncorrected = RANDOM.uniform(0, 0.4, (4, 3, 5))
+    expected = [[holm_step_by_step(row) for row in rows] for rows in uncorrected]
+    assert holm(uncorrected) == pytest.approx(np.array(expected))
+    assert holm(np.array([0.4, 0.9, 0.7])).tolist() == [1, 1, 1]
+
+
+def test_tests_of_many_tables_are_those_of_each():
+    """Arms of different numbers of seeds."""
+    means, variances = RANDOM.normal(size=(6, 3)), RANDOM.uniform(0.5, 2, (6, 3))
+    nums = np.array([3, 5, 8])
+    together = statistics.t_tests(means, variances, nums)
+    for i in range(6):
+        alone = statistics.t_tests(means[i], variances[i], nums)
+        for all_tables, one in zip(together, alone):
+            assert all_tables[i] == pytest.approx(one)
+        t = means[i] / np.sqrt(variances[i] / nums)
+        assert alone.p == pytest.approx(2 * stats.t(nums - 1).cdf(-abs(t)))
+        t = means[i] / np.sqrt(np.median(variances[i]) / nums)
+        typical = 2 * stats.t(2 + 4 + 7).cdf(-abs(t))
+        assert alone.p_holm == pytest.approx(holm_step_by_step(alone.p))
+        assert alone.p_typical == pytest.approx(holm_step_by_step(typical))
+
+
+def test_the_permutation_p_of_more_than_twelve_seeds_is_drawn(monkeypatch):
+    """All 2^12 signs of twelve, and 10,000 of more."""
+    asked, original = [], stats.permutation_test
+    monkeypatch.setattr(
+        stats, "permutation_test", lambda *args, **options: asked.append(options) or original(*args, **options)
+    )
+    twelve = np.linspace(-1, 2, 12)
+    assert permutation_p(twelve) == permutation_p(twelve)
+    thirteen = permutation_p(np.arange(1.0, 14))
+    assert [one["n_resamples"] for one in asked] == [np.inf, np.inf, 10_000]
+    assert 2 / 2**13 <= thirteen < 1e-3
+    signs = np.array(np.meshgrid(*[[-1, 1]] * 12)).reshape(12, -1)
+    means = np.abs((twelve[:, None] * signs).mean(0))
+    assert permutation_p(twelve) == pytest.approx((means >= abs(twelve.mean()) - 1e-12).mean())
+
+
+def test_the_bootstrap_is_of_means_by_percentiles():
+    values = RANDOM.exponential(size=30)
+    found = [compare({"arm": by_seed(values)}, by_seed([0.0] * 30))["arm"][3:5] for _ in range(2)]
+    draws = RANDOM.choice(values, (4000, 30)).mean(1)
+    assert found[0] == found[1] == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.04)
+
+
 DRAWS = {
     "normal": lambda random, shape: 20 + random.normal(size=shape),
     "lognormal": lambda random, shape: random.lognormal(sigma=1, size=shape),

@@ -21,7 +21,7 @@ from lightning_genae.evaluation import Evaluation
 from lightning_genae.metrics._metric import Samples
 from lightning_genae.metrics.perplexity import PerplexityMetric
 from lightning_genae.metrics.self_bleu import SelfBLEUMetric
-from lightning_genae.metrics.words import WordMetric, whole_words
+from lightning_genae.metrics.words import WordMetric, filled_up, whole_words
 from lightning_genae.ngram import CharacterNGram, floors
 from lightning_genae.report import table
 
@@ -302,6 +302,45 @@ def test_perplexity_tells_copies_collapse_and_nonsense():
     nonsense = measured(PerplexityMetric, heldout, mixed)
     assert nonsense["perplexity"] > 2 * real["perplexity"]
     assert nonsense["reverse_perplexity"] > 2 * real["reverse_perplexity"]
+
+
+def test_few_words_by_hand():
+    """One word is one of one; without any, shares are 0, and of a floor as well."""
+    heldout = [" cat sat on ", " cat ran by "]
+    assert measured(WordMetric, heldout, [" cat "]) == {"distinct_1": 1, "distinct_2": 0, "known_words": 1}
+    assert measured(WordMetric, heldout, [" dog "]) == {"distinct_1": 1, "distinct_2": 0, "known_words": 0}
+    metric = WordMetric(Samples(images=one_hot(["catcatcatcat"])), one_hot(heldout), natural)
+    assert metric.floor(Samples(images=one_hot(heldout)))["known_words"] == 0
+    metric = WordMetric(Samples(images=one_hot(["a cat ran on"])), one_hot(heldout), natural)
+    assert metric.floor(Samples(images=one_hot(heldout)))["known_words"] == 1  # cat and ran, of the training text
+
+
+def test_words_of_three_held_out_texts_are_known_from_any_other_one():
+    texts = ["a cat sat b", "a dog sat b", "a cat ran b"]
+    metric = WordMetric(Samples(images=one_hot(texts)), None, natural)
+    # cat is in the first and the last, sat in the first and the second; dog and ran once
+    assert metric.floor(Samples(images=one_hot(texts[:1])))["known_words"] == 4 / 6
+
+
+def test_what_fills_a_floor_up_is_drawn_beside_the_runs_random_numbers():
+    fresh, real = (Samples(images=torch.arange(start, start + 9.0)) for start in (100, 0))
+    torch.manual_seed(3)
+    filled = filled_up(fresh, real).images.tolist()
+    drawn = torch.rand(1)
+    torch.manual_seed(3)
+    assert drawn == torch.rand(1)
+    assert filled[:9] == list(range(100, 109)) and sorted(filled[9:]) == list(range(9)) != filled[9:]
+    torch.manual_seed(4)
+    assert filled_up(fresh, real).images.tolist() == filled
+
+
+def test_perplexities_are_two_to_the_bits_of_ngrams():
+    heldout, samples = windows(30, 0), windows(20, 1)
+    values = measured(PerplexityMetric, heldout, samples)
+    bits = [
+        CharacterNGram().fit(one).bits_per_character(other) for one, other in ((heldout, samples), (samples, heldout))
+    ]
+    assert values == {"perplexity": pytest.approx(2 ** bits[0]), "reverse_perplexity": pytest.approx(2 ** bits[1])}
 
 
 @pytest.mark.parametrize("order", [1, 2, 5])
