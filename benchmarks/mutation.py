@@ -161,7 +161,8 @@ def change(before: str, after: str) -> str:
 
 
 class Survey:
-    """A plugin of pytest that notes which tests run which lines, and their seconds.
+    """A plugin of pytest that notes which tests run which lines, and their seconds of computation, which do not depend
+    on what else the machine does.
 
     What a fixture runs counts for every test that asks for it, not for the first one alone.
     """
@@ -182,14 +183,15 @@ class Survey:
 
     def pytest_runtest_logreport(self, report):
         # a test that fails or is skipped can say nothing about mutants
-        known = self.seconds.get(report.nodeid, 0.0)
-        self.seconds[report.nodeid] = known + report.duration if report.passed else float("inf")
+        self.seconds[report.nodeid] = max(self.seconds.get(report.nodeid, 0.0), 0.0 if report.passed else float("inf"))
 
     def pytest_runtest_logstart(self, nodeid):
         self.enter(nodeid)
+        self.started = time.process_time()
 
     def pytest_runtest_logfinish(self, nodeid):
         self.leave()
+        self.seconds[nodeid] += time.process_time() - self.started
 
 
 def survey(folder: Path, asked: list[Path]) -> dict:
