@@ -271,7 +271,7 @@ def aegan(model) -> Expected:
 CASES = {
     **{f"gan {loss}": ("gan", {"loss": loss}, gan) for loss in [*GAMES, "wgan-gp"]},
     "gan r1": ("gan", {"r1": 3.0}, gan),
-    "gan penalty": ("gan", {"loss": "ns", "gradient_penalty": 2.0}, gan),
+    "gan penalty": ("gan", {"loss": "ns", "gradient_penalty": 0.7}, gan),
     "gan wgan-gp 3": ("gan", {"loss": "wgan-gp", "gradient_penalty": 3.0}, gan),
     "gan projection": ("gan", {"conditional": "projection", "r1": 1.0}, gan),
     "gan concatenation": ("gan", {"conditional": "concatenation", "loss": "wgan-gp"}, gan),
@@ -433,6 +433,16 @@ def test_reconstructions_are_decoded_codes(name):
     assert np.allclose(model.reconstruct(BATCH[0]).flatten(1), expected)
 
 
+@pytest.mark.parametrize("name", TWO_PLAYERS)
+def test_samples_are_drawn_in_the_precision_of_the_model(name):
+    model = registry.load("lightning_genae.models", name)(SHAPE, NUM_CLASSES, **TINY).double()
+    torch.manual_seed(0)
+    samples = model.sample(4)
+    assert samples.dtype == torch.double and samples.shape == (4, *SHAPE)
+    assert model.noise(4).dtype == torch.double
+    assert len({tuple(one) for one in samples.flatten(1).tolist()}) == 4
+
+
 def normalised(network: nn.Module) -> bool:
     return any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules())
 
@@ -497,10 +507,20 @@ def test_an_update_takes_its_own_gradient_alone_and_shows_its_loss():
     assert logged[2] == ("train/r1", 1.0, False, shown | {"prog_bar": False})
 
 
-@pytest.mark.parametrize("name", ["aegan", "bigan", "cogan", "gan"])
-def test_the_signal_is_of_the_real_images(name):
-    """Of three, the critic takes two for real; CoGAN's second critic takes all of its own."""
-    model = fixed(name)
+@pytest.mark.parametrize(
+    "name, options, signal",
+    [
+        ("aegan", {}, 1 / 3),
+        ("bigan", {}, 1 / 3),
+        ("cogan", {}, 4 / 6),
+        ("gan", {}, 1 / 3),
+        ("gan", {"loss": "lsgan"}, 0),
+    ],
+)
+def test_the_signal_is_of_the_real_images(name, options, signal):
+    """Of three, the critic takes two for real, or, by least squares, one and does not know of another; CoGAN's second
+    critic takes all of its own."""
+    model = fixed(name, **options)
     real, more, fake = (
         torch.tensor(outputs).double().requires_grad_()
         for outputs in ([0.5, 2.0, -1.0], [0.5, 0.5, 0.5], [-1.0, -1.0, -1.0])
@@ -509,7 +529,7 @@ def test_the_signal_is_of_the_real_images(name):
     model.critic.forward = lambda *images: next(outputs)
     model.log_part = lambda *args: None
     model.loss_critic(*BATCH)
-    assert model.overfitting.item() == pytest.approx(4 / 6 if name == "cogan" else 1 / 3)
+    assert model.overfitting.item() == pytest.approx(signal)
     assert not model.overfitting.requires_grad
 
 
@@ -693,6 +713,7 @@ def test_parts_of_a_gans_loss_are_logged():
     assert (logged["output_real"], logged["output_fake"]) == pytest.approx((real.mean(), fake.mean()))
     assert logged["r1"] == pytest.approx(squared_slopes(lambda x: score(model, x), X).mean() / 2, rel=1e-4)
     assert loss == pytest.approx(logistic(real, fake) + 3 * logged["r1"] + 2 * logged["gradient_penalty"])
+    assert not BATCH[0].requires_grad  # the other player has the same batch
     logged.clear()
     plain = fixed("gan")
     plain.log_part = model.log_part

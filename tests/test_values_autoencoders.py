@@ -365,6 +365,27 @@ def test_the_bound_of_a_batch_is_the_mean_of_its_images_bounds(kind, monkeypatch
     assert losses[0] == pytest.approx(np.mean(losses[1:]))
 
 
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: Autoencoder(SHAPE, **TINY),
+        lambda: VAE(SHAPE, **TINY),
+        lambda: RecurrentAutoencoder((1, 1, 4), **RAE),
+        lambda: RecurrentAutoencoder((1, 1, 4), **RAE, variational=True),
+    ],
+    ids=["ae", "vae", "rae", "variational rae"],
+)
+def test_samples_are_drawn_in_the_precision_of_the_model(build):
+    """Whatever that of the codes is that they keep."""
+    model = build().double()
+    if hasattr(model, "codes"):
+        model.codes.float()
+        model.codes.keep(torch.randn(40, 2))
+    samples = model.sample(4)
+    assert samples.dtype == torch.double and samples.shape == (4, *model.hparams.image_shape)
+    assert len({tuple(one) for one in samples.flatten(1).tolist()}) == 4
+
+
 # the recurrent autoencoder
 
 
