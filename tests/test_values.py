@@ -396,8 +396,8 @@ def bound(name: str, output: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("name", TWO_PLAYERS)
 def test_samples_are_the_averaged_generators(name):
-    """Of noise, or of codes that are drawn as the model says."""
-    model, drawn = fixed(name), []
+    """Of noise, or of codes that are drawn as the model says; CoGAN's of the first domain."""
+    model, drawn = fixed(name, **({"num_shared": 1} if name == "cogan" else {})), []
     if name in ("aae", "aegan"):
         model._draw = lambda num, *sampler: drawn.append((num, *sampler)) or torch.from_numpy(Z)
     averaged = model.averaged.module.first if name == "cogan" else model.averaged.module
@@ -412,7 +412,7 @@ def test_a_conditional_generator_is_told_the_classes_beside_its_noise():
 
 
 def test_pairs_of_cogan_are_made_of_the_same_noise():
-    model = fixed("cogan")
+    model = fixed("cogan", num_shared=1)
     for images, network in zip(model.sample_pairs(NUM), (model.averaged.module.first, model.averaged.module.second)):
         assert np.allclose(images.flatten(1), np.tanh(apply(network, Z)))
 
@@ -682,6 +682,19 @@ def test_what_a_gan_cannot_do_is_refused(options, message):
         registry.load("lightning_genae.models", "gan")(SHAPE, **TINY, **{"num_classes": 3} | options)
 
 
+@pytest.mark.parametrize("spectral_norm", [True, False])
+def test_spectral_norm_is_of_every_layer_of_the_critic_alone(spectral_norm):
+    """After the steps of a power iteration with which it begins, nearly."""
+    model = registry.load("lightning_genae.models", "gan")(SHAPE, **TINY, spectral_norm=spectral_norm)
+    norms = [
+        [torch.linalg.matrix_norm(layer.weight, 2).item() for layer in part.modules() if isinstance(layer, nn.Linear)]
+        for part in (model.critic, model.generator)
+    ]
+    assert [len(part) for part in norms] == [2, 2]
+    assert (norms[0] == pytest.approx([1.0, 1.0], rel=0.05)) == spectral_norm
+    assert norms[1] != pytest.approx([1.0, 1.0], rel=0.05)
+
+
 def test_a_gan_without_a_penalty_or_without_classes_is_no_error():
     model_class = registry.load("lightning_genae.models", "gan")
     assert model_class(SHAPE, 0, **TINY, gradient_penalty=0.0).penalty == 0.0
@@ -766,11 +779,14 @@ def test_a_gan_of_text_is_judged_by_probabilities_and_samples_tokens():
 
 
 def test_edges_are_sobels():
-    """An eighth of the gradient's norm, doubled and moved to [-1, 1]; steps over the whole range are cut off there."""
+    """An eighth of the gradient's norm, doubled and moved to [-1, 1], of which a step aslant over the whole range has more
+    than there is."""
     x = np.random.default_rng(0).uniform(-1, 1, (2, 3, 5, 6))
-    x[0, 0] = np.where(np.arange(6) < 3, -1, 1)
+    x[0, 0], x[0, 1] = np.where(np.arange(6) < 3, -1, 1), 2 * np.tri(5, 6) - 1
     norms = [[np.hypot(sobel(image, 0, mode="nearest"), sobel(image, 1, mode="nearest")) for image in one] for one in x]
-    assert np.allclose(edges(torch.from_numpy(x)), (2 * np.array(norms) / 8 - 1).clip(-1, 1))
+    expected = 2 * np.array(norms) / 8 - 1
+    assert expected.max() > 1
+    assert np.allclose(edges(torch.from_numpy(x)), expected.clip(-1, 1))
 
 
 @pytest.mark.parametrize("second, made", [("negatives", lambda x: -x), ("edges", lambda x: edges(x))])
