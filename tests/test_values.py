@@ -779,8 +779,7 @@ def test_a_gan_of_text_is_judged_by_probabilities_and_samples_tokens():
 
 
 def test_edges_are_sobels():
-    """An eighth of the gradient's norm, doubled and moved to [-1, 1], of which a step aslant over the whole range has more
-    than there is."""
+    """An eighth of the gradient's norm, doubled and moved to [-1, 1]; an edge aslant can have more than there is."""
     x = np.random.default_rng(0).uniform(-1, 1, (2, 3, 5, 6))
     x[0, 0], x[0, 1] = np.where(np.arange(6) < 3, -1, 1), 2 * np.tri(5, 6) - 1
     norms = [[np.hypot(sobel(image, 0, mode="nearest"), sobel(image, 1, mode="nearest")) for image in one] for one in x]
