@@ -546,6 +546,9 @@ def test_what_a_recurrent_autoencoder_does_unless_it_is_told(caplog, options, va
     assert tuple(getattr(model, name) for name in RESOLVED) == values
     rate = model.configure_optimizers().param_groups[0]["lr"]
     assert rate == (5e-3 if options.get("kind") == "text" else 2e-3)
+    # a deviation for each channel but the one that says where there are values, to begin with 1/e
+    scales = {"text": [], "masked": [math.exp(-1)] * 2}.get(options.get("kind"), [math.exp(-1)] * 3)
+    assert (model.log_scale.exp().tolist() if scales else []) == pytest.approx(scales)
     assert caplog.messages == []
 
 
@@ -592,8 +595,8 @@ def cells(network: nn.RNNBase, steps: np.ndarray, states: tuple[torch.Tensor, ..
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_layers_of_a_recurrent_autoencoder(cell):
     """The code is of the last states of all of the reader's layers, and starts all of the writer's."""
-    model = prepare(RecurrentAutoencoder((2, 1, 4), cell=cell, num_layers=2, **RAE))
-    zeros = (torch.zeros(2, NUM, 3).double(),) * (2 if cell == "lstm" else 1)
+    model = prepare(RecurrentAutoencoder((2, 1, 4), cell=cell, num_layers=3, **RAE))
+    zeros = (torch.zeros(3, NUM, 3).double(),) * (2 if cell == "lstm" else 1)
     last = cells(model.reader, STEPS[:, ::-1], zeros)[1]
     code = apply(model.to_code, np.concatenate([states[0].detach().numpy() for states in last], 1))
     assert np.allclose(model.encode(SERIES).detach(), code)
@@ -609,6 +612,24 @@ def test_a_recurrent_autoencoder_shows_what_it_writes_by_itself():
     model = prepare(RecurrentAutoencoder((2, 1, 4), **RAE))
     written = write(model, read(model, STEPS), None, 4).clip(-1, 1)
     assert np.allclose(model.reconstruct(SERIES).squeeze(2), written.transpose(0, 2, 1))
+    model.output.bias.data.fill_(3.0)
+    assert torch.equal(model.reconstruct(SERIES), torch.ones_like(SERIES))
+    assert model._write(torch.zeros(1, 2).double(), 0.0, bounded=False).min() > 1
+
+
+def test_a_recurrent_autoencoder_of_text_shows_probabilities_and_samples_tokens():
+    """It is told the likeliest token before when it shows what it knows, and what it drew when it samples."""
+    model = prepare(RecurrentAutoencoder((3, 1, 5), kind="text", **RAE))
+    z = 3 * torch.randn(6, 2, generator=torch.Generator().manual_seed(1)).double()
+    shown = model.decode(z).squeeze(2).detach().numpy().transpose(0, 2, 1)
+    likeliest = np.where(shown == shown.max(2, keepdims=True), 1.0, -1.0)
+    assert np.allclose(shown, 2 * np.exp(log_softmax(write(model, z.numpy(), likeliest, 5), axis=2)) - 1)
+    p = np.array([0.6, 0.3, 0.1])
+    model.output.weight.data.zero_()
+    model.output.bias.data = torch.from_numpy(np.log(p))
+    samples = model.sample(4000)
+    assert torch.equal(samples, settle(samples, "text"))
+    assert (samples > 0).double().mean((0, 2, 3)).numpy() == pytest.approx(p, abs=0.02)
 
 
 @pytest.mark.parametrize("temperature, expected", [(0.0, "likeliest"), (0.7, "drawn")])
@@ -656,6 +677,25 @@ def test_what_a_recurrent_autoencoder_logs(variational):
     assert logged["kl"] == pytest.approx(kl)
     assert logged["elbo"] == pytest.approx(logged["log_likelihood"] - kl)
     assert loss == pytest.approx((kl / 1000 - logged["log_likelihood"]) / 8)  # the first of 1,000 batches
+
+
+@pytest.mark.parametrize("warmup, batch, share", [(0, 0, 1), (1, 0, 1), (8, 2, 3 / 8), (8, 7, 1), (8, 50, 1)])
+def test_a_recurrent_autoencoders_weight_of_the_kl_divergence_rises_and_stays(warmup, batch, share):
+    model = of_batch(RecurrentAutoencoder((2, 1, 4), variational=True, beta=3.0, warmup=warmup, **RAE), batch)
+    loss = model.training_step((SERIES, BATCH[1]), 0).item()
+    (log_p, _), (kl, _) = (model.logged[f"train/{name}"] for name in ("log_likelihood", "kl"))
+    assert 8 * loss + log_p == pytest.approx(share * 3 * kl)
+
+
+def test_what_a_writer_without_a_teacher_learns():
+    """The error of its outputs as they are, not of the steps in [-1, 1] that it shows; told nothing but the code."""
+    options = {"teacher_forcing": 0.0, "word_dropout": 1.0}
+    model = of_batch(RecurrentAutoencoder((2, 1, 4), **options, **RAE), 0)
+    model.output.bias.data.fill_(3.0)
+    output = write(model, read(model, STEPS), np.zeros_like(STEPS), 4)
+    assert output.min() > 1
+    expected = -norm(output, math.exp(-1)).logpdf(STEPS).sum() / STEPS.size
+    assert model.training_step((SERIES, BATCH[1]), 0).item() == pytest.approx(expected)
 
 
 def test_what_is_beyond_the_end_of_a_series_is_not_read():
