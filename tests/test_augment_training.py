@@ -1,6 +1,7 @@
 """How the autoencoders that augment are trained, kept and loaded, with a stand-in that is trained in no time."""
 
 import logging
+import pickle
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -128,6 +129,7 @@ def test_batches_are_of_64_images_at_most(trainers, data):
 
 
 def test_the_training_does_not_depend_on_the_run_and_leaves_it_as_it_was(trainers, data):
+    data.kind = "masked"
     before, drawn = vars(data).copy(), []
     for _ in range(2):  # trained, then found
         torch.manual_seed(1)
@@ -138,7 +140,7 @@ def test_the_training_does_not_depend_on_the_run_and_leaves_it_as_it_was(trainer
     assert (alone.seed, alone.batches, alone.trainer, alone.augment) == (0, 0, None, None)
     assert vars(data) == before
     model = trainers[0].model
-    assert dict(model.hparams) == {"image_shape": (1, 2, 3), "num_classes": 4, "kind": "image", "height": 2.0}
+    assert dict(model.hparams) == {"image_shape": (1, 2, 3), "num_classes": 4, "kind": "masked", "height": 2.0}
     torch.manual_seed(99)
     train(data, steps=31, height=2.0)
     assert torch.equal(trainers[0].begin, trainers[1].begin)
@@ -293,6 +295,23 @@ def test_a_checkpoint_of_other_images_is_refused(checkpoint, data):
             _training.loaded(CLASSES, path, False, data)
         assert _training.loaded(CLASSES, path, True, data)[1] == fingerprint
     assert _training.loaded(CLASSES, checkpoint(Images=mine), True, data)[1] == "mine"
+
+
+class Code:
+    """What a file that is not trusted may hold."""
+
+    has_run = False
+
+    def __setstate__(self, state):
+        Code.has_run = True
+
+
+def test_a_checkpoint_is_not_let_run_code(checkpoint, data):
+    instance = Code()
+    instance.more = 1
+    with pytest.raises(pickle.UnpicklingError):
+        _training.trained_on(checkpoint(Images={"fingerprint": "mine"}, code=instance))
+    assert not Code.has_run
 
 
 MODULES = [(AutoencoderAugment, MODELS), (VariationalAugment, {"vae": vae.VAE})]
