@@ -424,8 +424,7 @@ def test_thousands_of_runs(tmp_path):
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs Debian's chromium")
-@pytest.mark.parametrize("width", [420, 1300])
-@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width, dark", [(420, False), (1300, True)])
 def test_how_the_page_looks(grid, tmp_path, width, dark):
     page = Report(*read([grid])).write(tmp_path / "report")
     picture = tmp_path / "page.png"
