@@ -150,13 +150,13 @@ def spectrum(windows: np.ndarray) -> np.ndarray:
 
 MODELS = {
     "rae": lambda shape: RecurrentAutoencoder(shape, kind="series", variational=True, teacher_decay=0),
-    "gan": lambda shape: GAN(shape, kind="series", r1=1.0),
+    "gan": lambda shape: GAN(shape, kind="series", r1=0.1),  # with 1 it takes over 4,000 batches
 }
 
 
 @pytest.mark.slow
-# of the GAN, which draws from fewer windows since some are kept aside, the bounds have to be found anew
-@pytest.mark.parametrize("name, steps", [("rae", 1500)])
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name, steps", [("rae", 1500), ("gan", 3500)])
 def test_an_autoregressive_process_is_learned(name, steps, tmp_path):
     """AR(2), x_t = 1.2 x_(t-1) - 0.7 x_(t-2) + e: the autocorrelation and spectrum of samples are those of theory."""
     process = ArmaProcess([1, -1.2, 0.7])
