@@ -711,20 +711,28 @@ def test_what_is_beyond_the_end_of_a_series_is_not_read():
 
 
 def test_steps_of_masked_series_by_hand():
-    """A value and whether there is one: the likeliest, drawn ones, and their probability."""
-    model = prepare(RecurrentAutoencoder((2, 1, 4), kind="masked", **RAE))
-    model.log_scale.data = torch.tensor([-1.5]).double()
-    output = torch.tensor([[[0.4, 2.0], [3.0, -1.0]]]).double()
-    likeliest = np.array([[[0.4, 2 * expit(2.0) - 1], [1.0, 2 * expit(-1.0) - 1]]])
+    """Two values and whether there are any: the likeliest, drawn ones, and their probability."""
+    model = prepare(RecurrentAutoencoder((3, 1, 2), kind="masked", **RAE))
+    model.log_scale.data = torch.tensor([-1.5, -2.0]).double()
+    output = torch.tensor([[[0.4, -0.1, 2.0], [-3.0, 3.0, -1.0]], [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]]).double()
+    there = 2 * expit(output[..., 2:].numpy()) - 1
+    likeliest = np.concatenate([output[..., :2].numpy().clip(-1, 1), there], 2)
     assert np.allclose(model._likeliest(output), likeliest)
-    drawn = model._next(output[:, :1].expand(40_000, 1, 2), temperature=0.5)
-    assert drawn[..., 0].mean().item() == pytest.approx(0.4, abs=0.01)
-    assert drawn[..., 0].std().item() == pytest.approx(0.5 * math.exp(-1.5), rel=0.02)
-    assert set(drawn[..., 1].flatten().tolist()) == {-1.0, 1.0}
-    assert (drawn[..., 1] > 0).double().mean().item() == pytest.approx(expit(2.0), abs=0.01)
-    x = torch.tensor([[[[0.1, 0.0]], [[1.0, -1.0]]]]).double()
-    expected = norm(0.4, math.exp(-1.5)).logpdf(0.1) + log_expit(2.0) + log_expit(1.0)
-    assert model._log_p(output, x).item() == pytest.approx(expected)
+    drawn = model._next(output[:1, :1].expand(40_000, 1, 3), temperature=0.5).squeeze(1)
+    assert drawn[:, :2].mean(0).tolist() == pytest.approx([0.4, -0.1], abs=0.01)
+    assert drawn[:, :2].std(0).tolist() == pytest.approx([0.5 * math.exp(-1.5), 0.5 * math.exp(-2.0)], rel=0.02)
+    assert set(drawn[:, 2].tolist()) == {-1.0, 1.0}
+    assert (drawn[:, 2] > 0).double().mean().item() == pytest.approx(expit(2.0), abs=0.01)
+    # the first series ends after one step, the second one later
+    x = torch.tensor([[[0.1, 0.0], [0.3, 0.0], [1.0, -1.0]], [[0.1, -0.2], [0.3, 0.4], [1.0, 1.0]]]).double()[
+        :, :, None
+    ]
+    first, second = (
+        norm(output[..., i].numpy(), math.exp(scale)).logpdf(x[:, i, 0]) for i, scale in ((0, -1.5), (1, -2))
+    )
+    values_there = [first[0, 0] + second[0, 0], first[1].sum() + second[1].sum()]
+    ends = [log_expit(2.0) + log_expit(1.0), log_expit(0.3) + log_expit(0.6)]
+    assert np.allclose(model._log_p(output, x).detach(), np.add(values_there, ends))
 
 
 @pytest.mark.parametrize("loss, distribution", [("mse", norm), ("l1", laplace)])
