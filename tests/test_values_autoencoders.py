@@ -245,10 +245,14 @@ def test_vae_of_text():
     check(model, (x, BATCH[1]), expected)
 
 
-@pytest.mark.parametrize("num_codes", [1, 3])
-def test_importance_weights_of_a_vae(num_codes):
+@pytest.mark.parametrize(
+    "num_codes, options",
+    [(1, {"likelihood": "gaussian", "sigma": 0.7}), (3, {"likelihood": "gaussian"}), (3, {})],
+    ids=str,
+)
+def test_importance_weights_of_a_vae(num_codes, options):
     """log of the mean of p(x given z) p(z) / q(z given x) over codes of q."""
-    model = prepare(VAE(SHAPE, **TINY, likelihood="gaussian", sigma=0.7))
+    model = prepare(VAE(SHAPE, **TINY, **options))
     mean, log_variance = np.split(apply(model.encoder, X), 2, axis=1)
     torch.manual_seed(0)
     weights = []
