@@ -497,7 +497,7 @@ def test_lpips_is_the_papers(tmp_path, quick_alexnet):
     assert expected > 0.01
     distance = lpips(str(tmp_path / "alexnet.pth"))
     assert fidelity(x, y, distance)["lpips"] == pytest.approx(float(expected), rel=1e-4)
-    assert fidelity(x, x, distance)["lpips"] == 0
+    assert fidelity(x[:2], x[:2], distance)["lpips"] == 0
 
 
 def test_a_wrong_file_for_lpips_is_named(tmp_path, quick_alexnet):
