@@ -619,6 +619,7 @@ def test_an_arm_varies_in_float32_and_returns_the_precision_that_it_was_given():
             assert images.dtype == torch.float32 and len(images) == len(labels) == 1
             return images + 1
 
+    assert Watched.shows and Watched.place == "data" and Watched().settings() == {}  # unless an arm says otherwise
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
         x = torch.zeros(4, 1, 2, 2, dtype=dtype)
         varied = Watched()(x, torch.arange(4), 0.25)  # one of them

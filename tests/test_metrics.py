@@ -459,6 +459,8 @@ def test_terms_of_pairs_are_those_of_leaving_two_out():
             found.append(float(pairs[(shift - 1) * num + i]))
     assert np.corrcoef(exact, found)[0, 1] > 0.9999
     assert np.polyfit(exact, found, 1) == pytest.approx([1, 0], abs=0.02)
+    small = FrechetMetric(Samples(real / 1000))._jackknife(fake / 1000)  # in units a thousand times as large
+    assert torch.allclose(1e6 * small[0], pseudo) and torch.allclose(1e6 * small[1], pairs)
     few = metric._jackknife(fake[:4])
     assert few[0].shape == (4,) and few[1].shape == (4 * 3,)  # all pairs there are
     few = metric._jackknife(fake[:2])
