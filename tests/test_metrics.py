@@ -451,11 +451,11 @@ def test_terms_of_pairs_are_those_of_leaving_two_out():
     def total(*out):
         return (num - len(out)) * metric._distance(fake[[i for i in range(num) if i not in out]])
 
-    exact, found = [], []
-    for i in range(1, 30):
+    exact, found, whole = [], [], total()
+    for i in range(1, 16):
         for shift in (1, 3):
             other = (i - shift) % num
-            exact.append(num / 2 * (total() - total(i) - total(other) + total(i, other)))
+            exact.append(num / 2 * (whole - total(i) - total(other) + total(i, other)))
             found.append(float(pairs[(shift - 1) * num + i]))
     assert np.corrcoef(exact, found)[0, 1] > 0.9999
     assert np.polyfit(exact, found, 1) == pytest.approx([1, 0], abs=0.02)
