@@ -508,7 +508,7 @@ def test_the_discriminative_score_by_hand(answers_with_values, share, score):
     assert wrong.accuracy(Samples(images=constant([0.3] * 40))) == 0  # and that tells them, too
     assert values_of(wrong, constant([0.3] * 40))["discriminative_score"] == 0.5
     undecided = made(DiscriminativeMetric, constant([0.0] * 41))
-    assert undecided.accuracy(Samples(images=constant([0.0] * 40))) == 0.5  # 0 is not more than a half
+    assert undecided.accuracy(Samples(images=constant([-0.3] * 40))) == 0.5  # 0 is taken for a sample
     slightly = made(DiscriminativeMetric, constant([0.2] * 41))
     assert slightly.accuracy(Samples(images=constant([-0.2] * 40))) == 1
 
@@ -516,7 +516,7 @@ def test_the_discriminative_score_by_hand(answers_with_values, share, score):
 def test_what_the_discriminating_network_learns(answers_with_values):
     """Binary cross-entropy at the last place with a value, equally many of both kinds, with values in units of their
     deviation; of masked sequences the mask is told as well."""
-    real, fake = cut(drawn(AR1, 60, 10)), cut(drawn(AR2, 30, 10, seed=1), seed=1)
+    real, fake = cut(drawn(AR1, 60, 10), shortest=1), cut(drawn(AR2, 30, 10, seed=1), seed=1)
     metric = made(DiscriminativeMetric, real, "masked")
     metric.accuracy(Samples(images=fake))
     ((make, loss, num),) = answers_with_values
@@ -526,7 +526,8 @@ def test_what_the_discriminating_network_learns(answers_with_values):
     network = make()
     assert network.gru.input_size == 2 and network.head.out_features == 1
     assert float(network.deviation) == pytest.approx(float(x.std()))
-    chosen = torch.tensor([0, 20, 3, 3])
+    chosen = torch.tensor([3, 3, *range(30)])
+    assert valid.sum(1).min() == 1
     p = torch.sigmoid(torch.stack([x[i, 0, valid[i].sum() - 1] for i in chosen]))
     expected = -torch.where(is_real[chosen] == 1, p.log(), (1 - p).log()).mean()
     assert float(loss(LastValue(), chosen)) == pytest.approx(float(expected), rel=1e-5)
@@ -546,6 +547,19 @@ def test_five_real_sequences_have_to_be_tested(answers_with_values, num, is_left
     assert metric.left_out(20) == ({"discriminative_score": reason} if is_left_out else {})
     assert (values_of(metric, fake) == {}) == is_left_out
     assert values_of(metric, fake[:1]) == {}  # one sample is no two halves
+
+
+def test_without_a_half_to_train_on_there_is_no_score():
+    """Ten windows that overlap come first, and eight series of one window after them: none is before the middle one."""
+    for long in range(9):
+        others = [(series, 0, 4) for series in range(9) if series != long]
+        places = torch.tensor([*[(long, start, start + 12) for start in range(10)], *others])
+        if not len(apart(places, 18)[0]):
+            break
+    real = Samples(images=drawn(WHITE, 18, 4), places=places)
+    assert num_independent(places[apart(places, 18)[1]], 9) == 9
+    reason = DiscriminativeMetric(real, None, None, "series").left_out(100)["discriminative_score"]
+    assert reason.startswith("held-out sequences leave 0 to test on")
 
 
 @pytest.mark.parametrize("kind", ["series", "masked"])
