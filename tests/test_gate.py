@@ -276,6 +276,7 @@ def test_the_gate_of_an_arm_with_a_strength_beside_the_grid_and_of_one_image():
     assert all(given is None for given in arm.given)
     assert quality["variations"]["distance_to_nearest_other"] == 0.0  # there is no other
     assert quality["labels_known"] in (0.0, 1.0)
+    assert gate.measure(arm, few_images(2), extractor, False)["variations"]["distance_to_nearest_other"] > 0
     points = few_images(30)
     points.image_shape = (6, 1, 1)
     assert "labels_known" not in gate.measure(arm, points, extractor, heeds_labels=False)
@@ -284,9 +285,11 @@ def test_the_gate_of_an_arm_with_a_strength_beside_the_grid_and_of_one_image():
 
 
 def test_examples_by_hand():
-    images, labels = torch.rand(3, 1, 2, 2) * 2 - 1, torch.arange(3)
+    images, labels = torch.rand(3, 2, 2, 2) * 2 - 1, torch.arange(3)
     arm = Turned()
-    rows = gate.examples(arm, images, labels, "image").reshape(3, 6, 1, 2, 2)
+    rows = gate.examples(arm, images, labels, "image")
+    assert rows.shape == (18, 2, 2, 2)
+    rows = rows.reshape(3, 6, 2, 2, 2)
     assert torch.equal(rows[:, 0], images) and all(torch.equal(given, labels) for given in arm.given)
     for column, strength in enumerate((0, 0.25, 0.5, 0.75, 1), start=1):
         torch.manual_seed(0)

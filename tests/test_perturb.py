@@ -1,6 +1,7 @@
 """Perturbed codes against the closed forms of their moments, and what a linear autoencoder makes of them."""
 
 import math
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -256,14 +257,20 @@ def test_of_codes_with_and_without_a_known_class_only_the_others_stay():
 
 
 def test_posterior_of_a_class_is_exact_under_mixed_precision():
+    """As by plain inverses in float64, where half precision has two digits."""
     z, labels = two_classes(30)
     classes = perturb.fit_classes(z, labels, torch.ones(3))
-    drawn = []
+    mean, sigma, label = z[:9].double(), torch.linspace(0.5, 2, 27).reshape(9, 3).double(), labels[:9]
+    precision = torch.diag_embed(sigma**-2) + classes.precision
+    of_class = mean / sigma**2 + classes.pull[torch.zeros(9, dtype=torch.long)]
+    expected = torch.linalg.solve(precision, of_class)
     for enabled in (False, True):
-        torch.manual_seed(0)
-        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            drawn.append(perturb.posterior_of_class(z[:9], torch.zeros(9, 3), labels[:9], classes, 0.8))
-    assert torch.equal(*drawn)
+        drawn = []
+        for noise in (torch.full((9, 3), 0.3), torch.full((9, 3), -0.3)):
+            with torch.autocast("cpu", torch.bfloat16, enabled=enabled), patch.object(torch, "randn_like") as randn:
+                randn.return_value = noise
+                drawn.append(perturb.posterior_of_class(mean.float(), 2 * sigma.log().float(), label, classes, 1.0))
+        assert torch.allclose(sum(drawn).double() / 2, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_gaussian_of_classes_without_extent_in_some_dimension():
