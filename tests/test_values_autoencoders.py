@@ -745,9 +745,16 @@ def test_drawn_values_have_the_distribution_of_the_likelihood(loss, distribution
     model.log_scale.data.fill_(-2.5)
     drawn = model._next(torch.full((20_000, 1, 1), 0.2), temperature=0.5).detach().flatten().numpy()
     assert kstest(drawn, distribution(0.2, 0.5 * math.exp(-2.5)).cdf).pvalue > 1e-3
-    assert (
-        np.abs(model._next(torch.full((2000, 1, 1), 0.95), 1.0).detach().numpy()).max() == 1.0
-    )  # bounded, as data are
+
+
+def test_steps_are_within_the_bounds_of_data():
+    model = RecurrentAutoencoder((1, 1, 4), **RAE)
+    assert model._likeliest(torch.tensor([[[-3.0], [0.2], [3.0]]])).flatten().tolist() == pytest.approx(
+        [-1.0, 0.2, 1.0]
+    )
+    for bound in (-1.0, 1.0):
+        drawn = model._next(torch.full((100, 1, 1), bound), 1.0)
+        assert drawn.abs().max() == 1.0 and (drawn == bound).any() and (drawn != bound).any()
 
 
 def test_a_scale_is_bounded_below():
