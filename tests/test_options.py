@@ -14,6 +14,7 @@ from lightning_genae.models._options import Decay, check_kind, warn_unused, warn
 from lightning_genae.models._two_players import TwoPlayers
 from lightning_genae.models.cogan import edges
 from lightning_genae.models.gan import Loss
+from tests.test_defaults import KNOWN
 from tests.test_values import CASES as VALUES
 from tests.test_values import fit_one
 from tests.test_values_autoencoders import prepare
@@ -580,29 +581,12 @@ def test_option(name, option):
     OPTIONS[name][option](name)
 
 
-OF_PLAYERS = {"num_classes": 0, "latent_dim": 32, "n_critic": 1, "lr": 4e-4, "beta1": 0.5, "beta2": 0.999}
-OF_PLAYERS |= {"ema": 0.995, "gradient_clip": 0.0}
-NUMBERS = {
-    "ae": {"num_classes": 0, "latent_dim": 16, "lr": 2e-3},
-    "vae": {"num_classes": 0, "latent_dim": 16, "lr": 2e-3, "beta": 1.0, "warmup": 0, "free_bits": 0.0},
-    "rae": {"num_classes": 0, "latent_dim": 16, "width": 64, "num_layers": 1, "teacher_forcing": 1.0}
-    | {"gradient_clip": 1.0},
-    "gan": OF_PLAYERS | {"r1": 0.0, "spectral_norm": False},
-    "ebgan": OF_PLAYERS | {"margin": 0.3, "pulling_away": 0.02, "noise": 0.0, "lr": 1e-3},
-    "began": OF_PLAYERS | {"gamma": 0.9, "lambda_k": 0.01, "lr": 1e-3},
-    "bigan": OF_PLAYERS | {"latent_dim": 16},
-    "cogan": OF_PLAYERS | {"num_shared": 2},
-    "aae": OF_PLAYERS | {"latent_dim": 8, "adversarial": 0.02, "lr": 1e-3},
-    "aegan": OF_PLAYERS
-    | {"latent_dim": 16, "variational": True, "pixels": 1.0, "features": 1.0, "adversarial": 0.1, "lr": 1e-3},
-}
-
-
-@pytest.mark.parametrize("name", NUMBERS)
-def test_defaults_are_those_that_results_were_measured_with(name):
-    """Whoever changes one changes all runs that do not name it, and what the README says of them."""
+@pytest.mark.parametrize("name", registry.names(PACKAGE))
+def test_models_are_built_by_their_defaults(name):
+    """What a signature says reaches the model, through all that it is derived from."""
     model = registry.load(PACKAGE, name)((2, 1, 4) if name == "rae" else (1, 2, 2))
-    assert {option: model.hparams[option] for option in NUMBERS[name]} == NUMBERS[name]
+    known = {option: value for option, value in KNOWN.get(f"model {name}", {}).items() if value is not None}
+    assert {option: model.hparams[option] for option in known} == known
 
 
 @pytest.mark.parametrize("value, used, warns", [(0.0, False, True), (0.0, True, False), (None, False, False)])
