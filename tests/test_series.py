@@ -733,6 +733,13 @@ def test_autocorrelations_and_spectra_by_definition(kind, length):
     assert values["spectrum_distance"] == pytest.approx(distances[1].sum(1).mean() / 2, abs=1e-5)
 
 
+def test_autocorrelations_of_two_values():
+    """About their mean they are opposite: -1 at a lag of 1, of one pair, and beyond it there are none."""
+    images = torch.tensor([[0.1, 0.5, 9, 9, 9, 9], [1, 1, -1, -1, -1, -1]])[None, :, None]
+    autocorrelations, _ = made(SpectrumMetric, images, "masked").of_real
+    assert autocorrelations[0].tolist() == pytest.approx([-1, 0, 0], abs=1e-9)
+
+
 def test_what_does_not_vary_varies_infinitely_slowly():
     alone = with_mask(torch.full((3, 1, 6), 0.8), torch.zeros(3, 6, dtype=torch.bool), "masked")[:, :, None]
     alone[1, 1, 0, 0] = 1.0  # a single value
