@@ -540,6 +540,8 @@ def test_neighbourhoods_do_not_hold_their_borders():
     real, fake = (torch.randint(0, 4, (num, 2)).double() for num in (40, 30))
     real, fake = real + torch.arange(40)[:, None] // 20 * 10, fake + torch.arange(30)[:, None] // 15 * 10
     assert prdc(real, fake) == pytest.approx(compute_prdc(real.numpy(), fake.numpy(), nearest_k=5))
+    # 0 is the fifth neighbour of 5, and 10 is as far from it
+    assert prdc(10 * torch.arange(1.0, 7)[:, None], torch.arange(6.0)[:, None])["recall"] == 0
 
 
 def test_radii_by_hand():
