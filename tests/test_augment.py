@@ -323,6 +323,8 @@ def test_residual_and_decoded_variations_by_hand(name):
     assert torch.allclose(arm.vary(x, None), x + 0.75 - 0.3)
     arm.detail = "decode"
     assert torch.allclose(arm.vary(x, None), torch.full_like(x, 0.75))
+    other = make(name, detail="decode", strength=0.3)
+    assert (other.detail, other.strength) == ("decode", 0.3)
 
 
 class Tells(Arm):
@@ -611,6 +613,22 @@ def test_options_of_which_nothing_is_said_are_the_documented_ones():
     assert (AutoencodingArm().strength, AutoencodingArm().detail) == (0.5, "residual")
     assert {name for name in NAMES if not registry.load(PACKAGE, name).shows} == {"none", "repeat"}
     assert registry.load(PACKAGE, "none").fractions == {"data": 0.0, "critic": 0.0}
+
+
+def test_controls_have_nothing_to_show():
+    """Without augmentation no share of the images is varied, and repetitions are not before a critic."""
+    x = torch.rand(3, 1, 2, 2)
+    for name, fractions in (("none", {"data": 0.0, "critic": 0.0}), ("repeat", {"data": 0.5})):
+        arm = make(name)
+        assert torch.equal(arm.vary(x, None), x) and not arm.shows and dict(arm.fractions) == fractions
+
+
+def test_what_diffaug_shifts_in_is_grey():
+    x = torch.ones(50, 1, 8, 8)
+    shifted = make("diffaug", colour=False, cutout=0.0).vary(x, None)
+    assert set(shifted.unique().tolist()) == {0.0, 1.0}
+    whole = (shifted == 1).all(1).flatten(1).all(1).double().mean()
+    assert 0 < whole < 0.4  # one place of nine
 
 
 def test_an_arm_varies_in_float32_and_returns_the_precision_that_it_was_given():

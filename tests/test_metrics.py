@@ -569,6 +569,18 @@ def test_the_curve_of_precision_and_recall_by_hand():
     assert torch.equal(of_more[0], recall)
 
 
+def test_what_is_alike_is_in_one_of_twenty_clusters(monkeypatch):
+    """Real images at 0, 10, ... 190; the samples that should be at 0 are at 0.1."""
+    real = 10 * (torch.arange(100.0) % 20)[:, None]
+    fake = torch.where(real == 0, 0.1, real)
+    assert float(curve(real, fake)[1][100]) == pytest.approx(1, rel=1e-3)
+    real, fake = torch.randn(300, 2), torch.randn(300, 2) * 1.5
+    first, again = curve(real, fake), curve(real, fake)
+    assert torch.equal(first[1], again[1])
+    monkeypatch.setattr("lightning_genae.metrics.neighbours.MAX_IMAGES", 50)
+    assert torch.equal(curve(real, fake)[0], curve(real[:50], fake[:50])[0])
+
+
 def test_classes_count_from_a_tenth_of_their_share_on():
     """Four classes, of which real images have two, half and half."""
     sure = torch.eye(4) * 100
