@@ -315,6 +315,20 @@ def test_few_words_by_hand():
     assert metric.floor(Samples(images=one_hot(heldout)))["known_words"] == 1  # cat and ran, of the training text
 
 
+def test_floors_begin_with_the_fresh_texts(monkeypatch):
+    """Held-out ones stand in for those that are missing, and only for them."""
+    monkeypatch.setattr(SelfBLEUMetric, "num_compared", 4)
+    monkeypatch.setattr(WordMetric, "num_distinct", 2)
+    heldout, fresh = windows(20, 0), [" the cat sat on the mat ".ljust(40)] * 3
+    metric = SelfBLEUMetric(Samples(images=one_hot(heldout)), None, natural)
+    beside = heldout[int(torch.randperm(20, generator=torch.Generator().manual_seed(0))[0])]
+    expected = measured(SelfBLEUMetric, heldout, [*fresh, beside])["self_bleu"]
+    assert metric.floor(Samples(images=one_hot(fresh)))["self_bleu"] == pytest.approx(expected)
+    assert metric.floor(Samples(images=one_hot([*fresh, fresh[0]])))["self_bleu"] == pytest.approx(1)
+    metric = WordMetric(Samples(images=one_hot(heldout)), None, natural)
+    assert metric.floor(Samples(images=one_hot(fresh)))["distinct_1"] == 5 / 12  # of twice six words
+
+
 def test_words_of_three_held_out_texts_are_known_from_any_other_one():
     texts = ["a cat sat b", "a dog sat b", "a cat ran b"]
     metric = WordMetric(Samples(images=one_hot(texts)), None, natural)
