@@ -18,7 +18,7 @@ adversarial losses, and whatever has a decorator. Here one process imports the l
 project with one module mutated and runs the quick tests that reach the mutated line, quickest first, until one fails.
 Which tests these are, one run of the default suite under coverage finds out; slow ones and those that start processes
 are left out, so what is killed is killed by the default suite, and a survivor may still die by a whole training. Before
-that, the same tests have to pass without a mutation. Some 5,000 mutants take about an hour of two cores.
+that, the same tests have to pass without a mutation. Some 5,000 mutants take one to two hours of two cores.
 """
 
 import argparse
