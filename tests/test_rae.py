@@ -155,7 +155,6 @@ MODELS = {
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name, steps", [("rae", 1500), ("gan", 3500)])
 def test_an_autoregressive_process_is_learned(name, steps, tmp_path):
     """AR(2), x_t = 1.2 x_(t-1) - 0.7 x_(t-2) + e: the autocorrelation and spectrum of samples are those of theory."""
