@@ -75,7 +75,41 @@ def warp(images: Tensor, matrix: Tensor, padding: str) -> Tensor:
     # not in half precision, which has fewer steps than an image may have pixels
     with torch.autocast(images.device.type, enabled=False):
         grid = F.affine_grid(normalised, list(images.shape), align_corners=False)
+        return _Sampled.apply(images, grid, padding)
+
+
+class _Sampled(torch.autograd.Function):
+    """torch's bilinear grid_sample of images, which is linear in them, with derivatives of every order.
+
+    R1 takes the second one through an augmentation, which torch 2.11 does not have.
+    """
+
+    @staticmethod
+    def forward(ctx, images: Tensor, grid: Tensor, padding: str) -> Tensor:
+        ctx.save_for_backward(grid)
+        ctx.padding, ctx.shape = padding, images.shape
         return F.grid_sample(images, grid, padding_mode=padding, align_corners=False)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return _Adjoint.apply(gradient, *ctx.saved_tensors, ctx.padding, ctx.shape), None, None
+
+
+class _Adjoint(torch.autograd.Function):
+    """The adjoint of `_Sampled`, from gradients by the result to those by the images."""
+
+    @staticmethod
+    def forward(ctx, gradient: Tensor, grid: Tensor, padding: str, shape: torch.Size) -> Tensor:
+        ctx.save_for_backward(grid)
+        ctx.padding = padding
+        with torch.enable_grad():
+            images = gradient.new_zeros(shape).requires_grad_()
+            sampled = F.grid_sample(images, grid, padding_mode=padding, align_corners=False)
+        return torch.autograd.grad(sampled, images, gradient)[0]
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        return _Sampled.apply(gradient, *ctx.saved_tensors, ctx.padding), None, None, None
 
 
 def rotation(angle: Tensor) -> Tensor:
