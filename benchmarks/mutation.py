@@ -293,6 +293,7 @@ def _of_defaults(mutant: Mutant, path: Path, found: dict) -> list[str]:
 
 
 def _that_run(mutant: Mutant, path: Path, found: dict) -> list[str]:
+    """The quickest tests that run a mutant's lines, as many as there is time for."""
     lines = found["lines"].get(str(path.relative_to(ROOT)), {})
     around = [mutant.lines, *enclosing(path, mutant.lines.start), range(1, 10**6)]
     for some in around:

@@ -88,7 +88,7 @@ class _Sampled(torch.autograd.Function):
     def forward(ctx, images: Tensor, grid: Tensor, padding: str) -> Tensor:
         ctx.save_for_backward(grid)
         ctx.padding, ctx.shape = padding, images.shape
-        return F.grid_sample(images, grid, padding_mode=padding, align_corners=False)
+        return _grid_sample(images, grid, padding)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
@@ -104,12 +104,16 @@ class _Adjoint(torch.autograd.Function):
         ctx.padding = padding
         with torch.enable_grad():
             images = gradient.new_zeros(shape).requires_grad_()
-            sampled = F.grid_sample(images, grid, padding_mode=padding, align_corners=False)
+            sampled = _grid_sample(images, grid, padding)
         return torch.autograd.grad(sampled, images, gradient)[0]
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         return _Sampled.apply(gradient, *ctx.saved_tensors, ctx.padding), None, None, None
+
+
+def _grid_sample(images: Tensor, grid: Tensor, padding: str) -> Tensor:
+    return F.grid_sample(images, grid, padding_mode=padding, align_corners=False)
 
 
 def rotation(angle: Tensor) -> Tensor:
