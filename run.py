@@ -6,35 +6,40 @@
     python run.py prefetch --augment ae                     what a run needs, for nodes without internet
     python run.py ablate --augment none,ae --seed 0..4      a grid of runs, with statistics and a report
     python run.py compare FOLDER ...                        runs side by side
+    python run.py cache --prune                             what runs share, and removal of what none uses
 
 `python run.py --help` lists the choices, `python run.py --model gan --help` the options of the chosen parts.
 """
 
 import copy
+import errno
+import itertools
 import logging
+import os
 import sys
 import traceback
 import warnings
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from jsonargparse.typing import NonNegativeInt, PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveInt, restricted_number_type
 
 from lightning_genae import registry
-from lightning_genae.command_line import CommandLine, new_parser, parse_verb, signature, take_flag
+from lightning_genae.command_line import CommandLine, flatten, new_parser, parse_verb, signature, take_flag
 
 PACKAGES = {"model": "lightning_genae.models", "augment": "lightning_genae.augment", "data": "datamodules"}
 DEFAULTS = {"model": "gan", "augment": "none", "data": "digits"}
 DEFAULT_STEPS = 3000
+Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)])  # what all libraries take
 log = logging.getLogger("lightning_genae")
 
 
 def options(
     steps: PositiveInt | None = None,
     epochs: PositiveInt | None = None,
-    seed: NonNegativeInt = 0,
+    seed: Seed = 0,
     accelerator: str = "auto",
     devices: int | str = 1,
     strategy: str = "auto",
@@ -43,6 +48,7 @@ def options(
     folder: str | None = None,
     cache: str = "runs/cache",
     checkpoint_seconds: NonNegativeInt = 30,
+    on_nonfinite: Literal["stop", "rewind"] = "stop",
     overwrite: bool = False,
     debug: bool = False,
 ) -> None:
@@ -61,6 +67,8 @@ def options(
         folder: the run folder. null: runs/DATA/MODEL-AUGMENT/HASH/seedSEED.
         cache: folder of what runs share: trained autoencoders and classifiers, packed images.
         checkpoint_seconds: time between two checkpoints, from which an interrupted run goes on.
+        on_nonfinite: what happens when a loss or a weight is no finite number: the run stops, or goes back to its last
+            checkpoint and on with half the learning rate, up to five times.
         overwrite: start anew where the folder holds a run.
         debug: show the traceback of an error.
     """
@@ -71,18 +79,28 @@ def train(arguments: list[str]) -> None:
     config = parse_run(arguments)
     if config is None:
         return
+    from lightning_genae.checkpoints import newest, restored
+    from lightning_genae.received import check_links
     from lightning_genae.report import report
-    from lightning_genae.run_folder import RunFolder, check_writable
+    from lightning_genae.run_folder import RunFolder, check_writable, identity
 
     quieten(config["debug"])
     folder = RunFolder.of(config)
+    job = slurm_job()
+    if config["overwrite"] and os.environ.get("SLURM_RESTART_COUNT", "0") != "0" and folder.begun_by(job):
+        config = config | {"overwrite": False}  # this very job began it, and was started again
+    if is_first() and not config["overwrite"]:
+        folder.set_aside_damage("results.json")
     folder.check(config)
+    check_links("--folder", folder.path, skip=("wandb",) if config["overwrite"] else ())
     if not config["overwrite"] and folder.results.get("status") == "finished":
         log.info(f"This run is finished; --overwrite starts it anew. Its results:\n{report(folder)}")
         return
     check_writable("--folder", folder.path)
     check_writable("--cache", config["cache"])
-    resume = folder.checkpoint.is_file() and not config["overwrite"]
+    resume = None if config["overwrite"] else newest(folder.checkpoints)
+    if resume:
+        check_config(folder, resume[1], config)
 
     # all that can be wrong is found out before the run folder exists
     datamodule = build_datamodule(config)
@@ -93,16 +111,28 @@ def train(arguments: list[str]) -> None:
     trainer = build_trainer(config, folder, datamodule, callbacks, steps, resume)
     check_trainer_options(config, model)
     if resume:
-        load_model(folder, config)
+        restored("--folder", resume[0], type(model), resume[1])
     evaluate = callbacks["evaluate"]
     evaluate.prepare(datamodule, model)
     evaluate.plan(steps, evaluate.looks or choose_looks(config, datamodule, evaluate.evaluation, steps))
     quality = fit_augment(augment, config, datamodule, model, callbacks)
-    with folder.start(config, quality, augment.settings()) if trainer.is_global_zero else nullcontext():
+    depends_on = what_counts(trainer, datamodule, augment, evaluate)
+    if resume:
+        check_resume(resume, depends_on)
+    callbacks["record"].depends_on |= {"config": flatten(identity(config)), **depends_on}
+    with folder.start(config, quality, augment.settings(), job) if trainer.is_global_zero else nullcontext():
         log.info(f"Training {config['model']['name']} for {steps:,} batches in {folder.path}")
-        fit(trainer, model, datamodule, folder, callbacks, resume)
+        fit(trainer, model, datamodule, folder, callbacks, resume[0] if resume else None)
     if trainer.is_global_zero:
         log.info(report(folder))
+        finish_upload(trainer)
+
+
+def finish_upload(trainer) -> None:
+    """Waits for W&B, whose run ends after this one, but not for long."""
+    for logger in trainer.loggers:
+        if hasattr(logger, "wait"):
+            logger.wait()
 
 
 def parse_run(arguments: list[str]) -> dict | None:
@@ -139,6 +169,8 @@ def command_line() -> CommandLine:
     own = {"accelerator", "devices", "strategy", "precision", "logger", "callbacks", "default_root_dir"}
     own |= {"max_epochs", "max_steps", "min_epochs", "min_steps", "max_time", "limit_train_batches"}
     own |= {"overfit_batches", "fast_dev_run", "barebones"}
+    # what takes the path of a class, and would import it, or gives the model to a server
+    own |= {"plugins", "profiler", "model_registry"}
     return CommandLine(
         PACKAGES,
         DEFAULTS,
@@ -153,10 +185,15 @@ def command_line() -> CommandLine:
 
 def build_datamodule(config: dict):
     """The data set, loaded."""
+    from lightning_genae.received import check_links
+
+    check_links("--cache", config["cache"])
     data = dict(config["data"])
     datamodule = registry.load(PACKAGES["data"], data.pop("name"))(**data)
     datamodule.seed = config["seed"]
     datamodule.cache_dir = config["cache"]
+    if config["data"].get("download"):
+        check_links("--data.root", datamodule.root)
     datamodule.prepare_data()
     datamodule.setup()
     return datamodule
@@ -172,7 +209,12 @@ def build_model(config: dict, datamodule):
     options = dict(config["model"])
     model_class = registry.load(PACKAGES["model"], options.pop("name"))
     check_kind("--model", model_class, datamodule.kind)
-    return model_class(datamodule.image_shape, datamodule.num_classes, kind=datamodule.kind, **options)
+    try:
+        return model_class(datamodule.image_shape, datamodule.num_classes, kind=datamodule.kind, **options)
+    except RuntimeError as error:
+        if not lacks_memory(error):
+            raise
+        raise MemoryError(f"--model: expected a network that fits into memory; {error}") from error
 
 
 def build_augment(config: dict, datamodule, model):
@@ -254,6 +296,8 @@ def build_callbacks(config: dict, folder, steps: int, augment) -> dict:
     from callbacks.budget import Budget
     from callbacks.ema import Ema
     from callbacks.evaluate import Evaluate
+    from callbacks.finite import Finite
+    from callbacks.health import Health
     from callbacks.interpolations import Interpolations
     from callbacks.measured import Measured
     from callbacks.progress import Progress
@@ -264,11 +308,14 @@ def build_callbacks(config: dict, folder, steps: int, augment) -> dict:
 
     every = max(1, steps // 5)
     evaluate = Evaluate(**config["metrics"])
+    finite = Finite(folder, config["on_nonfinite"] == "rewind", evaluate)
     return {
+        "finite": finite,
         "ema": Ema(),
         "adapt": Adapt(augment),
         "budget": Budget(steps),
         "progress": Progress(config["model"]["name"], steps),
+        "health": Health(steps),
         "augmented": Augmented(folder.path),
         "reconstructions": Reconstructions(folder.path, every),
         "samples": Samples(folder.path, every),
@@ -276,28 +323,31 @@ def build_callbacks(config: dict, folder, steps: int, augment) -> dict:
         "traversals": Traversals(folder.path),
         "evaluate": evaluate,
         "measured": Measured(folder.path, evaluate),
-        "record": Record(folder, config["checkpoint_seconds"]),
+        "record": Record(folder, config["checkpoint_seconds"], finite, depends_on={}),
     }
 
 
-def build_trainer(config: dict, folder, datamodule, callbacks: dict, steps: int, resume: bool):
+def build_trainer(config: dict, folder, datamodule, callbacks: dict, steps: int, resume: tuple | None):
     """Lightning's Trainer.
 
     Raises:
         ValueError: this machine cannot do what was asked for.
     """
     from callbacks.metrics_csv import MetricsCsv
+    from lightning_genae.checkpoints import WholeCheckpoints
 
-    loggers = [MetricsCsv(folder.path / "metrics.csv", lambda: datamodule.progress)]
+    resumed_at = resume[1][type(datamodule).__qualname__]["batches"] if resume else 0
+    loggers = [MetricsCsv(folder.path / "metrics.csv", lambda: datamodule.progress, resumed_at)]
     if config["logger"] == "wandb":
         from callbacks.wandb_run import WandbRun
 
-        loggers.append(WandbRun(folder.path, config, lambda: datamodule.progress, resume))
+        loggers.append(WandbRun(folder.path, config, lambda: datamodule.progress, bool(resume)))
     trainer = new_trainer(
         config,
         logger=loggers,
         callbacks=list(callbacks.values()),
-        default_root_dir=str(folder.path),
+        plugins=[WholeCheckpoints()],
+        default_root_dir=os.devnull,  # where Lightning finds no checkpoint of Slurm's that it would load by itself
         log_every_n_steps=max(1, min(50, steps // 10)),
         num_sanity_val_steps=0,
     )
@@ -319,7 +369,8 @@ def new_trainer(config: dict, **arguments):
     from pytorch_lightning import Trainer
 
     hardware = {key: config[key] for key in ("accelerator", "devices", "strategy", "precision")}
-    if hardware["strategy"] == "auto" and hardware["devices"] not in (1, "1"):
+    is_alone = hardware["devices"] in (1, "1") and config["trainer"].get("num_nodes", 1) == 1
+    if hardware["strategy"] == "auto" and not is_alone:
         # the only one that was right for two players whose forward passes use one of them at a time
         hardware["strategy"] = "ddp_find_unused_parameters_true"
     defaults = {"max_epochs": -1, "limit_val_batches": 0, "enable_model_summary": False}
@@ -352,13 +403,62 @@ def check_precision(precision: str, trainer) -> None:
         raise ValueError(f"--precision: expected one that this device can do, such as {possible}; got {precision}")
 
 
-def fit(trainer, model, datamodule, folder, callbacks: dict, resume: bool) -> None:
+def check_config(folder, state: dict, config: dict) -> None:
+    """Raises ValueError if a checkpoint is of a run with other options: config.yaml, which says so too, may be lost."""
+    from lightning_genae.run_folder import check_same, identity
+
+    depends_on = state.get("callbacks", {}).get("Record", {}).get("depends_on", {})
+    if "config" in depends_on:
+        check_same(folder.path, depends_on["config"], flatten(identity(config)))
+
+
+def what_counts(trainer, datamodule, augment, evaluate) -> dict[str, object]:
+    """By option, what beside the config a run's results depend on: one that goes on must have it alike."""
+    from lightning_genae.cache import digest, hash_weights
+
+    return {
+        "--devices": trainer.world_size,
+        "--data": datamodule.fingerprint,
+        "--augment": hash_weights(augment),
+        "--metrics.features": digest(evaluate.evaluation.extractor.description),
+    }
+
+
+CHANGED = {  # what it means that one of these differs
+    "--devices": "as many processes (devices times nodes) as before",
+    "--data": "the images that were trained on before",
+    "--augment": "the augmenting autoencoder that was there before; --cache has lost it, or it was trained elsewhere",
+    "--metrics.features": "the extractor that was there before; --cache has lost it, or it was trained elsewhere",
+}
+
+
+def check_resume(resume: tuple[Path, dict], now: dict[str, object]) -> None:
+    """Raises ValueError where a run that goes on would not be the one that was begun."""
+    path, state = resume
+    then = state["callbacks"]["Record"].get("depends_on", {})
+    for option, value in now.items():
+        if then.get(option, value) != value:
+            raise ValueError(
+                f"{option}: '{path}' goes on with {CHANGED[option]}; expected {then[option]}, got {value}; bring it "
+                "back, or --overwrite starts the run anew"
+            )
+
+
+def slurm_job() -> str | None:
+    """The Slurm job that this process belongs to."""
+    return os.environ.get("SLURM_JOB_ID")
+
+
+def fit(trainer, model, datamodule, folder, callbacks: dict, checkpoint: Path | None) -> None:
     """Trains; the run folder says how it ended."""
+    from lightning_genae import weights
+
     try:
-        trainer.fit(model, datamodule=datamodule, ckpt_path=folder.checkpoint if resume else None, weights_only=True)
+        trainer.fit(model, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
     except Exception as error:
         raise RuntimeError(f"the training failed: {error}; '{folder.path}' keeps what there is of it") from error
     if trainer.is_global_zero:
+        weights.save(model, datamodule, folder.weights)
         evaluate, record = callbacks["evaluate"], callbacks["record"]
         timing = {
             "seconds": record.seconds_at_end,
@@ -367,7 +467,13 @@ def fit(trainer, model, datamodule, folder, callbacks: dict, resume: bool) -> No
             **datamodule.progress,
         }
         folder.update(
-            status="finished", metrics=evaluate.values, best=evaluate.best, protocol=evaluate.protocol, timing=timing
+            status="finished",
+            metrics=evaluate.values,
+            best=evaluate.best,
+            protocol=evaluate.protocol,
+            timing=timing,
+            rewinds=callbacks["finite"].rewinds,
+            warnings=callbacks["health"].warnings,
         )
 
 
@@ -378,7 +484,7 @@ def sample(arguments: list[str]) -> None:
         run: str,
         num: PositiveInt = 64,
         label: NonNegativeInt | None = None,
-        seed: NonNegativeInt = 0,
+        seed: Seed = 0,
         out: str | None = None,
     ) -> None:
         """Samples of a run's model, as a picture and as numbers.
@@ -396,11 +502,11 @@ def sample(arguments: list[str]) -> None:
     given = parse_verb(parser, arguments)
     if given is None:
         return
+    folder, config = open_run(given["run"])  # before what takes seconds to import
     from callbacks._exports import export_images, export_sequences
     from lightning_genae.images import draw
     from lightning_genae.run_folder import check_writable
 
-    folder, config = open_run(given["run"])
     model = load_model(folder, config)
     label, num_conditions = given["label"], getattr(model, "num_conditions", 0)
     if label is not None and label >= num_conditions:
@@ -413,12 +519,16 @@ def sample(arguments: list[str]) -> None:
     if model.hparams.kind == "image":
         files = export_images(stem, samples)
     else:  # what they are, their data set alone knows
-        files = export_sequences(stem, samples, build_datamodule(config))
+        with naming_config(folder):
+            datamodule = build_datamodule(config)
+        files = export_sequences(stem, samples, datamodule)
     log.info("\n".join([f"{given['num']} samples:", *(f"  {path}: {what}" for path, what in files.items())]))
 
 
 def evaluate(arguments: list[str]) -> None:
     """The metrics of a run again, with another extractor or more samples, and what its codes are worth."""
+    if arguments and not arguments[0].startswith("-"):
+        open_run(arguments[0])  # before what takes seconds to import
     from callbacks.evaluate import Evaluate
     from lightning_genae.report import representation_table, table
 
@@ -429,17 +539,21 @@ def evaluate(arguments: list[str]) -> None:
     given = parse_verb(parser, arguments)
     if given is None:
         return
-    import torch
 
+    from lightning_genae.run_folder import check_writable
+
+    check_writable("--cache", given["cache"])
     folder, config = open_run(given["run"])
-    model = load_model(folder, config)
-    datamodule = build_datamodule({**config, "cache": given["cache"]})
-    state = torch.load(folder.checkpoint, weights_only=True)
-    datamodule.load_state_dict(state[type(datamodule).__qualname__])
+    state = read_model(folder)
+    model = load_model(folder, config, state)
+    with naming_config(folder):
+        datamodule = build_datamodule({**config, "cache": given["cache"]})
+    datamodule.load_state_dict(state.get("data") or state[type(datamodule).__qualname__])
     # what is not asked for is as in the run
     asked = {key: value for key, value in given["metrics"].items() if value is not None}
     own = {key: value for key, value in config["metrics"].items() if key != "every"}  # of older runs
-    callback = Evaluate(**(own | asked))
+    with naming_config(folder):
+        callback = Evaluate(**(own | asked))
     callback.prepare(datamodule, model)
     result = {"metrics": callback.evaluation.measure(model), "protocol": callback.protocol}
     lines = table(**result)
@@ -480,6 +594,7 @@ def ablate(arguments: list[str]) -> int:
 def time_of(config: dict) -> tuple[float, int]:
     """Seconds of a batch of a run, by some of them, and how many it has."""
     datamodule = build_datamodule(config)
+    quieten(config["debug"])  # once more: Lightning, imported by now, has set its own levels
     seconds, _ = try_out(config, datamodule, 20)
     return seconds, count_steps(config, datamodule)
 
@@ -488,16 +603,46 @@ def publish(folder: Path, tables: dict, page: Path) -> None:
     """Gives the report of an ablation to W&B."""
     import wandb
 
-    from callbacks.wandb_run import publish_report
+    from callbacks.wandb_run import publish_report, without_passwords
 
     try:
         publish_report(folder, tables, page)
     except wandb.errors.Error as error:
-        log.warning(f"W&B is out of reach ({error}); the report is in {page.parent}")
+        log.warning(f"W&B is out of reach ({without_passwords(error)}); the report is in {page.parent}")
+
+
+def cache_contents(arguments: list[str]) -> None:
+    """What is in the cache, and the removal of what nobody uses."""
+
+    def cache_options(cache: str = "runs/cache", prune: bool = False, older_than: PositiveInt = 30) -> None:
+        """What is in the cache: how many files of each kind, their size, when they were last used.
+
+        Args:
+            cache: the folder.
+            prune: remove what was not used for --older_than days, and what killed processes left.
+            older_than: days.
+        """
+
+    parser = new_parser("python run.py cache [--OPTION VALUE ...]")
+    parser.add_function_arguments(cache_options, as_group=True)
+    given = parse_verb(parser, arguments)
+    if given is None:
+        return
+    from lightning_genae.cache_contents import prune, table
+
+    folder = Path(given["cache"]).expanduser()
+    if given["prune"]:
+        log.info(f"Removed {prune(folder, given['older_than']) / 1e6:,.1f} MB")
+    log.info("\n".join(table(folder)))
 
 
 def compare(arguments: list[str]) -> None:
     """Finished runs side by side; of several seeds, with statistics and a report."""
+    for folder in itertools.takewhile(lambda word: not word.startswith("-"), arguments):
+        if not Path(folder).is_dir():  # before what takes seconds to import
+            raise FileNotFoundError(
+                f"RUN: expected run folders, or folders that hold some; got '{folder}', which is none"
+            )
     from lightning_genae.ablation import command
 
     command.compare(arguments)
@@ -517,40 +662,86 @@ def represent(model, datamodule, folder) -> tuple[dict, Path]:
 
 
 def open_run(path: str):
-    """A finished or interrupted run's folder and config."""
+    """A finished or interrupted run's folder and config; it may be somebody else's.
+
+    Raises:
+        ValueError: it is damaged, or would write outside.
+        FileNotFoundError: there is no run.
+    """
+    from lightning_genae.received import check_links, is_within
     from lightning_genae.run_folder import RunFolder
 
     folder = RunFolder(path)
     config = folder.config
-    if not folder.checkpoint.is_file():
+    check_links("RUN", folder.path)
+    if missing := {"model", "data", "metrics", "cache"} - config.keys():
+        raise ValueError(f"RUN: expected a run of this project; the config.yaml of '{path}' lacks {', '.join(missing)}")
+    if not is_within(config["cache"], Path(), folder.path):
+        config["cache"] = "runs/cache"
+    config["data"].pop("download", None)  # what was fetched for the run is there, or is brought there
+    if not (folder.checkpoint.is_file() or folder.weights.is_file()):
         raise FileNotFoundError(
             f"RUN: expected a run with a checkpoint, got '{path}', which has no {folder.checkpoint}; "
             "the command that trained it, with --overwrite, starts it anew"
         )
-    if folder.results.get("status") != "finished":
+    for name, package in PACKAGES.items():
+        section = config.get(name)
+        if not isinstance(section, dict) or not isinstance(section.get("name"), str):
+            raise ValueError(f"--folder: '{folder.path / 'config.yaml'}' is damaged; expected --{name} in it")
+        for part in section["name"].split("+") if name == "augment" else [section["name"]]:
+            registry.check(f"--{name}", package, part)
+    if folder.results.get("status") != "finished" and folder.checkpoint.is_file():
         log.info(f"'{path}' is not finished; this is the model of its last checkpoint")
     return folder, config
 
 
-def load_model(folder, config: dict):
-    """The run's model with the weights of its checkpoint, on a GPU where there is one."""
+@contextmanager
+def naming_config(folder):
+    """Turns what Python says of options that a class does not have, or of their types, into an error of the config."""
+    try:
+        yield
+    except TypeError as error:
+        path = folder.path / "config.yaml"
+        raise ValueError(f"--folder: '{path}' is damaged, or of another version of this project: {error}") from error
+
+
+def read_model(folder) -> dict:
+    """The content of a run's checkpoint, or of its model.safetensors where that is all there is."""
+    from lightning_genae.checkpoints import newest, read
+
+    try:
+        found = newest(folder.checkpoints)
+    except ValueError as error:
+        if not folder.weights.is_file():
+            raise
+        log.info(f"WARNING: {str(error).partition('; expected')[0]}; '{folder.weights}', of the end, is taken")
+        found = None
+    remedy = "the command that trained the run, with --overwrite, starts it anew"
+    return found[1] if found else read("--folder", folder.weights, remedy)
+
+
+def load_model(folder, config: dict, state: dict | None = None):
+    """The run's model, on a GPU where there is one.
+
+    Args:
+        folder: of the run.
+        config: of the run.
+        state: what `read_model` gave, if that was called.
+    """
     import torch
 
-    from lightning_genae.cache import naming_damage
+    from lightning_genae.checkpoints import restored
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model_class = registry.load(PACKAGES["model"], config["model"]["name"])
-    with naming_damage("--folder", folder.checkpoint, "--overwrite starts the run anew"):
-        return model_class.load_from_checkpoint(folder.checkpoint, map_location=device, weights_only=True).eval()
+    return restored("--folder", folder.path, model_class, state or read_model(folder)).to(device)
 
 
 def quieten(debug: bool) -> None:
     """Lets this project speak, on the first process, and keeps the libraries' notes for --debug."""
-    from pytorch_lightning.utilities.rank_zero import rank_zero_only
-
     log.handlers = [logging.StreamHandler(sys.stdout)]
     log.propagate = False
-    log.setLevel(logging.INFO if rank_zero_only.rank == 0 else logging.ERROR)
+    log.setLevel(logging.INFO if is_first() else logging.ERROR)
     if not debug:
         if not sys.warnoptions:  # whoever asks Python for warnings gets them
             warnings.simplefilter("ignore")
@@ -558,15 +749,24 @@ def quieten(debug: bool) -> None:
             logging.getLogger(name).setLevel(logging.ERROR)
 
 
+def is_first() -> bool:
+    """Whether this is the first process of a run, as Lightning finds it, whose import takes seconds."""
+    names = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+    return next((os.environ[name] for name in names if name in os.environ), "0") == "0"
+
+
 VERBS = {"sample": sample, "evaluate": evaluate, "prefetch": prefetch, "ablate": ablate, "compare": compare}
+VERBS["cache"] = cache_contents
 
 
 def main(argv: list[str]) -> int:
-    """Runs a command line; returns the exit status: 2 for the user's mistakes, 1 for failures."""
+    """Runs a command line; returns the exit status: 2 for the user's mistakes, 3 for what the machine lacks or refuses,
+    130 where it was interrupted, 1 for other failures."""
     verb, arguments = (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else (None, argv)
     debug = False
     try:
-        debug, rest = take_flag("--debug", arguments)
+        check_characters(argv)
+        debug, rest = take_flag("--debug", arguments, others=verb in ("sample", "evaluate", "compare"))
         if verb is None:
             train(arguments)
         elif verb in VERBS:
@@ -577,20 +777,60 @@ def main(argv: list[str]) -> int:
             raise ValueError(f"expected one of the verbs {', '.join(VERBS)}, or none; got '{verb}'{suggestion}")
         return 0
     except (KeyboardInterrupt, SystemExit):  # Lightning makes the second of the first
+        if not is_first():  # the first one says it; a failure of this one would have the others killed
+            return 0
         message, status = "interrupted; the same command goes on from the last checkpoint, if there is one", 130
-    except (ValueError, OSError) as error:
-        message, status = complain(error, "", debug), 2
+    except BrokenPipeError:  # `| head` has read what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except Exception as error:
-        message, status = complain(error, " (--debug shows where)", debug), 1
+        status = status_of(error)
+        message = complain(error, "" if status in (2, 3) else " (--debug shows where)", debug)
     print(f"run.py: {message}", file=sys.stderr)
     return status
+
+
+USERS_MISTAKES = (ValueError, FileNotFoundError, IsADirectoryError, NotADirectoryError)
+TOO_LONG = (errno.ENAMETOOLONG, errno.ELOOP)  # of a path: the user's, too
+LACKS = (OSError, ImportError, MemoryError)  # of the machine: disk, permission, packages, memory
+
+
+def status_of(error: Exception) -> int:
+    """The exit status that an error asks for, by itself or, where it says that a training failed, by its cause."""
+    if isinstance(error, USERS_MISTAKES) or getattr(error, "errno", None) in TOO_LONG:
+        return 2
+    return 3 if any(isinstance(one, LACKS) or lacks_memory(one) for one in (error, error.__cause__)) else 1
+
+
+def lacks_memory(error: Exception | None) -> bool:
+    """Whether torch says that there is not as much memory as it asked for, of a GPU or of the machine."""
+    is_torchs = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
+    return isinstance(error, RuntimeError) and is_torchs
 
 
 def complain(error: Exception, hint: str, debug: bool) -> str:
     """One line about an error, after its traceback if that was asked for."""
     if debug:
         traceback.print_exception(error)
-    return f"error: {' '.join(str(error).split())}{hint}"
+    words = str(error)
+    if isinstance(error, OSError) and error.filename is not None:  # the system's own, which begins with its number
+        words = f"'{str(error.filename)[:200]}': {error.strerror}"
+    elif lacks_memory(error) or isinstance(error, MemoryError):
+        words = f"{words or 'out of memory'}; a smaller model, batch, data set or --num takes less memory"
+    cause = error if isinstance(error, OSError) else error.__cause__
+    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        hint = "; free some space, and the same command goes on from the last checkpoint"
+    return f"error: {' '.join(words.split())}{hint}"
+
+
+def check_characters(argv: list[str]) -> None:
+    """Raises ValueError for an argument that is no UTF-8: what is written down of it could not be read again."""
+    for word in argv:
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            shown = word.encode(errors="backslashreplace").decode()
+            raise ValueError(f"expected arguments in UTF-8; got '{shown}'; rename the file, or type it anew") from error
 
 
 if __name__ == "__main__":

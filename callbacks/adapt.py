@@ -24,10 +24,11 @@ class Adapt(Callback):
     def on_train_batch_end(self, trainer, pl_module, *args) -> None:
         if self.augment.target is None:
             return
-        new = pl_module.overfitting
+        # of all processes, each time: a checkpoint holds but what the first one knows
+        new = trainer.strategy.reduce(pl_module.overfitting, reduce_op="mean")
         self.signals = [*(signal.to(new) for signal in self.signals), new]  # resumed ones lie on the CPU
         if len(self.signals) == self.every:
-            signal = trainer.strategy.reduce(torch.stack(self.signals).mean(), reduce_op="mean")
+            signal = torch.stack(self.signals).mean()
             datamodule = trainer.datamodule
             self.augment.adapt(float(signal), self.every * datamodule.batch_size * trainer.world_size)
             self.signals = []

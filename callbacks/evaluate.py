@@ -1,5 +1,6 @@
 """When a model is evaluated, and what became of it: `lightning_genae.evaluation` in the course of a training."""
 
+import math
 import time
 from typing import Literal
 
@@ -9,6 +10,7 @@ from pytorch_lightning import Callback
 from lightning_genae import registry, schedule
 from lightning_genae.evaluation import MIN_IMAGES, Evaluation
 from lightning_genae.extractors._extractor import PACKAGE as EXTRACTORS
+from lightning_genae.ranks import wait_for_first
 
 MAX_SAMPLES = 100_000  # they are held in memory
 Features = Literal[tuple(registry.names(EXTRACTORS))]
@@ -90,11 +92,14 @@ class Evaluate(Callback):
         start = time.perf_counter()
         values = self.evaluation.measure(pl_module, at_the_end, trainer.global_rank, trainer.world_size)
         if trainer.is_global_zero:
+            for name, value in values.items():
+                if not math.isfinite(value):
+                    raise FloatingPointError(f"val/{name} is {value} after {trainer.datamodule.batches} batches")
             self.values = values
             if values["fd_validation"] < self.best.get("fd_validation", float("inf")):
                 chosen = {name: values[name] for name in ("fd", "fd_validation")}
                 self.best = {**chosen, "images": trainer.datamodule.progress["images"]}
             for logger in trainer.loggers:
                 logger.log_metrics({f"val/{name}": value for name, value in values.items()})
-        trainer.strategy.barrier("evaluate")
+        wait_for_first()
         self.seconds += time.perf_counter() - start

@@ -1,29 +1,42 @@
-"""What happens to a run, kept in its folder: checkpoints and time."""
+"""What happens to a run, kept in its folder: checkpoints, time, and how it ended."""
 
+import signal
 import time
 
+import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from lightning_genae.run_folder import RunFolder
+from callbacks._signals import Signals, requeue
+from callbacks.finite import Finite
+from callbacks.metrics_csv import MetricsCsv
+from lightning_genae.run_folder import LAST, RunFolder
 
 
 class Record(Checkpoint):
-    """Saves checkpoints/last.ckpt from time to time and at the end, notes a failure, and measures the time.
+    """Saves checkpoints/last.ckpt from time to time, when a signal asks the run to end, and at the end; notes how it
+    ended, and measures the time.
 
-    Lightning's ModelCheckpoint does neither for models with several optimizers: it counts their steps.
+    Lightning's ModelCheckpoint does neither for models with several optimizers: it counts their steps. Its handlers of
+    signals save in the middle of a batch, and elsewhere.
 
     Args:
         folder: of the run.
         every_seconds: time between two checkpoints; 0 saves after every batch.
+        finite: refuses what is not to be saved.
+        depends_on: by option, what a run that goes on from a checkpoint must have alike.
     """
 
     batches_between_agreements = 10  # of several processes, whether it is time to save
 
-    def __init__(self, folder: RunFolder, every_seconds: float):
+    def __init__(self, folder: RunFolder, every_seconds: float, finite: Finite, depends_on: dict[str, object]):
         self.folder = folder
         self.every_seconds = every_seconds
+        self.finite = finite
+        self.depends_on = depends_on
+        self.signals = Signals()
         self.seconds_before = 0.0
+        self.logged: dict[str, float] = {}
 
     @property
     def seconds(self) -> float:
@@ -32,33 +45,81 @@ class Record(Checkpoint):
 
     def on_train_start(self, trainer, pl_module) -> None:
         self.start = self.saved = time.perf_counter()
+        self.signals.listen()
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsCsv):
+                logger.check(trainer.log_every_n_steps)
+        if self.finite.rewinds_at_all and trainer.datamodule.batches == 0:
+            self._save(trainer, pl_module)  # to have something to go back to
 
     def on_train_batch_start(self, trainer, pl_module, *args) -> None:
         # Lightning's own count, by which it decides when to log, loses a batch over some resumes
         trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.datamodule.batches - 1
 
     def on_train_batch_end(self, trainer, pl_module, *args) -> None:
-        due = time.perf_counter() - self.saved >= self.every_seconds
+        for name in self.logged.keys() - _logged(trainer).keys() if self.logged else ():
+            pl_module.log(name, self.logged[name], batch_size=1)
+        self.logged = {}
+        due, asked = time.perf_counter() - self.saved >= self.every_seconds, self.signals.asked
         if trainer.world_size > 1:
-            agree = trainer.datamodule.batches % self.batches_between_agreements == 0
-            due = agree and trainer.strategy.broadcast(due)
-        if due:
-            self._save(trainer)
+            if trainer.datamodule.batches % self.batches_between_agreements:
+                return
+            # the clock is the first process's, but each may have got a signal
+            wishes = torch.tensor([due and trainer.is_global_zero, asked], device=pl_module.device)
+            due, asked = trainer.strategy.reduce(wishes, reduce_op="max").tolist()
+        if due or asked:
+            self._save(trainer, pl_module)
+        if asked:
+            if asked == signal.SIGUSR1 and trainer.is_global_zero:
+                requeue()
+            raise SIGTERMException
 
     def on_train_end(self, trainer, pl_module) -> None:
         self.seconds_at_end = self.seconds
-        self._save(trainer)
+        self._save(trainer, pl_module)
 
     def on_exception(self, trainer, pl_module, exception) -> None:
-        if trainer.is_global_zero and not isinstance(exception, KeyboardInterrupt | SIGTERMException):
+        if isinstance(exception, KeyboardInterrupt | SIGTERMException):
+            if trainer.is_global_zero:
+                self.folder.update(status="interrupted")
+            return
+        if self.folder.results.get("status") != "failed":  # else by what went wrong first, in another process
             self.folder.update(status="failed", error=f"{type(exception).__name__}: {exception}")
+        if trainer.is_global_zero and hasattr(trainer.strategy.launcher, "kill"):
+            trainer.strategy.launcher.kill(signal.SIGKILL)  # they would wait for this one in vain
+
+    def teardown(self, trainer, pl_module, stage: str) -> None:
+        self.signals.leave()
 
     def state_dict(self) -> dict:
-        return {"seconds": self.seconds}
+        return {"seconds": self.seconds, "depends_on": self.depends_on, "logged": self.logged}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        self.seconds_before = state_dict["seconds"]
+        self.seconds_before, self.logged = state_dict["seconds"], state_dict.get("logged", {})
 
-    def _save(self, trainer) -> None:
-        trainer.save_checkpoint(self.folder.checkpoint)
+    def _save(self, trainer, pl_module) -> None:
+        self.finite.check(trainer, pl_module)
+        if trainer.is_global_zero:
+            self._write_row(trainer)
+        # values that are not logged in every batch stand in the rows until the next one, or the end of the epoch
+        is_end = trainer.datamodule.batches % trainer.datamodule.batches_per_epoch == 0
+        self.logged = {} if is_end else _logged(trainer)
+        trainer.save_checkpoint(self.folder.checkpoints / LAST)
+        self.logged = {}
         self.saved = time.perf_counter()
+
+    def _write_row(self, trainer) -> None:
+        """Has metrics.csv say all of this batch, which Lightning logs after the callbacks: a run that is killed in
+        between would lack it."""
+        is_logged = trainer.datamodule.batches % trainer.log_every_n_steps == 0 or trainer.should_stop
+        values = _logged(trainer)
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsCsv):
+                if is_logged and values:
+                    logger.log_metrics(values)
+                logger.sync()
+
+
+def _logged(trainer) -> dict[str, float]:
+    """What Lightning would log of this batch."""
+    return {name: float(value) for name, value in trainer.fit_loop.epoch_loop._results.metrics(True)["log"].items()}

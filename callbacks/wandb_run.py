@@ -3,6 +3,7 @@
 import logging
 import netrc
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlparse
@@ -11,11 +12,15 @@ import wandb
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from callbacks._background import Background
 from lightning_genae.cache import digest
 from lightning_genae.command_line import flatten
 from lightning_genae.run_folder import config_hash
 
 log = logging.getLogger("lightning_genae")
+INIT_SECONDS = 30  # for a server to take a run; after that it is recorded offline
+UPLOAD_SECONDS = 120  # at the end; after that `wandb sync` has to do it
+QUIET_SECONDS = 2  # for an upload of which nothing is said
 
 
 class WandbRun(WandbLogger):
@@ -35,7 +40,8 @@ class WandbRun(WandbLogger):
         model, augment, data = (config[key]["name"] for key in ("model", "augment", "data"))
         group = f"{data}/{model}-{augment}/{config_hash(config)}"
         online = _mode() == "online"
-        settings = wandb.Settings(silent=not online, console="off", init_timeout=30)
+        self.folder = Path(folder)
+        self.background: Background | None = None
         super().__init__(
             save_dir=folder,
             project=os.environ.get("WANDB_PROJECT", "lightning_genae"),
@@ -47,7 +53,7 @@ class WandbRun(WandbLogger):
             config=flatten(config),
             mode=_mode(),
             resume="allow" if resume and online else None,
-            settings=settings,
+            settings=_settings(),
         )
         self._wandb_init.pop("anonymous", None)  # Lightning passes it on and W&B warns that it is obsolete
 
@@ -56,21 +62,62 @@ class WandbRun(WandbLogger):
         try:
             return super().experiment
         except (wandb.errors.CommError, wandb.errors.AuthenticationError, wandb.errors.UsageError) as error:
-            log.warning(f"W&B is out of reach ({error}); this run is recorded offline, wandb sync uploads it later")
+            reason = without_passwords(error)
+            log.warning(f"W&B is out of reach ({reason}); this run is recorded offline, wandb sync uploads it later")
             wandb.teardown()  # else its service holds on to the run's id
             self._wandb_init |= {"mode": "offline", "resume": None}
             return super().experiment
 
     @rank_zero_only
+    def log_hyperparams(self, params, *args) -> None:
+        self._do(lambda: super(WandbRun, self).log_hyperparams(params))
+
+    @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        # on every point, so that each can be an axis; W&B's own step counts calls
-        self.experiment.log({**metrics, **self.progress()})
+        self._log(lambda: dict(metrics))
+
+    @rank_zero_only
+    def log_image(self, key: str, images: list[str], **kwargs) -> None:
+        self._log(lambda: {key: [wandb.Image(image) for image in images]})
+
+    @rank_zero_only
+    def log_audio(self, key: str, audios: list[str], caption: list[str], **kwargs) -> None:
+        self._log(lambda: {key: [wandb.Audio(audio, caption=text) for audio, text in zip(audios, caption)]})
+
+    @rank_zero_only
+    def log_table(self, key: str, columns: list[str], data: list[list], **kwargs) -> None:
+        self._log(lambda: {key: wandb.Table(columns=columns, data=data)})
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        # ended here, because a later run in the same process would be merged into one that is still open
-        if self._experiment is not None:
-            self._experiment.finish(exit_code=0 if status == "success" else 1)
+        """Begins to end the run, which a later one in the same process would be merged into; `wait` waits for it."""
+        if self.background is not None:
+            self._do(lambda: self.experiment.finish(exit_code=0 if status == "success" else 1))
+            self.background.end()
+            if status != "success":  # why it failed is said first; W&B's own hook at the exit ends the upload
+                self.background.is_done(QUIET_SECONDS)
+                self.background = None
+
+    def wait(self) -> None:
+        """Waits until all is uploaded, or for UPLOAD_SECONDS; what is not remains for `wandb sync`."""
+        background, self.background = self.background, None
+        if background is None or background.is_done(QUIET_SECONDS):
+            return
+        folder = self.folder / "wandb"
+        log.info(f"The run is finished; W&B is still uploading it, for {UPLOAD_SECONDS} s at most")
+        if not background.is_done(UPLOAD_SECONDS + INIT_SECONDS):
+            log.warning(f"W&B did not end in time; `wandb sync {folder}/run-*` uploads what is missing")
+
+    def _log(self, values: Callable[[], dict]) -> None:
+        # on every point, so that each can be an axis; W&B's own step counts calls
+        progress = self.progress()
+        self._do(lambda: self.experiment.log(values() | progress))
+
+    def _do(self, call: Callable[[], object]) -> None:
+        """All that W&B is asked for is asked in a thread, so that no server, slow or gone, holds up a training."""
+        if self.background is None:
+            self.background = Background("W&B")
+        self.background.do(call)
 
 
 def _id_of_sweep() -> str | None:
@@ -85,10 +132,35 @@ def _mode() -> str:
     return mode if has_key or mode != "online" else "offline"
 
 
+def _settings() -> wandb.Settings:
+    """W&B's, without what it would note of whoever runs it: the command line, the user, the machine, the repository."""
+    unknown = {"x_disable_meta": True, "disable_git": True, "disable_code": True, "disable_job_creation": True}
+    patience = {"init_timeout": INIT_SECONDS, "finish_timeout": UPLOAD_SECONDS}
+    return wandb.Settings(silent=_mode() != "online", console="off", base_url=_server(), **patience, **unknown)
+
+
+def _server() -> str:
+    """The address that the environment or the user's own settings name.
+
+    Not that of a file wandb/settings in the current folder, which W&B would obey: it may be somebody else's folder,
+    whose server would get the key.
+    """
+    path = Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb", "settings").expanduser()
+    own = wandb.Settings(root_dir=os.devnull, settings_system=str(path), silent=True)
+    own.update_from_system_settings()
+    return os.environ.get("WANDB_BASE_URL") or own.base_url
+
+
+def without_passwords(text: object) -> str:
+    """A text whose addresses are without the name and password that https://NAME:PASSWORD@HOST has."""
+    return re.sub(r"//[^/\s]*@", "//", str(text))
+
+
 def _key_in_netrc() -> bool:
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    hosts = {urlparse(_server()).hostname}
+    hosts |= set() if "WANDB_BASE_URL" in os.environ else {"api.wandb.ai"}  # by which the public server is still known
     try:
-        return host in netrc.netrc(os.environ.get("NETRC")).hosts
+        return bool(hosts & netrc.netrc(os.environ.get("NETRC")).hosts.keys())
     except (OSError, netrc.NetrcParseError):
         return False
 
@@ -104,7 +176,7 @@ def publish_report(folder: Path, tables: dict[str, tuple[list[str], list[list[st
         dir=folder,
         mode=_mode(),
         resume="allow" if online else None,
-        settings=wandb.Settings(silent=not online, console="off", init_timeout=30),
+        settings=_settings(),
     )
     run.log({title: wandb.Table(columns, rows) for title, (columns, rows) in tables.items()})
     run.log({"report": wandb.Html(str(page), inject=False)})

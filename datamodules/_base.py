@@ -1,41 +1,54 @@
 """What all data sets of images share: uint8 in memory, whole batches, augmentation on the device."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from filelock import FileLock
-from jsonargparse.typing import NonNegativeInt, PositiveInt
+from jsonargparse.typing import PositiveInt, restricted_number_type
 from pytorch_lightning import LightningDataModule
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
+from datamodules._packs import Packed
+
 
 class Images(NamedTuple):
     """A set of images: uint8 (N, C, H, W), and their labels: int64 (N,), all 0 where there are none.
 
-    Points are held as they are, as float32 (N, C, 1, 1) in [-1, 1], and sequences as float32 (N, C, 1, L).
+    Points are held as they are, as float32 (N, C, 1, 1) in [-1, 1], and sequences as float32 (N, C, 1, L). Many images
+    of a folder stay on disk: slices of them, and what indices choose, are tensors, as they are of all others.
     """
 
-    images: Tensor
+    images: Tensor | Packed
     labels: Tensor
+
+    def subset(self, chosen: Tensor | slice) -> "Images":
+        """Those of a slice or of indices (M,); of many on disk without a copy."""
+        images = self.images
+        return Images(images[chosen] if isinstance(images, Tensor) else images.subset(chosen), self.labels[chosen])
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the images, their shape and their labels."""
-        content = hashlib.sha256(str(tuple(self.images.shape)).encode())
-        content.update(self.images.contiguous().numpy().data)
+        """A hash of the images, their shape and their labels; of many on disk by what is kept beside them."""
+        images = self.images
+        content = hashlib.sha256(str(tuple(images.shape)).encode())
+        content.update(images.contiguous().numpy().data if isinstance(images, Tensor) else images.content.encode())
         content.update(self.labels.contiguous().numpy().data)
         return content.hexdigest()[:16]
 
 
+Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)])  # what scikit-learn takes
+NumWorkers = restricted_number_type("NumWorkers", int, [(">=", 0), ("<=", 1000)])  # processes
 MIN_VALIDATION, MAX_VALIDATION = 10, 10_000  # images to choose by: fewer say nothing, more say nothing new
 
 
@@ -71,8 +84,8 @@ class ImageDataModule(LightningDataModule):
         self,
         batch_size: PositiveInt = 64,
         num_train: PositiveInt | None = None,
-        split_seed: NonNegativeInt | None = None,
-        num_workers: NonNegativeInt = 0,
+        split_seed: Seed | None = None,
+        num_workers: NumWorkers = 0,
     ):
         super().__init__()
         self.batch_size = batch_size
@@ -241,23 +254,36 @@ class PublishedDataModule(ImageDataModule):
         """Whether the files are in the root, in a form that needs no download."""
         raise NotImplementedError
 
-    def fetch(self) -> None:
-        """Downloads the files to the root."""
+    def fetch(self, folder: str) -> None:
+        """Downloads the files to a folder, and raises RuntimeError for one that is not the published one."""
         raise NotImplementedError
 
     def prepare_data(self) -> None:
         if not self.download or self.is_there():
             return
-        Path(self.root).mkdir(parents=True, exist_ok=True)
+        try:
+            Path(self.root).mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise NotADirectoryError(f"--data.root: expected a folder, got '{self.root}', which is a file") from error
         try:
             with FileLock(Path(self.root, ".download.lock")):  # processes may start together
-                self.fetch()
+                if not self.is_there():
+                    self._fetch_whole()
         except (OSError, RuntimeError) as error:
             reason = str(error).partition("\n")[0]
             raise ValueError(
                 f"--data.download: expected to fetch the files, but it failed ({reason}); "
                 f"bring them to --data.root '{self.root}' from a machine with internet"
             ) from error
+
+    def _fetch_whole(self) -> None:
+        """Brings the files to the root, but none before all of them are known to be the published ones."""
+        with TemporaryDirectory(prefix=".download-", dir=self.root) as folder:
+            self.fetch(folder)
+            for path in [path for path in Path(folder).rglob("*") if path.is_file()]:
+                target = Path(self.root, path.relative_to(folder))
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(path, target)
 
 
 def _seed(value: int) -> None:
@@ -275,6 +301,17 @@ def to_float(images: Tensor) -> Tensor:
     return images if images.is_floating_point() else images.float() / 127.5 - 1
 
 
+def check_labels(labels: Tensor, num_classes: int, path: Path) -> None:
+    """Raises ValueError if a file holds a label below 0 or from the number of classes on."""
+    wrong = torch.nonzero((labels < 0) | (labels >= num_classes)).flatten()
+    if len(wrong):
+        first = int(wrong[0])
+        raise ValueError(
+            f"--data.root: '{path}' gives image {first} the label {int(labels[first])} ({len(wrong):,} are wrong); "
+            f"expected 0 to {num_classes - 1}; fetch the file anew"
+        )
+
+
 def split_off(split: Images, num: int, seed: int) -> tuple[Images, Images]:
     """The rest, and `num` images with the classes in the proportions of the whole, both in an order that the
     seed draws, so that the first images of each are a random sample too.
@@ -283,10 +320,11 @@ def split_off(split: Images, num: int, seed: int) -> tuple[Images, Images]:
     counts = np.bincount(labels)
     # scikit-learn stratifies only if each side can hold every class and each class has two images
     possible = counts[counts > 0].min() > 1 and min(num, len(labels) - num) >= (counts > 0).sum()
-    rest, chosen = train_test_split(
+    sides = train_test_split(
         np.arange(len(labels)), test_size=num, random_state=seed, stratify=labels if possible else None
     )
-    return Images(split.images[rest], split.labels[rest]), Images(split.images[chosen], split.labels[chosen])
+    rest, chosen = (split.subset(torch.from_numpy(side)) for side in sides)
+    return rest, chosen
 
 
 class _WholeBatches(Dataset):

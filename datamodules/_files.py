@@ -1,13 +1,22 @@
 """What data sets of people's own files share: which files are there, and their classes by subfolder."""
 
+import logging
+import os
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from stat import S_ISLNK
 
 import torch
 from torch import Tensor
 
+log = logging.getLogger("lightning_genae")
+MAX_NAMED = 5  # of what is skipped
 
-def find(root: Path, suffixes: tuple[str, ...], noun: str) -> list[Path]:
-    """All files below the root with one of the suffixes, sorted, but hidden ones and what runs made.
+
+def find(root: Path, suffixes: tuple[str, ...], noun: str) -> list[str]:
+    """Paths of all files below the root with one of the suffixes, sorted, but hidden ones and what runs made; what is
+    skipped is counted and named in the log. Links are followed, each folder is entered once.
 
     Args:
         root: a folder.
@@ -16,41 +25,81 @@ def find(root: Path, suffixes: tuple[str, ...], noun: str) -> list[Path]:
 
     Raises:
         FileNotFoundError: there is no such folder, or no such file in it.
+        OSError: a folder cannot be read.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"--data.root: expected a folder of {noun}, got '{root}', which is none")
-    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
-    paths = [path for path in paths if not (_is_hidden(path, root) or _is_of_a_run(path, root))]
+    skipped: list[tuple[str, str]] = []
+    paths = list(_walk(str(root), suffixes, skipped, {os.path.realpath(root)}))
     if not paths:
         raise FileNotFoundError(f"--data.root: expected {noun} ({_in_words(suffixes)}) in '{root}', found none")
+    if skipped:
+        named = ", ".join(f"'{os.path.relpath(path, root)}' ({why})" for path, why in skipped[:MAX_NAMED])
+        more = f" and {len(skipped) - MAX_NAMED:,} more" if len(skipped) > MAX_NAMED else ""
+        log.info(f"{len(paths):,} files of '{root}' are read, {len(skipped):,} skipped: {named}{more}")
     return paths
 
 
-def classes(paths: list[Path], root: Path, noun: str) -> tuple[Tensor, int]:
+def classes(paths: list[str], root: Path, noun: str) -> tuple[Tensor, int]:
     """A label a path, int64 (N,), and the number of classes; 0 where there is less than two subfolders."""
-    parts = [path.relative_to(root).parts for path in paths]
-    names = sorted({part[0] for part in parts if len(part) > 1})
+    start = len(os.path.join(root, ""))
+    first = [name if deeper else "" for name, deeper, _ in (path[start:].partition(os.sep) for path in paths)]
+    names = sorted(set(first) - {""})
     if len(names) < 2:
         return torch.zeros(len(paths), dtype=torch.long), 0
-    loose = next((path for path, part in zip(paths, parts) if len(part) == 1), None)
-    if loose:
+    if "" in first:
+        loose = paths[first.index("")]
         raise ValueError(f"--data.root: expected every {noun} in a subfolder, its class, but '{loose}' is in none")
-    return torch.tensor([names.index(part[0]) for part in parts]), len(names)
+    labels = {name: label for label, name in enumerate(names)}
+    return torch.tensor([labels[name] for name in first]), len(names)
 
 
-def stamps(paths: list[Path]) -> list[tuple[str, int, int]]:
+def stamps(paths: list[str]) -> Iterator[tuple[str, int, int]]:
     """What changes when a file does: its full path, size and time."""
-    return [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    resolve = cache(os.path.realpath)
+    for path in paths:
+        folder, _, name = path.rpartition(os.sep)
+        full, stamp = os.path.join(resolve(folder), name), os.lstat(path)
+        if S_ISLNK(stamp.st_mode):  # what it leads to counts
+            full, stamp = os.path.realpath(full), os.stat(path)
+        yield full, stamp.st_size, stamp.st_mtime_ns
 
 
-def _is_hidden(path: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(root).parts)
+def _walk(folder: str, suffixes: tuple[str, ...], skipped: list, entered: set[str]) -> Iterator[str]:
+    """Files below a folder, each folder's in the order of their names; by strings, since there may be a million."""
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        raise OSError(f"--data.root: '{folder}' cannot be read: {error.strerror}") from error
+    for entry in entries:
+        is_folder = entry.is_dir()
+        why = _why_not_entered(entry, entered) if is_folder else _why_not_taken(entry, suffixes)
+        if why:
+            skipped.append((entry.path, why))
+        elif is_folder:
+            entered.add(os.path.realpath(entry.path))
+            yield from _walk(entry.path, suffixes, skipped, entered)
+        else:
+            yield entry.path
 
 
-def _is_of_a_run(path: Path, root: Path) -> bool:
-    """Whether a run made the file: runs may lie in the folder, and must not be trained on."""
-    folders = [folder for folder in path.parents if folder != root and folder.is_relative_to(root)]
-    return any((folder / "results.json").is_file() for folder in folders)
+def _why_not_entered(folder: os.DirEntry, entered: set[str]) -> str:
+    if folder.name.startswith("."):
+        return "hidden"
+    if os.path.isfile(os.path.join(folder.path, "results.json")):  # runs may lie there, and must not be trained on
+        return "of a run"
+    return "a link to a folder that is read already" if os.path.realpath(folder.path) in entered else ""
+
+
+def _why_not_taken(file: os.DirEntry, suffixes: tuple[str, ...]) -> str:
+    if file.name.startswith("."):
+        return "hidden"
+    if os.path.splitext(file.name)[1].lower() not in suffixes:
+        return "another suffix"
+    if not file.is_file():
+        return "no file" if os.path.exists(file.path) else "a link to nothing"
+    return ""
 
 
 def _in_words(suffixes: tuple[str, ...]) -> str:

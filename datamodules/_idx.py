@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
-from datamodules._base import Images, PublishedDataModule
+from datamodules._base import Images, PublishedDataModule, check_labels
+
+MAX_BYTES = 1_000_000_000  # of a file, unpacked; those of MNIST have 47 million
 
 
 class IdxDataModule(PublishedDataModule):
@@ -35,8 +37,8 @@ class IdxDataModule(PublishedDataModule):
     def is_there(self) -> bool:
         return self._folder() is not None
 
-    def fetch(self) -> None:
-        self.dataset(self.root, download=True)
+    def fetch(self, folder: str) -> None:
+        self.dataset(folder, download=True)
 
     def load(self) -> tuple[Images, Images, int]:
         folder = self._folder()
@@ -45,10 +47,7 @@ class IdxDataModule(PublishedDataModule):
                 f"--data.root: expected the files of {self.dataset.__name__} (train-images-idx3-ubyte, plain or .gz, "
                 f"...) in '{self.root}'; found none; --data.download true fetches them"
             )
-        splits = [
-            Images(_read_images(folder, name), _read_idx(_find(folder, f"{name}-labels-idx1-ubyte")).long())
-            for name in ("train", "t10k")
-        ]
+        splits = [Images(_read_images(folder, name), _read_labels(folder, name)) for name in ("train", "t10k")]
         for split in splits:
             if len(split.images) != len(split.labels):
                 raise ValueError(
@@ -66,22 +65,32 @@ def _find(folder: Path, name: str) -> Path | None:
 
 
 def _read_images(folder: Path, name: str) -> Tensor:
-    return _read_idx(_find(folder, f"{name}-images-idx3-ubyte")).unsqueeze(1)
+    return _read_idx(_find(folder, f"{name}-images-idx3-ubyte"), 3).unsqueeze(1)
 
 
-def _read_idx(path: Path | None) -> Tensor:
+def _read_labels(folder: Path, name: str) -> Tensor:
+    path = _find(folder, f"{name}-labels-idx1-ubyte")
+    labels = _read_idx(path, 1).long()
+    check_labels(labels, 10, path)
+    return labels
+
+
+def _read_idx(path: Path | None, num_dims: int) -> Tensor:
     """uint8 tensor of an IDX file: a magic number 0, 0, 8, dimensions; their sizes; the bytes."""
     if path is None:
         raise FileNotFoundError(
             "--data.root: one of the four files is missing; expected images and labels of both splits"
         )
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(MAX_BYTES)  # a damaged one may unpack to anything
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"--data.root: '{path}' is damaged: {error}") from error
-    num_dims = content[3] if len(content) > 3 else 0
-    sizes = np.frombuffer(content, ">u4", num_dims, offset=4) if len(content) >= 4 + 4 * num_dims else []
-    data = content[4 + 4 * num_dims :]
-    if content[:3] != b"\0\0\x08" or len(sizes) == 0 or len(data) != math.prod(map(int, sizes)):
-        raise ValueError(f"--data.root: '{path}' is no IDX file of bytes, or is cut short")
+    start = 4 + 4 * num_dims
+    sizes = np.frombuffer(content, ">u4", num_dims, offset=4) if len(content) >= start else []
+    data = content[start:]
+    if content[:4] != bytes([0, 0, 8, num_dims]) or 0 in sizes or len(data) != math.prod(map(int, sizes)):
+        raise ValueError(
+            f"--data.root: '{path}' is no IDX file of bytes in {num_dims} dimensions, or is cut short; fetch it anew"
+        )
     return torch.from_numpy(np.frombuffer(data, np.uint8).reshape(sizes).copy())

@@ -21,7 +21,7 @@ def sound_libraries() -> tuple[ModuleType, ModuleType]:
         import librosa
         import soundfile
     except ImportError as error:
-        raise ValueError('--data: audio needs librosa and soundfile; pip install -e ".[sequences]"') from error
+        raise ImportError('--data: audio needs librosa and soundfile; pip install -e ".[sequences]"') from error
     return librosa, soundfile
 
 

@@ -1,22 +1,20 @@
 """Sounds from a folder, one class a subfolder or none; without a folder 99 short ones of drums and synthesizers."""
 
-import hashlib
-import json
 import logging
-import os
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from filelock import FileLock
 from jsonargparse.typing import OpenUnitInterval, PositiveFloat, PositiveInt
 from torch import Tensor
 from tqdm import tqdm
 
 from datamodules._base import Images, split_off
-from datamodules._files import classes, find, stamps
-from datamodules._mel import Mel, sound_libraries
+from datamodules._files import MAX_NAMED, classes, find, stamps
+from datamodules._mel import Mel
+from datamodules._packs import key_of, packed
+from datamodules._read_sound import read_sound
 from datamodules._sequences import SequenceDataModule
 
 log = logging.getLogger("lightning_genae")
@@ -25,6 +23,7 @@ SHIPPED = Path(__file__).parent / "sounds"
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 SILENCE = 1e-3  # a window whose samples are all below this, 60 dB below the loudest, is silent
 MIN_FRAMES = 8
+MAX_SAMPLES = 2**22  # of a window
 _PACK_VERSION = 1  # of how sounds are read; another one makes new packs
 
 
@@ -81,6 +80,11 @@ class AudioDataModule(SequenceDataModule):
             raise ValueError(
                 f"--data.seconds: expected at least {MIN_FRAMES * shortest:g}, {MIN_FRAMES} frames; got {seconds:g}"
             )
+        if self.num_samples > MAX_SAMPLES:
+            raise ValueError(
+                f"--data.seconds: expected at most {MAX_SAMPLES / sample_rate:g} at --data.sample_rate {sample_rate}; "
+                f"got {seconds:g}"
+            )
         if stride and not shortest <= stride <= self.num_samples / sample_rate:
             raise ValueError(
                 f"--data.stride: expected {shortest:g}, a frame, to {self.num_samples / sample_rate:g}, a window; "
@@ -117,33 +121,35 @@ class AudioDataModule(SequenceDataModule):
         x = images.float().squeeze(2)
         return self.mel.magnitudes_of_waves(x.squeeze(1)) if self.form == "wave" else self.mel.magnitudes(x)
 
-    def _pack(self, paths: list[Path]) -> Path:
+    def _pack(self, paths: list[str]) -> Path:
         """The file with the windows of all sounds, float32 (N, C, 1, L), and how many each sound has."""
         options = [self.sample_rate, self.num_samples, self.stride, self.form, self.form == "mel" and self.mel.num_mels]
-        key = hashlib.sha256(json.dumps([_PACK_VERSION, stamps(paths), options]).encode()).hexdigest()[:16]
+        key = key_of(_PACK_VERSION, stamps(paths), options)
         target = Path(self.cache_dir, "sounds", f"{key}.npz")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{target}.lock"):
-            if not target.exists():
-                unfinished = target.with_suffix(".unfinished.npz")  # numpy adds this ending where it is missing
-                windows = self._read_all(paths)
-                np.savez(unfinished, images=np.concatenate(windows), counts=[len(part) for part in windows])
-                os.replace(unfinished, target)
-        return target
+        return packed(target, lambda unfinished: self._write_pack([Path(path) for path in paths], unfinished))
+
+    def _write_pack(self, paths: list[Path], target: Path) -> None:
+        windows = self._read_all(paths)
+        np.savez(target, images=np.concatenate(windows), counts=[len(part) for part in windows])
 
     def _read_all(self, paths: list[Path]) -> list[np.ndarray]:
         self._check_bands()
-        windows, rates = [], []
+        windows, rates, silent = [], [], []
         for path in tqdm(paths, desc="packing sounds", unit="sound", disable=None):
-            wave, rate = _read(path, self.sample_rate)
-            windows.append(self._to_images(self._cut(wave, path)))
+            wave, rate = read_sound(path, self.sample_rate)
+            loud, num_silent = self._cut(wave, path)
+            windows.append(self._to_images(loud))
             rates.append(rate)
+            silent += [path] if num_silent else []
         others = sorted({rate for rate in rates if rate != self.sample_rate})
         if others:
             log.info(
                 f"WARNING: {sum(rate != self.sample_rate for rate in rates)} of {len(rates)} sounds have other sample "
                 f"rates ({', '.join(map(str, others))}); they were converted to --data.sample_rate {self.sample_rate}"
             )
+        if silent:
+            named = ", ".join(f"'{path}'" for path in silent[:MAX_NAMED])
+            log.info(f"Silent windows of {len(silent):,} of {len(paths):,} sounds are left out, first of {named}")
         return windows
 
     def _check_bands(self) -> None:
@@ -154,35 +160,20 @@ class AudioDataModule(SequenceDataModule):
                 f"the frequencies of a frame are apart at --data.sample_rate {self.sample_rate}"
             )
 
-    def _cut(self, wave: np.ndarray, path: Path) -> np.ndarray:
-        """The windows (N, num_samples) of a sound that are not silent."""
+    def _cut(self, wave: np.ndarray, path: Path) -> tuple[np.ndarray, int]:
+        """The windows (N, num_samples) of a sound that are not silent, and how many are."""
         last = max(0, len(wave) - self.num_samples // 2)  # a later one would be more silence than sound
         starts = range(0, last + 1, self.stride)
         wave = np.pad(wave, (0, self.num_samples))
         windows = np.stack([wave[start : start + self.num_samples] for start in starts])
-        windows = windows[np.abs(windows).max(1) >= SILENCE]
-        if not len(windows):
-            raise ValueError(f"--data.root: '{path}' is silent; expected a sound above -60 dB")
-        return windows
+        loud = windows[np.abs(windows).max(1) >= SILENCE]
+        if not len(loud):
+            raise ValueError(f"--data.root: '{path}' is silent; expected a sound above -60 dB; remove it")
+        return loud, len(windows) - len(loud)
 
     def _to_images(self, windows: np.ndarray) -> np.ndarray:
         channels = windows[:, None] if self.form == "wave" else self.mel.encode(windows)
         return channels[:, :, None]
-
-
-def _read(path: Path, sample_rate: int) -> tuple[np.ndarray, int]:
-    """A file's sound, float32 (num_samples,) in [-1, 1] at the sample rate, and the file's own sample rate."""
-    librosa, soundfile = sound_libraries()
-    try:
-        channels, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.SoundFileError as error:
-        raise ValueError(f"--data.root: '{path}' is a broken sound, or none") from error
-    if not len(channels):
-        raise ValueError(f"--data.root: '{path}' is empty; expected a sound of one sample or more")
-    if not np.isfinite(channels).all():
-        raise ValueError(f"--data.root: '{path}' holds samples that are not finite")
-    wave = librosa.resample(channels.mean(1), orig_sr=rate, target_sr=sample_rate, res_type="soxr_hq")
-    return wave.clip(-1, 1), rate
 
 
 def _loaded(path: Path) -> tuple[Tensor, np.ndarray]:

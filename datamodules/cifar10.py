@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from torchvision import datasets
+from torchvision.datasets.utils import check_integrity
 
-from datamodules._base import Images, PublishedDataModule
+from datamodules._base import Images, PublishedDataModule, check_labels
 
 
 class CIFAR10DataModule(PublishedDataModule):
@@ -23,10 +24,10 @@ class CIFAR10DataModule(PublishedDataModule):
         super().__init__(root, **kwargs)
 
     def is_there(self) -> bool:
-        return self._binary_folder() is not None
+        return self._binary_folder() is not None or self._is_python_version_whole()
 
-    def fetch(self) -> None:
-        datasets.CIFAR10(self.root, download=True)
+    def fetch(self, folder: str) -> None:
+        datasets.CIFAR10(folder, download=True)
 
     def load(self) -> tuple[Images, Images, int]:
         folder = self._binary_folder()
@@ -42,6 +43,11 @@ class CIFAR10DataModule(PublishedDataModule):
                 f"'{self.root}'; found none that is whole; --data.download true fetches them"
             ) from error
 
+    def _is_python_version_whole(self) -> bool:
+        published = datasets.CIFAR10
+        files = [*published.train_list, *published.test_list, [published.meta["filename"], published.meta["md5"]]]
+        return all(check_integrity(Path(self.root, published.base_folder, name), md5) for name, md5 in files)
+
     def _binary_folder(self) -> Path | None:
         folders = (Path(self.root), Path(self.root, "cifar-10-batches-bin"))
         return next((folder for folder in folders if (folder / "data_batch_1.bin").is_file()), None)
@@ -55,6 +61,7 @@ def _read_binary(path: Path) -> Images:
     if len(records) == 0 or len(records) % 3073:
         raise ValueError(f"--data.root: expected records of 3073 bytes in '{path}', got {len(records)} bytes")
     records = torch.from_numpy(records.reshape(-1, 3073))
+    check_labels(records[:, 0].long(), 10, path)
     return Images(records[:, 1:].reshape(-1, 3, 32, 32).contiguous(), records[:, 0].long())
 
 

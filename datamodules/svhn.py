@@ -6,7 +6,7 @@ import torch
 from scipy.io import loadmat
 from torchvision import datasets
 
-from datamodules._base import Images, PublishedDataModule
+from datamodules._base import Images, PublishedDataModule, check_labels
 
 
 class SVHNDataModule(PublishedDataModule):
@@ -22,9 +22,9 @@ class SVHNDataModule(PublishedDataModule):
     def is_there(self) -> bool:
         return all(self._path(split).is_file() for split in ("train", "test"))
 
-    def fetch(self) -> None:
+    def fetch(self, folder: str) -> None:
         for split in ("train", "test"):
-            datasets.SVHN(self.root, split, download=True)
+            datasets.SVHN(folder, split, download=True)
 
     def load(self) -> tuple[Images, Images, int]:
         return self._read("train"), self._read("test"), 10
@@ -41,7 +41,11 @@ class SVHNDataModule(PublishedDataModule):
         try:
             content = loadmat(path)
             images = torch.from_numpy(content["X"].transpose(3, 2, 0, 1).copy())
-            labels = torch.from_numpy(content["y"].astype("int64").ravel()) % 10  # the file calls a zero 10
+            labels = torch.from_numpy(content["y"].astype("int64").ravel())
+            labels = torch.where(labels == 10, 0, labels)  # the file calls a zero 10
+            if images.dtype != torch.uint8 or images.shape != (len(labels), 3, 32, 32):
+                raise ValueError(f"it holds images {tuple(images.shape)} and {len(labels)} labels")
         except Exception as error:  # scipy raises many kinds for a damaged file
             raise ValueError(f"--data.root: '{path}' is damaged: {error}") from error
+        check_labels(labels, 10, path)
         return Images(images, labels)

@@ -167,7 +167,7 @@ def _tokenizer(tokens: str, text: str, vocabulary: int):
     try:
         from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     except ImportError as error:
-        raise ValueError('--data: text needs the package tokenizers; pip install -e ".[sequences]"') from error
+        raise ImportError('--data: text needs the package tokenizers; pip install -e ".[sequences]"') from error
     text = text.replace(UNKNOWN, "")  # it has its token already
     options = {"vocab_size": vocabulary, "special_tokens": [UNKNOWN], "show_progress": False}
     if tokens == "characters":
@@ -199,7 +199,7 @@ def _read_all(root: Path) -> list[str]:
     if not root.exists():
         raise FileNotFoundError(f"--data.root: expected a file or a folder of text, got '{root}', which does not exist")
     paths = find(root, (".txt", ".md", ""), "files of text") if root.is_dir() else [root]
-    texts = [text for text in map(_read, paths) if text.strip()]
+    texts = [text for text in map(_read, map(Path, paths)) if text.strip()]
     if not texts:
         empty = f"all files in '{root}' are" if root.is_dir() else f"'{root}' is"
         raise ValueError(f"--data.root: expected text, but {empty} empty")
@@ -213,9 +213,17 @@ def _read(path: Path) -> str:
     except OSError as error:
         raise ValueError(f"--data.root: '{path}' cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"--data.root: '{path}' is no UTF-8 text (byte 0x{content[error.start]:02x} at {error.start})"
-        ) from error
+        raise ValueError(_no_utf8(path, content, error.start)) from error
     if "\0" in text:
-        raise ValueError(f"--data.root: '{path}' is no UTF-8 text (byte 0x00 at {content.index(0)})")
+        raise ValueError(_no_utf8(path, content, content.index(0)))
     return text.removeprefix("\ufeff").replace("\r\n", "\n")
+
+
+def _no_utf8(path: Path, content: bytes, place: int) -> str:
+    """What is wrong with a file, at this byte, and what to do."""
+    is_utf16 = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+    name, encoding = ("UTF-16", "utf-16") if is_utf16 else ("Latin-1", "latin1")
+    return (
+        f"--data.root: expected UTF-8 text; got '{path}' with the byte 0x{content[place]:02x} at {place}; if it is "
+        f"{name}, `iconv -f {encoding} -t utf-8` converts it"
+    )

@@ -1,9 +1,7 @@
 """Time series, of a CSV, .npy or .npz: many, or one long one cut into windows; else El Nino's sea temperatures."""
 
-import csv
 import logging
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -11,6 +9,7 @@ from jsonargparse.typing import OpenUnitInterval, PositiveInt
 from torch import Tensor
 
 from datamodules._base import Images, split_off
+from datamodules._read_series import check, read_arrays, read_csv
 from datamodules._sequences import SequenceDataModule
 
 log = logging.getLogger("lightning_genae")
@@ -27,8 +26,8 @@ class TimeSeriesDataModule(SequenceDataModule):
     Args:
         root: a file, .csv, .npy or .npz. An array of one or two dimensions, (length, channels), is a long series, one
             of three (num, length, channels) are many; NaN at the end of one says that it ends before. Several arrays
-            in an .npz are a series each. A CSV has a channel a column, with or without a header. null: monthly sea
-            surface temperatures of El Nino, 1950 to 2010, in degrees Celsius (from the package statsmodels).
+            in an .npz are a series each. A CSV in UTF-8 has a channel a column, with or without a header. null: monthly
+            sea surface temperatures of El Nino, 1950 to 2010, in degrees Celsius (from the package statsmodels).
         columns: those of a CSV that are channels, by name, or by number from 0: `up,down`. null: all but `series`.
         series: the column of a CSV that tells one series from the other. null: `series` if there is one, as in the
             samples that this project writes, in which `step` is no channel either; else all rows are one long series.
@@ -60,12 +59,13 @@ class TimeSeriesDataModule(SequenceDataModule):
 
     def load(self) -> tuple[Images, Images, int]:
         many, self.channels = self._read()
-        _check(many, self.root or "")
+        check(many, self.root or "")
         sides = self._split_long(many[0]) if len(many) == 1 else self._split_many(many)
         train, heldout = ([values for values, _ in side] for side in sides)
         values = np.concatenate(train)
         low, high = values.min(0), values.max(0)
-        self.centre, self.half = (low + high) / 2, np.maximum((high - low) / 2, 1e-12) * MARGIN
+        half = (high - low) / 2
+        self.centre, self.half = (low + high) / 2, np.where(half > 0, half, 1) * MARGIN
         length = max(len(one) for one in [*train, *heldout])
         if any(len(one) < length for one in [*train, *heldout]):
             self.kind = "masked"
@@ -121,48 +121,21 @@ class TimeSeriesDataModule(SequenceDataModule):
 
     def _read(self) -> tuple[list[np.ndarray], list[str]]:
         """Series (length_i, C) in float64, and the names of their channels."""
+        for option in ("columns", "series"):
+            if getattr(self, option) is not None and not (self.root or "").lower().endswith(".csv"):
+                raise ValueError(f"--data.{option}: expected with a .csv; got '{self.root or 'no --data.root'}'")
         if self.root is None:
             return [_el_nino()], ["temperature in °C"]
         path = Path(self.root)
         if not path.is_file():
             raise FileNotFoundError(f"--data.root: expected a file of series, got '{path}', which is none")
-        if path.suffix == ".csv":
-            return self._read_csv(path)
-        if path.suffix not in (".npy", ".npz"):
+        suffix = path.suffix.lower()
+        if suffix == ".csv":
+            return read_csv(path, self.columns, self.series)
+        if suffix not in (".npy", ".npz"):
             raise ValueError(f"--data.root: expected .csv, .npy or .npz; got '{path}'")
-        for option in ("columns", "series"):
-            if getattr(self, option) is not None:
-                raise ValueError(f"--data.{option}: expected with a .csv; got '{path}'")
-        many = _read_arrays(path)
+        many = read_arrays(path)
         return many, [f"channel {i}" for i in range(many[0].shape[1])]
-
-    def _read_csv(self, path: Path) -> tuple[list[np.ndarray], list[str]]:
-        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-            rows = [row for row in csv.reader(file) if row]
-        if not rows:
-            raise ValueError(f"--data.root: '{path}' is empty")
-        has_header = not all(_is_number(cell) for cell in rows[0])
-        names = [name.strip() for name in rows[0]] if has_header else [str(i) for i in range(len(rows[0]))]
-        first = 2 if has_header else 1  # line in the file, as an editor counts
-        rows = rows[has_header:]
-        for line, row in enumerate(rows, first):
-            if len(row) != len(names):
-                raise ValueError(f"--data.root: '{path}', line {line}: expected {len(names)} columns, got {len(row)}")
-        if len(set(names)) < len(names):
-            raise ValueError(f"--data.root: expected columns of different names, got {', '.join(names)} in '{path}'")
-        own = self.series is None and "series" in names
-        by = _column(names, "series" if own else self.series, "--data.series") if own or self.series else None
-        chosen = [i for i, name in enumerate(names) if i != by and not (own and name == "step")]
-        if self.columns is not None:
-            chosen = [_column(names, name, "--data.columns") for name in self.columns]
-        numbers = [[_number(row[i], path, line, names[i]) for i in chosen] for line, row in enumerate(rows, first)]
-        values = np.array(numbers, np.float64).reshape(len(rows), len(chosen))
-        if by is None:
-            return [values], [names[i] for i in chosen]
-        groups: dict[str, list[int]] = {}
-        for i, row in enumerate(rows):
-            groups.setdefault(row[by], []).append(i)
-        return [values[group] for group in groups.values()], [names[i] for i in chosen]
 
 
 def _cut(values: np.ndarray, window: int, stride: int, series: int = 0) -> list[Window]:
@@ -176,85 +149,11 @@ def _order(num: int) -> Tensor:
     return torch.randperm(num, generator=torch.Generator().manual_seed(0))
 
 
-def _read_arrays(path: Path) -> list[np.ndarray]:
-    """The series of an .npy or .npz, each (length_i, C), without the NaN at their ends."""
-    try:
-        content = np.load(path, allow_pickle=False)
-        arrays = [content] if isinstance(content, np.ndarray) else [content[name] for name in content.files]
-    except (ValueError, OSError, EOFError, BadZipFile) as error:
-        raise ValueError(f"--data.root: '{path}' is damaged, or holds other than arrays of numbers") from error
-    if not arrays or any(array.dtype.kind not in "iuf" or not 1 <= array.ndim <= 3 for array in arrays):
-        raise ValueError(
-            f"--data.root: expected arrays of numbers, (length, channels) or (num, length, channels); got '{path}'"
-        )
-    many = [one for array in arrays for one in (array if array.ndim == 3 else [array.reshape(len(array), -1)])]
-    if len({one.shape[1] for one in many}) > 1:
-        raise ValueError(f"--data.root: expected series of as many channels each, got others in '{path}'")
-    return [_trimmed(one.astype(np.float64)) for one in many]
-
-
-def _trimmed(values: np.ndarray) -> np.ndarray:
-    """A series (L, C) without the steps at its end at which no channel has a value."""
-    there = np.flatnonzero(~np.isnan(values).all(1))
-    return values[: there[-1] + 1 if len(there) else 0]
-
-
-def _check(many: list[np.ndarray], path: str) -> None:
-    """Raises ValueError for gaps, infinite values, and series without a step or all alike."""
-    for i, one in enumerate(many):
-        which = f"'{path}'" if len(many) == 1 else f"series {i} of '{path}'"
-        if len(one) < 2:
-            raise ValueError(f"--data.root: expected at least 2 steps, got {len(one)} in {which}")
-        wrong = np.argwhere(~np.isfinite(one))
-        if len(wrong):
-            step, channel = wrong[0]
-            raise ValueError(
-                f"--data.root: expected a finite number at every step, got {one[step, channel]} at step {step}, "
-                f"channel {channel} of {which} ({len(wrong)} in all); fill the gaps or cut the series there"
-            )
-    values = np.concatenate(many)
-    constant = np.flatnonzero(values.min(0) == values.max(0))
-    if len(constant):
-        raise ValueError(
-            f"--data.root: expected channels that change, got {values[0, constant[0]]} at every step of "
-            f"channel {constant[0]} in '{path}'"
-        )
-
-
-def _column(names: list[str], wanted: str, option: str) -> int:
-    if wanted in names:
-        return names.index(wanted)
-    if wanted.isdecimal() and int(wanted) < len(names):
-        return int(wanted)
-    raise ValueError(f"{option}: expected one of {', '.join(names)}, or its number; got '{wanted}'")
-
-
-def _number(cell: str, path: Path, line: int, name: str) -> float:
-    """A number; NaN for an empty cell."""
-    if not cell.strip():
-        return np.nan
-    try:
-        return float(cell)
-    except ValueError as error:
-        raise ValueError(
-            f"--data.root: '{path}', line {line}: expected a number in column '{name}', got '{cell[:40]}'; "
-            "--data.columns says which columns are channels"
-        ) from error
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell or "nan")
-        return True
-    except ValueError:
-        return False
-
-
 def _el_nino() -> np.ndarray:
     try:
         from statsmodels.datasets import elnino
     except ImportError as error:
-        raise ValueError(
+        raise ImportError(
             '--data.root: the default series comes with statsmodels: pip install -e ".[sequences]", or give a file'
         ) from error
     return elnino.load_pandas().data.iloc[:, 1:].to_numpy(np.float64).reshape(-1, 1)

@@ -1,22 +1,32 @@
 """Files that are expensive to make, made once: content-addressed, atomic, safe for many processes."""
 
+import errno
 import hashlib
 import json
 import logging
 import os
+import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
-from torch import Tensor, nn
+
+from lightning_genae.files import naming_full_disk, sync
+
+if TYPE_CHECKING:  # a mistake is told before what takes seconds to import
+    from torch import Tensor, nn
 
 log = logging.getLogger("lightning_genae")
 
 
 def cached(folder: str | Path, kind: str, key: dict, build: Callable[[Path], None]) -> Path:
     """Path of the file that `build` makes for `key`; it is built by the first process that asks.
+
+    Who builds holds a lock that ends with the process, whatever ends it; nobody waits for one that was killed. The
+    file's time is that of its last use.
 
     Args:
         folder: the cache.
@@ -26,30 +36,88 @@ def cached(folder: str | Path, kind: str, key: dict, build: Callable[[Path], Non
     """
     path = Path(folder) / kind / digest(key)
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(f"{path}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info(f"Waiting for another process that makes the {kind} of the same data")
-        lock.acquire()
-    try:
-        if not path.exists():
-            unfinished = path.with_suffix(".unfinished")
-            build(unfinished)
-            path.with_suffix(".json").write_text(json.dumps(key, indent=2, default=str))
-            os.replace(unfinished, path)
-    finally:
-        lock.release()
+    if not path.exists():
+        lock = FileLock(f"{path}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.info(f"Waiting for another process that makes the {kind} of the same data")
+            lock.acquire()
+        try:
+            if not path.exists():
+                _build(path, key, build)
+        finally:
+            lock.release()
+    mark_used(path)
     return path
+
+
+def _build(path: Path, key: dict, build: Callable[[Path], None]) -> None:
+    """Makes a file that is whole or not there, whenever the process ends; the lock is held."""
+    for leftover in path.parent.glob(f"{path.name}-*.unfinished"):  # of one that was killed
+        leftover.unlink(missing_ok=True)
+    # a name of its own, so that no two processes ever write to one file
+    unfinished = path.with_name(f"{path.name}-{secrets.token_hex(4)}.unfinished")
+    try:
+        with naming_full_disk(path):
+            build(unfinished)
+        path.with_suffix(".json").write_text(json.dumps(key, indent=2, default=str))
+        for written in (unfinished, path.with_suffix(".json")):
+            sync(written)
+        os.replace(unfinished, path)
+        sync(path.parent)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def mark_used(path: Path) -> None:
+    """Sets a file's time to now, by which `run.py cache --prune` goes; of others' files it stays."""
+    with suppress(OSError):
+        os.utime(path)
+
+
+def of_many(images, folder: str | None, kind: str, key: Callable[[], dict], work: Callable[[], "Tensor"]) -> "Tensor":
+    """What is worked out of images: anew of those in memory, from the cache of those that are so many that they stay
+    on disk.
+
+    Args:
+        folder: the cache. None: nothing is kept.
+        kind: as in `cached`.
+        key: gives what it depends on beside the images; not called where nothing is kept.
+        work: gives a tensor, or tensors by name.
+    """
+    import torch
+
+    if folder is None or isinstance(images, torch.Tensor):
+        return work()
+    path = cached(folder, kind, {"images": hash_images(images), **key()}, lambda path: torch.save(work(), path))
+    with naming_damage("--cache", path):
+        return torch.load(path, weights_only=True)
 
 
 @contextmanager
 def naming_damage(option: str, path: Path, remedy: str = "delete it to have it anew") -> Iterator[None]:
-    """Turns whatever goes wrong while a file of ours is read into a ValueError that names the file."""
+    """Turns what goes wrong while a file of ours is read into a ValueError that names the file and the cause.
+
+    Raises:
+        OSError: the file may not or cannot be read, which is no damage.
+        MemoryError: there is no room for it, neither.
+    """
     try:
         yield
+    except MemoryError:
+        raise
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # a place before its beginning, of a file cut short
+            raise ValueError(
+                f"{option}: '{path}' is damaged (cut short); expected it as it was made; {remedy}"
+            ) from error
+        raise type(error)(f"{option}: '{path}' cannot be read ({error.strerror or error})") from error
     except Exception as error:
-        raise ValueError(f"{option}: '{path}' is damaged; expected it as it was made; {remedy}") from error
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for this
+            raise
+        cause = " ".join(str(error).split())[:100] or type(error).__name__
+        raise ValueError(f"{option}: '{path}' is damaged ({cause}); expected it as it was made; {remedy}") from error
 
 
 def digest(key: dict) -> str:
@@ -62,14 +130,15 @@ def source(*modules: ModuleType) -> str:
     return hashlib.sha256(b"".join(Path(module.__file__).read_bytes() for module in modules)).hexdigest()[:16]
 
 
-def hash_tensor(tensor: Tensor) -> str:
-    """A hash of a tensor's shape and values."""
-    content = hashlib.sha256(str((tuple(tensor.shape), tensor.dtype)).encode())
-    content.update(tensor.detach().cpu().contiguous().numpy().data)
+def hash_images(images) -> str:
+    """A hash of images' shape and values; many on disk say themselves by what it is that they stand."""
+    content = hashlib.sha256(str((tuple(images.shape), images.dtype)).encode())
+    on_disk = hasattr(images, "content")
+    content.update(images.content.encode() if on_disk else images.detach().cpu().contiguous().numpy().data)
     return content.hexdigest()[:16]
 
 
-def hash_weights(network: nn.Module) -> str:
+def hash_weights(network: "nn.Module") -> str:
     """A hash of all parameters and buffers."""
     content = hashlib.sha256()
     for name, value in network.state_dict().items():

@@ -9,6 +9,8 @@ Parsing depends on nothing but the arguments and the config file: every process 
 import argparse
 import inspect
 import json
+import math
+import os
 import re
 from collections.abc import Callable
 from functools import cache
@@ -18,11 +20,13 @@ import yaml
 from jsonargparse import SUPPRESS, ArgumentError, ArgumentParser
 
 from lightning_genae import registry
+from lightning_genae.received import check_config
 
 # Lightning's names of options that run.py has without the prefix
 TRAINER_ALIASES = ("accelerator", "devices", "strategy", "precision")
 # options that say the same in different ways: one on the command line replaces all of a config file's
 ALTERNATIVES = (("steps", "epochs"),)
+NUMBER = re.compile(r"[+-]?(?!0\d)(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 class CommandLine:
@@ -71,7 +75,7 @@ class CommandLine:
         if chosen.help and not any([chosen.config, *(getattr(chosen, name) for name in self.selectors)]):
             print(self._overview())
             return None
-        file = nest(_read_config(chosen.config), self.selectors) if chosen.config else {}
+        file = {} if chosen.config is None else nest(_read_config(chosen.config), self.selectors)
         names = self._names(chosen, file)
         for name in self.selectors:
             if file.get(name, {}).pop("name", names[name]) != names[name]:
@@ -82,6 +86,7 @@ class CommandLine:
             parser.print_help()
             return None
         arguments = [*_as_arguments(_without_replaced(file, rest)), *rest]
+        check_config(chosen.config or "", flatten(file), lambda name: _is_given(f"--{name}", rest))
         for option in [option for option in self.replaced if _is_given(option, arguments)]:
             raise ValueError(f"{option}: expected {self.replaced[option]}; got '{_given(option, arguments)}'")
         config = self._resolve(parser, names, arguments)
@@ -93,14 +98,14 @@ class CommandLine:
     def options(self, argv: list[str]) -> set[str]:
         """Names of the options that there are with the parts that these arguments choose."""
         chosen, _ = self._step_one(argv)
-        file = nest(_read_config(chosen.config), self.selectors) if chosen.config else {}
+        file = {} if chosen.config is None else nest(_read_config(chosen.config), self.selectors)
         actions = self._parser(self._names(chosen, file))._actions
         return {option.removeprefix("--") for action in actions for option in action.option_strings}
 
     def _names(self, chosen: argparse.Namespace, file: dict) -> dict[str, str]:
         """What every selector chooses, which exists."""
         names = {
-            name: getattr(chosen, name) or file.get(name, {}).get("name") or default
+            name: file.get(name, {}).get("name", default) if getattr(chosen, name) is None else getattr(chosen, name)
             for name, default in self.defaults.items()
         }
         for name, package in self.selectors.items():
@@ -170,6 +175,7 @@ class CommandLine:
             "       python run.py prefetch [--OPTION VALUE ...]                 what a run needs, for nodes offline",
             "       python run.py ablate [--OPTION VALUE,VALUE ...]             a grid of runs and its report",
             "       python run.py compare FOLDER ... [--OPTION VALUE ...]       runs side by side",
+            "       python run.py cache [--prune]                               what runs share, and its removal",
             "       python run.py --model gan --augment ae --help               options of the chosen parts",
             "       --config FILE takes options from a file, --print_config shows what would be run",
             "",
@@ -244,9 +250,32 @@ def parse_arguments(parser: ArgumentParser, arguments: list[str]) -> dict:
         ValueError: with one line that names the option, what was expected and what came.
     """
     try:
-        return as_plain(parser.parse_args(_with_flags(parser, arguments)))
+        parsed = as_plain(parser.parse_args(_with_flags(parser, arguments)))
     except ArgumentError as error:
         raise ValueError(_explain(str(error), parser, arguments)) from error
+    for action in parser._actions:
+        _check_value(action, _value(parsed, action.dest), _given(next(iter(action.option_strings), ""), arguments))
+    return parsed
+
+
+def _value(parsed: dict, dest: str) -> object:
+    for key in dest.split("."):
+        parsed = parsed.get(key) if isinstance(parsed, dict) else None
+    return parsed
+
+
+def _check_value(action, value: object, given: str) -> None:
+    """Raises ValueError for a value of the right type that nobody means: jsonargparse takes all that YAML and float()
+    take, such as 1_000, 010 and 1e400."""
+    option = (action.option_strings or [action.dest.upper()])[0]
+    values = value if isinstance(value, list) else [value]
+    if any(isinstance(one, str) and (not one.strip() or "\0" in one) for one in values):
+        raise ValueError(f"{option}: expected text that is not empty, without the character 0; got {value!r}")
+    numbers = [one for one in values if isinstance(one, int | float) and not isinstance(one, bool)]
+    words = [word for word in re.split(r"[\[\],\s]+", given) if word not in ("", "null")]
+    if numbers and not (all(map(math.isfinite, numbers)) and all(map(NUMBER.fullmatch, words))):
+        expected = _in_words(getattr(action, "_typehint", None) or action.type)
+        raise ValueError(f"{option}: expected {expected}, finite, in digits as in 1000 or 1e-3; got '{given}'")
 
 
 def parse_verb(parser: ArgumentParser, arguments: list[str]) -> dict | None:
@@ -258,8 +287,15 @@ def parse_verb(parser: ArgumentParser, arguments: list[str]) -> dict | None:
 
 
 def as_plain(namespace) -> dict:
-    """A namespace as nested dicts of plain values; jsonargparse's own number types become int and float."""
-    return json.loads(json.dumps(namespace.as_dict()))
+    """A namespace as nested dicts of plain values; jsonargparse's own number types become int and float, and ~ at the
+    beginning of a path the home folder, which a shell does not do in --folder=~/x."""
+    return _at_home(json.loads(json.dumps(namespace.as_dict())))
+
+
+def _at_home(value):
+    if isinstance(value, dict):
+        return {key: _at_home(entry) for key, entry in value.items()}
+    return os.path.expanduser(value) if isinstance(value, str) else value
 
 
 def nest(flat: dict, selectors: dict[str, str]) -> dict:
@@ -292,7 +328,7 @@ def flatten(config: dict) -> dict:
 def _as_arguments(nested: dict) -> list[str]:
     """A nested config as arguments, so that files and the command line are checked alike."""
     flat = flatten(nested).items()
-    return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in flat]
+    return [f"--{key}={value if isinstance(value, str) else json.dumps(value, default=str)}" for key, value in flat]
 
 
 def _without_replaced(file: dict, arguments: list[str]) -> dict:
@@ -301,8 +337,9 @@ def _without_replaced(file: dict, arguments: list[str]) -> dict:
     return {key: value for key, value in file.items() if not any(key in group for group in given)}
 
 
-def take_flag(option: str, arguments: list[str]) -> tuple[bool, list[str]]:
-    """Whether an option that is true or false was given as true, and the arguments without it.
+def take_flag(option: str, arguments: list[str], others: bool = True) -> tuple[bool, list[str]]:
+    """Whether an option that is true or false was given as true, and the arguments without it; `others` says whether a
+    word that follows may be another argument, else it is the option's value.
 
     Raises:
         ValueError: it was given another value.
@@ -314,7 +351,8 @@ def take_flag(option: str, arguments: list[str]) -> tuple[bool, list[str]]:
             rest.append(word)
             continue
         if not equals:
-            given = words.pop(0) if words and words[0].lower() in ("true", "false") else "true"
+            is_value = words and (words[0].lower() in ("true", "false") or not (others or words[0].startswith("--")))
+            given = words.pop(0) if is_value else "true"
         if given.lower() not in ("true", "false"):
             raise ValueError(f"{option}: expected true or false; got '{given}'")
         value = given.lower() == "true"
@@ -341,10 +379,14 @@ def _read_config(path: str) -> dict:
         config = yaml.safe_load(Path(path).read_text())
     except OSError as error:
         raise ValueError(f"--config: expected a file, got '{path}' ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: of characters and dates that are none
         raise ValueError(f"--config: '{path}' is no YAML: {' '.join(str(error).split())}") from error
+    try:
+        json.dumps(config, default=str)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"--config: expected plain values in '{path}', got others: {error}") from error
     if not isinstance(config, dict):
-        raise ValueError(f"--config: expected options and values in '{path}', got {type(config).__name__}")
+        raise ValueError(f"--config: expected options and values in '{path}', got {_kind_of(config)}")
     return config
 
 
@@ -361,6 +403,9 @@ def _explain(message: str, parser: ArgumentParser, arguments: list[str]) -> str:
         near = {option.rpartition(".")[2]: option for option in options if option.rpartition(".")[0] == section}
         suggestion = registry.suggest(word.rpartition(".")[2], near)
         return f"{word}: there is no such option here{suggestion}"
+    without = re.search(r"(--\S+): expected (one|at least one) argument", message)
+    if without:
+        return f"{without[1]}: expected a value; got none"
     missing = re.search(r"arguments are required: (\S+)", message)
     if missing:
         name = missing[1].rstrip(",")
@@ -414,3 +459,10 @@ def _in_words(kind) -> str:
         choices = [str(value) if isinstance(value, str | int) else _in_words(value) for value in arguments]
         return " or ".join([", ".join(choices[:-1]), choices[-1]]) if len(choices) > 1 else choices[0]
     return getattr(kind, "__name__", str(kind))
+
+
+def _kind_of(value: object) -> str:
+    """What kind of value there is in the place of a mapping."""
+    if value is None:
+        return "nothing"
+    return "a list" if isinstance(value, list) else f"'{str(value)[:40]}'"

@@ -31,6 +31,11 @@ def compare(folders: list[RunFolder], best: bool = False) -> list[str]:
                 f"RUN: expected finished runs; '{folder.path}' is {results.get('status')}; the command that started it "
                 "goes on with it"
             )
+        if not {"metrics", "protocol"} <= set(results):
+            raise ValueError(
+                f"--folder: '{folder.path / 'results.json'}' is damaged; expected it as a run wrote it; --overwrite "
+                "starts the run anew"
+            )
         protocol = protocol_of(results, best)
         protocols[str(protocol)] = protocol
         tables.setdefault(str(protocol), []).append(folder)

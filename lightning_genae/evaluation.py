@@ -10,18 +10,20 @@ import torch
 import torchmetrics
 import torchvision
 from torch import Tensor, nn
-from torchmetrics.utilities.distributed import gather_all_tensors
 
 from lightning_genae import fidelity, ngram, registry
-from lightning_genae.cache import cached, hash_tensor, naming_damage
+from lightning_genae.cache import cached, hash_images, naming_damage
 from lightning_genae.extractors._extractor import Extractor, build
-from lightning_genae.images import as_input, draw, to_float
+from lightning_genae.images import as_input, chosen_of, draw_parts
 from lightning_genae.metrics._metric import MAX_IMAGES, SampleMetric, Samples
 from lightning_genae.metrics.frechet import FrechetMetric
+from lightning_genae.metrics.memorisation import MemorisationMetric
+from lightning_genae.ranks import to_first
 from lightning_genae.series import num_independent
 
 log = logging.getLogger("lightning_genae")
 PACKAGE = "lightning_genae.metrics"
+MAX_KEPT = 2**29  # bytes of samples that are kept as images
 MIN_IMAGES = 10  # held out, or generated: no metric says anything of fewer
 
 
@@ -72,12 +74,15 @@ class Evaluation:
         self.real = reference(self.extractor, self.heldout, datamodule.cache_dir)
         classes = (registry.load(PACKAGE, name) for name in registry.names(PACKAGE))
         self.kind = datamodule.kind
+        # images are kept for metrics that look at them; of large ones those do not look at all
+        fitting = MAX_KEPT // math.prod(self.image_shape)
+        self.num_kept = max(MemorisationMetric.max_samples, fitting) if self.kind == "image" else self.num_samples
         self.magnitudes = datamodule.magnitudes if self.kind == "audio" else None
         # which held-out windows share values, and which of the training split
         of_heldout, of_train = (datamodule.places.get(name) for name in ("heldout", "train_split"))
         if of_heldout is not None:
             self.real = self.real._replace(places=of_heldout[: self.max_samples])
-        told = self.real, self.trained_on, datamodule.natural, self.kind
+        told = self.real, self.trained_on, datamodule.natural, self.kind, datamodule.cache_dir
         self.metrics: list[SampleMetric] = [
             metric(*told) for metric in classes if metric.kinds is None or self.kind in metric.kinds
         ]
@@ -85,9 +90,9 @@ class Evaluation:
         validation = datamodule.validation.images[: self.max_samples]
         self.chooser = FrechetMetric(reference(self.extractor, validation, datamodule.cache_dir))
         # drawn at random: the order of a data set may follow who wrote or photographed it
-        drawn = torch.randperm(len(train.images), generator=torch.Generator().manual_seed(0))[: self.num_samples]
-        fresh = reference(self.extractor, train.images[drawn], datamodule.cache_dir)
-        fresh = fresh._replace(places=None if of_train is None else of_train[drawn])
+        chosen = torch.randperm(len(train.images), generator=torch.Generator().manual_seed(0))[: self.num_samples]
+        fresh = reference(self.extractor, chosen_of(train.images, chosen), datamodule.cache_dir)
+        fresh = fresh._replace(places=None if of_train is None else of_train[chosen])
         self.protocol = {
             **self.extractor.description,
             "items": datamodule.noun,
@@ -98,7 +103,7 @@ class Evaluation:
             "n_validation": len(validation),
             "n_neighbourhoods": min(MAX_IMAGES, len(self.heldout), self.num_samples),
             "seed_of_z": self.seed,
-            "n_floor": len(drawn),
+            "n_floor": len(chosen),
             # what real images of the training split, as many as samples if there are, score: no model is expected below
             "floor": {name: value for metric in self.metrics for name, value in metric.floor(fresh).items()},
             "versions": {
@@ -111,8 +116,8 @@ class Evaluation:
         if left_out:
             self.protocol["left_out"] = left_out
         # the likelihood's windows, drawn at random too; n-grams and gzip are of these very ones
-        drawn = torch.randperm(len(self.heldout), generator=torch.Generator().manual_seed(0))[: self.num_likelihoods]
-        self.of_likelihood = self.heldout[drawn]
+        chosen = torch.randperm(len(self.heldout), generator=torch.Generator().manual_seed(0))
+        self.of_likelihood = self.heldout[chosen[: self.num_likelihoods]]
         if self.kind == "text":
             texts = datamodule.natural(self.of_likelihood)
             self.characters = sum(map(len, texts))
@@ -143,10 +148,9 @@ class Evaluation:
     def _measure(self, model, at_the_end: bool, rank: int, num_ranks: int) -> dict[str, float]:
         self.protocol["generator"] = "averaged" if hasattr(model, "averaged") else "raw"
         self.extractor.to(model.device)
-        images = draw(model, self.num_samples, self.seed, rank=rank, num_ranks=num_ranks)
-        features = self.extractor(images)
+        images, features = self._drawn(model, rank, num_ranks)
         if num_ranks > 1:
-            images, features = (_of_everyone(part, model.device) for part in (images, features))
+            images, features = (to_first(part, model.device) for part in (images, features))
         if rank > 0:
             return {}
         if not features.isfinite().all():
@@ -161,13 +165,21 @@ class Evaluation:
                 values |= metric.at_the_end(self.samples)
         return values | self._of_heldout(model)
 
+    def _drawn(self, model, rank: int, num_ranks: int) -> tuple[Tensor, Tensor]:
+        """Samples of this process, those of the first `num_kept` alone, and the features of all that it drew."""
+        images, features = [], [torch.empty(0, self.extractor.num_features)]
+        for start, part in draw_parts(model, self.num_samples, self.seed, rank=rank, num_ranks=num_ranks):
+            features.append(self.extractor(part))
+            images.append(part[: max(0, self.num_kept - start)].clone())
+        nothing = torch.empty(0, *self.image_shape, dtype=self.heldout.dtype)
+        return torch.cat(images or [nothing]), torch.cat(features)
+
     @torch.no_grad()
     def _of_heldout(self, model) -> dict[str, float]:
         """How well a model knows held-out images: reconstructions and likelihood, if it has them."""
         values = {}
         if hasattr(model, "reconstruct"):
-            parts = [model.reconstruct(as_input(model, part)).float().cpu() for part in self.heldout.split(500)]
-            values |= fidelity.fidelity(to_float(self.heldout), torch.cat(parts), self.lpips, self.magnitudes)
+            values |= fidelity.of_reconstructions(model, self.heldout, self.lpips, self.magnitudes)
         if hasattr(model, "log_likelihood"):
             x = as_input(model, self.of_likelihood)
             self.protocol |= {"n_log_likelihood": len(x), "importance_samples": self.num_codes}
@@ -205,11 +217,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def _of_everyone(part: Tensor, device: torch.device) -> Tensor:
-    """What all processes have, in the order of their ranks, on the CPU; no two need to have equally much."""
-    return torch.cat(gather_all_tensors(part.to(device))).cpu()
-
-
 def reference(extractor: Extractor, images: Tensor, folder: str) -> Samples:
     """Real images with their features, which are computed once and kept in the cache.
 
@@ -224,7 +231,7 @@ def reference(extractor: Extractor, images: Tensor, folder: str) -> Samples:
     def make(path) -> None:
         torch.save(extractor(images), path)
 
-    path = cached(folder, "features", {"images": hash_tensor(images), **extractor.description}, make)
+    path = cached(folder, "features", {"images": hash_images(images), **extractor.description}, make)
     with naming_damage("--cache", path):
         features = torch.load(path, weights_only=True)
     if not features.isfinite().all():

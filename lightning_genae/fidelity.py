@@ -1,5 +1,6 @@
 """How like an image its reconstruction is, by torchmetrics; of sounds also the error of their spectra."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -7,6 +8,9 @@ from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from lightning_genae.extractors._extractor import given_file, load_state, to_rgb
+from lightning_genae.images import as_input, blocks, num_at_once, to_float
+
+MAX_VALUES = 2**23  # of images that are compared at once: 32 MB in float32
 
 
 def fidelity(
@@ -21,6 +25,11 @@ def fidelity(
     (Zhang et al. 2018, arXiv 1801.03924); and, given what makes magnitudes (N, F, T) of sounds,
     `spectral_convergence`.
     """
+    size = _size_of_blocks(x)
+    if size < len(x):
+        return mean_of_blocks(
+            [(len(a), fidelity(a, b, lpips, magnitudes)) for a, b in zip(x.split(size), x_hat.split(size))]
+        )
     values = {"mse": (x_hat - x).square().mean(), "psnr": peak_signal_noise_ratio(x_hat, x, data_range=(-1.0, 1.0))}
     if min(x.shape[2:]) > 5:  # SSIM's window reaches five pixels over the border
         values["ssim"] = structural_similarity_index_measure(x_hat, x, data_range=(-1.0, 1.0))
@@ -32,6 +41,36 @@ def fidelity(
             [spectral_convergence(magnitudes(a), magnitudes(b)) for a, b in pairs]
         ).mean()
     return {name: float(value) for name, value in values.items()}
+
+
+@torch.no_grad()
+def of_reconstructions(model, images: Tensor, *given) -> dict[str, float]:
+    """`fidelity` of a model's reconstructions of stored images (N, C, H, W), so many of them at once as fit.
+
+    Args:
+        given: as `fidelity` takes it.
+    """
+
+    def of_block(block: Tensor) -> dict[str, float]:
+        x_hat = torch.cat([model.reconstruct(as_input(model, part)).float().cpu() for part in blocks(block, 500)])
+        return fidelity(to_float(block), x_hat, *given)
+
+    return mean_of_blocks([(len(block), of_block(block)) for block in images.split(_size_of_blocks(images))])
+
+
+def _size_of_blocks(images: Tensor) -> int:
+    """All images (N, C, H, W) or, of many values, few at a time: SSIM needs forty times their memory."""
+    return num_at_once(images.shape[1:], len(images), MAX_VALUES)
+
+
+def mean_of_blocks(values: list[tuple[int, dict[str, float]]]) -> dict[str, float]:
+    """The values of all images from those of parts of them, each with its number of images: means, but for psnr,
+    which follows from the mean squared error."""
+    if len(values) == 1:
+        return values[0][1]
+    total = sum(num for num, _ in values)
+    means = {name: sum(num * part[name] for num, part in values) / total for name in values[0][1]}
+    return means | {"psnr": 10 * math.log10(4 / max(means["mse"], 1e-300))}
 
 
 def spectral_convergence(magnitudes: Tensor, magnitudes_hat: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ images are, reported on.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_genae.augment._arm import Arm
 from lightning_genae.extractors._extractor import Extractor
 from lightning_genae.extractors.classifier import ClassifierFeatures
-from lightning_genae.images import Kind, as_stored, settle, to_float
+from lightning_genae.images import Kind, as_stored, blocks, settle, to_float
 from lightning_genae.metrics._metric import MAX_IMAGES
 from lightning_genae.metrics.frechet import frechet_distance
 from lightning_genae.metrics.neighbours import prdc
@@ -46,37 +46,43 @@ def measure(arm: Arm, datamodule, extractor: Extractor, heeds_labels: bool, cond
     if not arm.shows:
         return {}
     images, labels = (part[:MAX_IMAGES] for part in datamodule.train)
-    x = to_float(images)
     classes = _classes(datamodule, extractor, conditional)
     known = None if classes is None else classes(images) == labels
     given = labels if heeds_labels else None
+    num_values = images[0].numel()
     real = extractor(datamodule.validation.images[:MAX_IMAGES])
     originals = extractor(images)
 
-    def row(varied: Tensor) -> dict[str, float]:
-        features = extractor(as_stored(varied))
-        kept = {}
-        if known is not None and known.any():
-            kept = {"labels_kept": float((classes(as_stored(varied)) == labels)[known].double().mean())}
+    def row(arm: Arm) -> dict[str, float]:
+        features, kept, to_original, to_other = [], [], [], []
+        for start, x, varied in _varied(arm, images, given, datamodule.kind):
+            features.append(extractor(as_stored(varied)))
+            to_original.append((varied - x).square().flatten(1).mean(1).sqrt())
+            to_other.append(_to_nearest_other(varied, images, start))
+            if known is not None:
+                kept.append(classes(as_stored(varied)) == labels[start : start + len(x)])
+        features = torch.cat(features)
         return {
-            **kept,
+            **({"labels_kept": float(torch.cat(kept)[known].double().mean())} if kept and known.any() else {}),
             **_distribution(real, features),
             "fd_mixed": frechet_distance(real, torch.cat([originals, features])),
-            "distance_to_original": float((varied - x).square().flatten(1).mean(1).sqrt().mean()),
-            "distance_to_nearest_other": _to_nearest_other(varied, x),
+            "distance_to_original": float(torch.cat(to_original).mean()),
+            "distance_to_nearest_other": float(torch.cat(to_other).mean() / num_values**0.5)
+            if len(images) > 1
+            else 0.0,
         }
 
-    grid = {strength: row(_vary(_with_strength(arm, strength), x, given, datamodule.kind)) for strength in _grid(arm)}
+    grid = {strength: row(_with_strength(arm, strength)) for strength in _grid(arm)}
     own = getattr(arm, "strength", None)
     return {
         "items": datamodule.noun,
         "images_trained_on": datamodule.fingerprint,
         "originals": _distribution(real, originals),
-        "variations": grid[own] if own in grid else row(_vary(arm, x, given, datamodule.kind)),
+        "variations": grid[own] if own in grid else row(arm),
         "strength": own,
         "strengths": [{"strength": strength, **values} for strength, values in grid.items()],
         **({} if known is None else {"labels_known": float(known.double().mean())}),
-        **arm.quality(datamodule, extractor, x, real),
+        **arm.quality(datamodule, extractor, images, real),
     }
 
 
@@ -89,7 +95,7 @@ def examples(arm: Arm, images: Tensor, labels: Tensor, kind: Kind) -> Tensor:
     Returns:
         (B * (1 + number of strengths), C, H, W), an image's after the other's.
     """
-    varied = [_vary(_with_strength(arm, strength), images, labels, kind) for strength in STRENGTHS]
+    varied = [next(_varied(_with_strength(arm, strength), images, labels, kind))[2] for strength in STRENGTHS]
     return torch.stack([images, *varied], 1).flatten(0, 1)
 
 
@@ -114,18 +120,31 @@ def _with_strength(arm: Arm, strength: float) -> Arm:
     return arm
 
 
-def _vary(arm: Arm, x: Tensor, labels: Tensor | None, kind: Kind) -> Tensor:
-    # a draw of its own, the same for every strength, so that nothing that follows depends on the gate
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(0)
-        return settle(arm.vary(x, labels), kind)
+def _varied(arm: Arm, images: Tensor, labels: Tensor | None, kind: Kind) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Stored images in [-1, 1] and a variation of each, all of them at once or, of large ones, some after the others,
+    each time with the number of the first."""
+    start = 0
+    for x in map(to_float, blocks(images, MAX_IMAGES)):
+        given = None if labels is None else labels[start : start + len(x)]
+        # a draw of its own, the same for every strength, so that nothing that follows depends on the gate
+        with torch.random.fork_rng(), torch.no_grad():
+            torch.manual_seed(start)
+            varied = settle(arm.vary(x, given), kind)
+        yield start, x, varied
+        start += len(x)
 
 
 def _distribution(real: Tensor, features: Tensor) -> dict[str, float]:
     return {"fd": frechet_distance(real, features), **prdc(real, features)}
 
 
-def _to_nearest_other(varied: Tensor, x: Tensor) -> float:
-    distances = torch.cdist(varied.flatten(1), x.flatten(1)).fill_diagonal_(torch.inf)
-    nearest = distances.min(1).values
-    return float(nearest.mean() / x[0].numel() ** 0.5) if len(x) > 1 else 0.0
+def _to_nearest_other(varied: Tensor, images: Tensor, start: int) -> Tensor:
+    """Distance (B,), not per pixel, of variations (B, C, H, W) to the nearest image that is not their own; theirs are
+    those from `start` on."""
+    own, done, nearest = torch.arange(start, start + len(varied))[:, None], 0, []
+    for x in map(to_float, blocks(images, MAX_IMAGES)):
+        distances = torch.cdist(varied.flatten(1), x.flatten(1))
+        others = own != torch.arange(done, done + len(x))
+        nearest.append(distances.masked_fill(~others, torch.inf).min(1).values)
+        done += len(x)
+    return torch.stack(nearest).amin(0)

@@ -3,6 +3,8 @@
 A sequence is an image one pixel high, (channels, 1, length), whose rows are its channels over time.
 """
 
+import math
+from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -19,6 +21,7 @@ Kind = Literal["image", "series", "masked", "text", "audio"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 CHUNK = 250  # samples that are drawn at once, from a seed of their own, so that processes can share the work
+AT_ONCE = 2**25  # values of images that are looked at together: 128 MB in float32
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -34,6 +37,21 @@ def as_stored(images: Tensor) -> Tensor:
 def to_float(images: Tensor) -> Tensor:
     """Stored images to float32 in [-1, 1]; the inverse of `as_stored`."""
     return images if images.is_floating_point() else images.float() / 127.5 - 1
+
+
+def num_at_once(image_shape: Sequence[int], most: int, values: int = AT_ONCE) -> int:
+    """How many images of a shape (C, H, W) are looked at together: `most`, or fewer large ones."""
+    return max(1, min(most, values // math.prod(image_shape)))
+
+
+def blocks(images, most: int, values: int = AT_ONCE) -> Iterator[Tensor]:
+    """Stored images (N, C, H, W), in memory or not, `most` at a time, or fewer large ones."""
+    yield from images.split(num_at_once(images.shape[1:], most, values))
+
+
+def chosen_of(images, index: Tensor):
+    """The stored images of these indices (M,); many of those that lie on disk stay there."""
+    return images[index] if isinstance(images, Tensor) else images.subset(index)
 
 
 def settle(x: Tensor, kind: Kind) -> Tensor:
@@ -62,23 +80,35 @@ def as_input(model, images: Tensor) -> Tensor:
     return to_float(images.to(model.device)).to(model.dtype)
 
 
-def draw(model, num: int, seed: int, label: int | None = None, rank: int = 0, num_ranks: int = 1) -> Tensor:
+def draw(model, num: int, seed: int, label: int | None = None) -> Tensor:
     """Samples of a model as they are stored, (num, C, H, W) on the CPU, always the same for a seed.
 
     Args:
         label: the class of all of them; None leaves it to the model.
+    """
+    return torch.cat([part for _, part in draw_parts(model, num, seed, label)])
+
+
+def draw_parts(
+    model, num: int, seed: int, label: int | None = None, rank: int = 0, num_ranks: int = 1
+) -> Iterator[tuple[int, Tensor]]:
+    """The samples of `draw`, some at a time, each with the number of the first; nothing of none.
+
+    Args:
         rank: of this process among num_ranks, which draw a part each; in the order of the ranks the parts are what
             one process would draw.
     """
-    starts = np.array_split(range(0, num, CHUNK), num_ranks)[rank]
-    parts = [as_stored(_sample(model, 1, label, 0))[:0].cpu()] if len(starts) == 0 else []
-    for start in starts:
-        chunk_seed = int(np.random.SeedSequence((seed, int(start))).generate_state(1, np.uint64)[0] >> 1)
-        parts.append(as_stored(_sample(model, min(CHUNK, num - int(start)), label, chunk_seed)).cpu())
-    return torch.cat(parts)
+    shape = getattr(model, "hparams", {}).get("image_shape", (1,))
+    chunk = num_at_once(shape, CHUNK)
+    for start in np.array_split(range(0, num, chunk), num_ranks)[rank].tolist():
+        chunk_seed = int(np.random.SeedSequence((seed, start)).generate_state(1, np.uint64)[0] >> 1)
+        yield start, as_stored(_sample(model, min(chunk, num - start), label, chunk_seed)).cpu()
 
 
 def _sample(model, num: int, label: int | None, seed: int) -> Tensor:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return model.sample(num, None if label is None else torch.full((num,), label, device=model.device))
+        samples = model.sample(num, None if label is None else torch.full((num,), label, device=model.device))
+    if not samples.isfinite().all():  # as bytes they would be black images
+        raise FloatingPointError("the samples of the model are not all finite numbers; it has diverged")
+    return samples

@@ -163,7 +163,7 @@ def fit_classes(codes: Tensor, labels: Tensor, variance: Tensor | float = 0.0) -
     """
     present, index = labels.unique(return_inverse=True)
     z, dim = codes.double(), codes.shape[1]
-    means = torch.stack([z[index == k].mean(0) for k in range(len(present))])
+    means = torch.stack([own.mean(0) for own in _of_classes(z, index)])
     # pooled over the classes; each code of a small class counts as one of a large one
     apart = z - means[index]
     within = apart.T @ apart / max(1, len(z) - len(present)) + torch.diag(torch.zeros(dim).to(z) + variance)
@@ -177,6 +177,11 @@ def fit_classes(codes: Tensor, labels: Tensor, variance: Tensor | float = 0.0) -
     return Classes(present, *(part.to(codes) for part in learned))
 
 
+def _of_classes(codes: Tensor, index: Tensor) -> tuple[Tensor, ...]:
+    """The codes of each class, by the number (N,) of each code's, in one pass for however many classes."""
+    return codes[index.argsort(stable=True)].split(index.bincount().tolist())
+
+
 def fit_mixtures(
     codes: Tensor, labels: Tensor, max_components: int = 3
 ) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
@@ -186,8 +191,8 @@ def fit_mixtures(
     """
     nothing = torch.zeros(0, codes.shape[1])
     parts = [[torch.zeros(0), nothing, nothing, labels[:0]]]
-    for label in labels.unique():
-        own = codes[labels == label].double()
+    present, index = labels.unique(return_inverse=True)
+    for label, own in zip(present, _of_classes(codes.double(), index)):
         if len(own) < 2:
             continue
         num_components = max(1, min(max_components, len(own) // 20))

@@ -27,11 +27,17 @@ def check(option: str, package: str, name: str) -> None:
     """Raises ValueError, with the list of choices, if there is no file of this name."""
     choices = names(package)
     if name not in choices:
-        raise ValueError(f"{option}: expected one of {', '.join(choices)}; got '{name}'{suggest(name, choices)}")
+        hint = "; `python run.py ablate` compares several" if "," in name else suggest(name, choices)
+        raise ValueError(f"{option}: expected one of {', '.join(choices)}; got '{name}'{hint}")
 
 
 def load(package: str, name: str) -> type:
-    """The one public class that the file defines."""
+    """The one public class that the file defines.
+
+    Raises:
+        ValueError: there is no such file; a name may come from a file of somebody else's.
+    """
+    check(package.rpartition(".")[2], package, str(name))
     module = importlib.import_module(f"{package}.{name}")
     public = [
         value

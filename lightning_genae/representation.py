@@ -1,6 +1,7 @@
 """What a model's codes are worth beside principal components of the same number, and beside the pixels."""
 
 import torch
+from sklearn import config_context
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
@@ -9,15 +10,16 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from lightning_genae.fidelity import fidelity
-from lightning_genae.images import as_input, to_float
+from lightning_genae.images import as_input, blocks, num_at_once, to_float
 
+MAX_VALUES = 2**25  # of the images that PCA and the classifiers learn from: 256 MB in float64, and many copies
 Images = tuple[Tensor, Tensor]  # images as they are stored (N, C, H, W) and their labels (N,)
 
 
 @torch.no_grad()
 def encode(model, images: Tensor) -> Tensor:
     """Codes (N, d) of stored images (N, C, H, W), on the CPU."""
-    return torch.cat([model.encode(as_input(model, part)).float().cpu() for part in images.split(500)])
+    return torch.cat([model.encode(as_input(model, part)).float().cpu() for part in blocks(images, 500)])
 
 
 def representation(model, train: Images, heldout: Images, has_labels: bool, max_images: int = 5000) -> dict:
@@ -33,11 +35,12 @@ def representation(model, train: Images, heldout: Images, has_labels: bool, max_
         train: what the model was trained on; PCA and the classifiers learn from it.
         heldout: what is measured.
         has_labels: whether the labels mean something.
-        max_images: at most the first so many of each are used.
+        max_images: at most the first so many of each are used, fewer of those of more than 6,700 values.
     """
-    train, heldout = ([part[:max_images] for part in split] for split in (train, heldout))
+    num = num_at_once(train[0].shape[1:], max_images, MAX_VALUES)
+    train, heldout = ([part[:num] for part in split] for split in (train, heldout))
     x_train, x = (to_float(split[0]) for split in (train, heldout))
-    x_hat = torch.cat([model.reconstruct(as_input(model, part)).float().cpu() for part in heldout[0].split(500)])
+    x_hat = torch.cat([model.reconstruct(as_input(model, part)).float().cpu() for part in blocks(heldout[0], 500)])
     codes_train, codes = encode(model, train[0]), encode(model, heldout[0])
     pca = PCA(min(codes.shape[1], len(x_train) - 1, x[0].numel()), svd_solver="full").fit(x_train.flatten(1).numpy())
     components_train, components = (torch.from_numpy(pca.transform(part.flatten(1).numpy())) for part in (x_train, x))
@@ -81,7 +84,10 @@ def _accuracies(
         "linear_probe": make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)),
         "knn": KNeighborsClassifier(5),
     }
-    return {
-        f"{name}{suffix}": float(classifier.fit(train.numpy(), labels_train.numpy()).score(test.numpy(), labels_test))
-        for name, classifier in classifiers.items()
-    }
+    with config_context(enable_cython_pairwise_dist=False):  # which takes gigabytes for neighbours of large images
+        return {
+            f"{name}{suffix}": float(
+                classifier.fit(train.numpy(), labels_train.numpy()).score(test.numpy(), labels_test)
+            )
+            for name, classifier in classifiers.items()
+        }

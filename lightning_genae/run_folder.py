@@ -1,8 +1,10 @@
 """The folder of a run: its config, its state, its results."""
 
 import json
+import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,14 +12,19 @@ from pathlib import Path
 import yaml
 from filelock import FileLock, Timeout
 
-from lightning_genae.cache import digest
+from lightning_genae.cache import digest, naming_damage
 from lightning_genae.command_line import flatten
+from lightning_genae.files import UNFINISHED, write_text
+
+log = logging.getLogger("lightning_genae")
 
 # what changes neither what is trained nor what is measured, so that it does not change the folder either
-NOT_HASHED = ("seed", "folder", "overwrite", "debug", "logger", "cache", "checkpoint_seconds")
+NOT_HASHED = ("seed", "folder", "overwrite", "debug", "logger", "cache", "checkpoint_seconds", "on_nonfinite")
 
 # folders of the pictures that callbacks make, in the order in which they are reported
 PICTURES = ("samples", "reconstructions", "interpolations", "traversals", "augmented", "metrics")
+
+LAST, BEFORE = "last.ckpt", "before.ckpt"  # checkpoints: the newest one, and the one that it replaced
 
 
 class RunFolder:
@@ -29,7 +36,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.checkpoint = self.path / "checkpoints" / "last.ckpt"
+        self.weights = self.path / "model.safetensors"
 
     @classmethod
     def of(cls, config: dict) -> "RunFolder":
@@ -40,6 +47,17 @@ class RunFolder:
         return cls(Path("runs", config["data"]["name"], arm, config_hash(config), f"seed{config['seed']}"))
 
     @property
+    def checkpoints(self) -> Path:
+        """The folder of what an interrupted run goes on from."""
+        return self.path / "checkpoints"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The last checkpoint; where a kill took it while it was replaced, the one before."""
+        last, before = (self.checkpoints / name for name in (LAST, BEFORE))
+        return before if before.is_file() and not last.is_file() else last
+
+    @property
     def config(self) -> dict:
         """The resolved config of the run.
 
@@ -48,38 +66,62 @@ class RunFolder:
         """
         path = self.path / "config.yaml"
         if not path.is_file():
-            raise FileNotFoundError(f"expected a run folder with a config.yaml, got '{self.path}', which has none")
-        return _mapping(path, yaml.safe_load)
+            raise FileNotFoundError(
+                f"RUN: expected a run folder with a config.yaml, got '{self.path}', which has none; a run says at its "
+                "end where its folder is"
+            )
+        return _mapping(path, yaml.safe_load, "the command that trained the run, with --overwrite, starts it anew")
 
     @property
     def results(self) -> dict:
         """The content of results.json; empty before a run."""
         path = self.path / "results.json"
-        return _mapping(path, json.loads) if path.is_file() else {}
+        remedy = "the command that trained the run goes on and writes it anew"
+        return _mapping(path, json.loads, remedy) if path.is_file() else {}
 
     def update(self, **changes) -> None:
         """Changes entries of results.json, which is whole at any moment."""
-        unfinished = self.path / "results.json.unfinished"
-        unfinished.write_text(json.dumps(self.results | changes, indent=2) + "\n")
-        os.replace(unfinished, self.path / "results.json")
+        write_text(self.path / "results.json", json.dumps(self.results | changes, indent=2) + "\n")
+
+    def set_aside_damage(self, *names: str) -> None:
+        """Renames damaged files, so that the run goes on from its checkpoint; nothing is deleted.
+
+        Args:
+            names: results.json and config.yaml, if none are given.
+        """
+        for name in names or ("results.json", "config.yaml"):
+            try:
+                _ = self.results if name == "results.json" else self.config
+            except FileNotFoundError:
+                pass  # the run has not begun
+            except ValueError as error:
+                log.info(f"WARNING: {str(error).partition('; expected')[0]}; it is kept as {name}.damaged")
+                os.replace(self.path / name, self.path / f"{name}.damaged")
 
     def check(self, config: dict) -> None:
         """Raises ValueError if the folder holds something else than a run, or, without --overwrite, another run."""
-        is_run = (self.path / "results.json").is_file() and (self.path / "config.yaml").is_file()
-        if not is_run and self.path.is_dir() and {path.name for path in self.path.iterdir()} - {".lock"}:
+        # a run that was killed while it began, or while it was cleared, may have one of the two alone
+        is_run = any((self.path / name).is_file() for name in ("results.json", "config.yaml"))
+        if self.weights.is_file() and not self.results and not self.checkpoint.is_file() and not config["overwrite"]:
+            raise ValueError(
+                f"--folder: expected a run with its checkpoints, or none; got '{self.path}', which holds a trained "
+                "model alone (model.safetensors); another folder, or --overwrite, trains a new one"
+            )
+        own = {".lock", f"config.yaml{UNFINISHED}"}
+        if not is_run and self.path.is_dir() and {path.name for path in self.path.iterdir()} - own:
             raise ValueError(f"--folder: expected a new or empty folder or that of a run, got '{self.path}'")
-        if is_run and not config["overwrite"]:
-            old, new = flatten(identity(self.config)), flatten(identity(config))
-            for key in new | old:
-                if old.get(key) != new.get(key):
-                    raise ValueError(
-                        f"--folder: '{self.path}' holds a run with --{key} {old.get(key)}, not {new.get(key)}; "
-                        "expected another folder or --overwrite"
-                    )
+        if (self.path / "config.yaml").is_file() and not config["overwrite"]:
+            check_same(self.path, flatten(identity(self.config)), flatten(identity(config)))
 
     @contextmanager
-    def start(self, config: dict, quality: dict, settings: dict) -> Iterator[None]:
+    def start(self, config: dict, quality: dict, settings: dict, job: str | None = None) -> Iterator[None]:
         """Makes the folder, or enters the one of an unfinished run; no second process can meanwhile.
+
+        Args:
+            config: resolved.
+            quality: the gates of the augmentation.
+            settings: of the augmentation.
+            job: what `begun_by` will know it by.
 
         Raises:
             ValueError: another process trains in it.
@@ -91,34 +133,50 @@ class RunFolder:
                     self._clear()
                 # repeating a run must neither delete it nor differ in what it prints
                 config = config | {"overwrite": False, "debug": False}
-                (self.path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-                begun = {"augment": quality, "settings": settings}
+                write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+                begun = {"augment": quality, "settings": settings, "job": job}
                 self.update(status="running", metrics={}, protocol={}, **begun, timing={}, error=None)
                 yield
         except Timeout as error:
             raise ValueError(f"--folder: another process is training in '{self.path}'") from error
 
+    def begun_by(self, job: str | None) -> bool:
+        """Whether the run in this folder was begun by this very job, which a cluster has since started again."""
+        return job is not None and self.results.get("job") == job
+
     def _clear(self) -> None:
-        """Removes what a run made, and nothing that somebody else put there."""
+        """Removes what a run made, and nothing that somebody else put there; config.yaml last, so that after a kill the
+        folder is a run's still."""
         pictures = ["codes.png", *(f"{name}/{'[0-9]' * 8}.png" for name in PICTURES)]
         pictures += ["augmented/gate-*.png", "augmented/strengths-*.png"]
         pictures += [f"metrics/{name}.png" for name in ("nearest", "distances", "precision-recall")]
-        for pattern in ("config.yaml", "metrics.csv", "results.json", "checkpoints/last.ckpt", *pictures):
-            for path in self.path.glob(pattern):
+        checkpoints = [f"checkpoints/{LAST}", f"checkpoints/{BEFORE}", "hpc_ckpt_*.ckpt", f"checkpoints/*{UNFINISHED}"]
+        own = ["model.safetensors", *pictures, *checkpoints, "metrics.csv", f"*{UNFINISHED}"]
+        for path in [path for pattern in own for path in self.path.glob(pattern)]:
+            if not path.parent.is_symlink():  # a folder elsewhere that somebody put here
                 path.unlink()
-        for path in (self.path / "wandb").glob("*run-*"):
-            shutil.rmtree(path)
+        if not (self.path / "wandb").is_symlink():
+            for path in (self.path / "wandb").glob("*run-*"):
+                path.unlink() if path.is_symlink() else shutil.rmtree(path)
+        for name in ("results.json", "config.yaml"):
+            (self.path / name).unlink(missing_ok=True)
 
 
-def _mapping(path: Path, parse: Callable[[str], object]) -> dict:
-    try:
+def check_same(path: Path, old: dict, new: dict) -> None:
+    """Raises ValueError if two runs' options, by their names, are not alike; the old one's lie in the path."""
+    for key in new | old:
+        if old.get(key) != new.get(key):
+            raise ValueError(
+                f"--folder: '{path}' holds a run with --{key} {old.get(key)}, not {new.get(key)}; "
+                "expected another folder or --overwrite"
+            )
+
+
+def _mapping(path: Path, parse: Callable[[str], object], remedy: str) -> dict:
+    with naming_damage("--folder", path, remedy):
         content = parse(path.read_text())
-    except (ValueError, yaml.YAMLError):
-        content = None
-    if not isinstance(content, dict):
-        raise ValueError(
-            f"--folder: '{path}' is damaged; expected it as a run wrote it; --overwrite starts the run anew"
-        )
+        if not isinstance(content, dict):
+            raise ValueError("it is no mapping")
     return content
 
 
@@ -129,7 +187,9 @@ def checkpoint_of(option: str, path: str | Path) -> Path:
         FileNotFoundError: there is none.
     """
     path = Path(path)
-    path = RunFolder(path).checkpoint if path.is_dir() else path
+    if path.is_dir():
+        folder = RunFolder(path)
+        path = folder.checkpoint if folder.checkpoint.is_file() or not folder.weights.is_file() else folder.weights
     if not path.is_file():
         raise FileNotFoundError(
             f"{option}: expected a checkpoint or a run folder of an autoencoder, got '{path}', where there is none"
@@ -138,11 +198,25 @@ def checkpoint_of(option: str, path: str | Path) -> Path:
 
 
 def check_writable(option: str, path: str | Path) -> None:
-    """Raises ValueError if the folder cannot be made or written to."""
-    path = Path(path)
-    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise ValueError(f"{option}: expected a folder that can be written to, got '{path}'")
+    """Tries to write where a folder is or will be made, and leaves nothing there.
+
+    Raises:
+        NotADirectoryError: the folder, or one that it is in, is a file.
+        OSError: the machine does not let it be written to.
+    """
+    path = Path(path).absolute()
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not existing.is_dir():
+        raise NotADirectoryError(
+            f"{option}: expected a folder that can be written to, got '{path}'; '{existing}' is a file"
+        )
+    try:
+        with tempfile.TemporaryFile(dir=existing) as file:
+            file.write(b"0" * 4096)
+    except OSError as error:
+        raise OSError(
+            f"{option}: expected a folder that can be written to, got '{path}'; '{existing}': {error.strerror}"
+        ) from error
 
 
 def identity(config: dict) -> dict:

@@ -61,7 +61,7 @@ SAVES = [(Figure, "savefig", Figure.savefig), (FigureCanvasAgg, "print_png", Fig
 def draw_less(words: tuple, save: Callable) -> Callable:
     """A figure's way to save itself, `save`, that leaves blank what takes half of a short run and is looked at nowhere:
     curves, and pictures of a run between the first and the last."""
-    steps = next((int(after) for word, after in pairwise(words) if word == "--steps"), 0)
+    steps = next((int(after) for word, after in pairwise(words) if word == "--steps" and after.isdecimal()), 0)
 
     @wraps(save)  # matplotlib looks at the signature
     def save_some(self, file, *rest, **options):
@@ -93,9 +93,9 @@ def cli(capsys, cache, accelerator, monkeypatch, request):
             for one, name, save in SAVES:
                 monkeypatch.setattr(one, name, draw_less(words, save))
         words = list(words)
-        if words[0] not in ("sample", "compare"):
+        if words[0] not in ("sample", "compare") and "--cache" not in words:
             words += ["--cache", str(cache)]
-        if words[0] not in run.VERBS:
+        if words[0] not in run.VERBS and "--accelerator" not in words:
             words += ["--accelerator", accelerator]
         if words[0] not in run.VERBS and not any(word.startswith("--logger") for word in words):
             words += ["--logger", "none"]

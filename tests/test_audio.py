@@ -257,7 +257,7 @@ def test_wrong_options(load, options, message):
 @pytest.mark.parametrize("library", ["librosa", "soundfile"])
 def test_without_the_libraries(load, tones, library, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(ValueError, match=r'--data: audio needs .*; pip install -e "\.\[sequences\]"'):
+    with pytest.raises(ImportError, match=r'--data: audio needs .*; pip install -e "\.\[sequences\]"'):
         load(tones)
 
 

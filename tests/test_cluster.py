@@ -1,4 +1,4 @@
-"""Ablations on a real Slurm: a throw-away cluster of one node on this machine, see cluster/up.sh."""
+"""Runs on a real Slurm: a throw-away cluster of two nodes on this machine, see cluster/up.sh."""
 
 import json
 import os
@@ -29,11 +29,12 @@ SLURM = ("ablate", "--launcher", "slurm", "--slurm.time", "10")
 def cluster(tmp_path_factory):
     """A running cluster, whose clients find it."""
     folder = tmp_path_factory.mktemp("slurm")
-    subprocess.run([ROOT / "tests/cluster/up.sh", folder], check=True, timeout=60)
+    subprocess.run([ROOT / "tests/cluster/up.sh", folder, "2"], check=True, timeout=60)
     os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
+    os.environ["MASTER_ADDR"] = "127.0.0.1"  # the nodes' names are this cluster's alone
     yield folder
     subprocess.run([ROOT / "tests/cluster/down.sh", folder], check=True, timeout=60)
-    del os.environ["SLURM_CONF"]
+    del os.environ["SLURM_CONF"], os.environ["MASTER_ADDR"]
 
 
 def jobs() -> dict[str, str]:
@@ -83,6 +84,29 @@ def test_six_cells_as_an_array_give_what_this_machine_gives(cluster, tmp_path):
     assert "6 of 6 runs are finished, 0 are to be run" in again.stdout
 
 
+def test_an_ablation_that_is_killed_after_sbatch_submits_nothing_twice(cluster, tmp_path):
+    """At once, before it can note the jobs' numbers; in a folder whose name has to be quoted."""
+    real = shutil.which("sbatch")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/sbatch").write_text(f'#!/bin/bash\n{real} "$@" >/dev/null\nkill -9 $PPID\n')
+    (tmp_path / "bin/sbatch").chmod(0o755)
+    words = ("--wait", "false", "--augment", "none,noise", *SHORT, "--cache", "cache", "--folder", "it's a #grid")
+    command = [sys.executable, str(ROOT / "run.py"), *SLURM, *words]
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    first = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True)
+    assert first.returncode == -signal.SIGKILL, first.stderr
+    jobs_folder = tmp_path / "it's a #grid/jobs"
+    assert (jobs_folder / "submitting.json").is_file() and not (jobs_folder / "submitted.json").exists()
+    (array,) = {job_id.partition("_")[0] for job_id in jobs()}
+    again = shell(*SLURM, *words[2:], cwd=tmp_path)
+    assert again.returncode == 0, again.stdout + again.stderr
+    ids = json.loads((jobs_folder / "submitted.json").read_text()).values()
+    assert {job_id.partition("_")[0] for job_id in ids} == {array}
+    done = subprocess.run(["squeue", "-h", "-t", "all", "-o", "%F %j"], capture_output=True, text=True, check=True)
+    (noted,) = (path.name for path in jobs_folder.glob("lightning_genae-*"))
+    assert {line.split()[0] for line in done.stdout.splitlines() if line.endswith(noted)} == {array}
+
+
 def test_two_processes_under_srun_give_what_one_gives(cluster, tmp_path):
     """An autoencoder, whose batches of two processes are together those of one; its images are the same ones."""
     words = ("--model", "ae", "--steps", "20", "--metrics.features", "pixels", "--logger", "none")
@@ -110,6 +134,19 @@ def test_two_processes_under_srun_give_what_one_gives(cluster, tmp_path):
     assert first["metrics"]["fd"] == pytest.approx(second["metrics"]["fd"], rel=1e-4)
 
 
+def test_two_nodes_of_one_process_each_are_two_players_in_step(cluster, tmp_path):
+    """A model with two players needs the strategy for them, though a node has one device, and epochs count both."""
+    words = ["--model", "gan", "--trainer.num_nodes", "2", "--devices", "1", "--accelerator", "cpu", "--epochs", "2"]
+    words += ["--metrics.features", "pixels", "--logger", "none", "--cache", "cache", "--folder", "run"]
+    words += ["--data.num_train", "256", "--metrics.num_samples", "50"]
+    command = ["srun", "-N", "2", "--ntasks-per-node", "1", sys.executable, str(ROOT / "run.py"), *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    content = results(tmp_path / "run")
+    assert content["status"] == "finished"
+    assert content["timing"]["batches"] == 2 * 256 // (64 * 2) and content["timing"]["images"] == 2 * 256
+
+
 def test_a_job_that_is_signalled_goes_on_to_the_same_result(cluster, tmp_path):
     """As before its time limit: USR2; it is requeued and goes on from last.ckpt."""
     words = ("--augment", "none,noise", "--steps", "600", *SHORT[2:], "--checkpoint_seconds", "1", "--cache", "cache")
@@ -132,18 +169,19 @@ def test_a_job_that_is_signalled_goes_on_to_the_same_result(cluster, tmp_path):
 def test_what_is_killed_is_retried(cluster, tmp_path):
     """A run's process with -9, as the kernel does for want of memory, and a whole job."""
     words = ("--augment", "none,noise", "--steps", "600", *SHORT[2:], "--checkpoint_seconds", "1", "--cache", "cache")
-    ablation = start(*SLURM, *words, "--folder", "grid", cwd=tmp_path)
-    runs = [tmp_path / "grid" / name / "seed0" for name in ("none", "noise")]
+    ablation = start(*SLURM, *words, "--folder", "killed", cwd=tmp_path)
+    runs = [tmp_path / "killed" / name / "seed0" for name in ("none", "noise")]
     wait_for(lambda: all(batches(run) > 20 for run in runs))
-    found = subprocess.run(["pgrep", "-f", "run.py .*--folder grid/none/seed0"], capture_output=True, text=True)
+    # a folder of its own name: tests beside this one have runs too
+    found = subprocess.run(["pgrep", "-f", "run.py .*--folder killed/none/seed0"], capture_output=True, text=True)
     for process in found.stdout.split():
         os.kill(int(process), signal.SIGKILL)
-    job_id = json.loads((tmp_path / "grid/jobs/submitted.json").read_text())["grid/noise/seed0.log"]
+    job_id = json.loads((tmp_path / "killed/jobs/submitted.json").read_text())["killed/noise/seed0.log"]
     subprocess.run(["scancel", "--signal=KILL", job_id], check=True)
     assert ablation.wait(120) == 1
     log = (tmp_path / "ablate.log").read_text()
     assert "none/seed0 failed: killed by SIGKILL" in log
-    done = shell(*SLURM, *words, "--folder", "grid", "--retry", cwd=tmp_path)
+    done = shell(*SLURM, *words, "--folder", "killed", "--retry", cwd=tmp_path)
     assert "0 of 2 runs are finished, 2 are to be run" in done.stdout
     assert [results(run)["status"] for run in runs] == ["finished"] * 2
 

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import re
 import struct
 import threading
 from functools import partial
@@ -351,7 +352,7 @@ def test_damaged_files(tmp_path):
     with pytest.raises(ValueError, match=r"--data.root: '.*train-images-idx3-ubyte.gz' is damaged"):
         MNISTDataModule(root=str(tmp_path)).setup()
     path.write_bytes(gzip.compress(b"\0\0\x08\x03 and then something else"))
-    with pytest.raises(ValueError, match="is no IDX file of bytes, or is cut short"):
+    with pytest.raises(ValueError, match="is no IDX file of bytes in 3 dimensions, or is cut short"):
         MNISTDataModule(root=str(tmp_path)).setup()
     (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
     write_cifar10(tmp_path)
@@ -361,6 +362,27 @@ def test_damaged_files(tmp_path):
     (tmp_path / "train_32x32.mat").write_bytes(b"no matrix")
     with pytest.raises(ValueError, match="is damaged"):
         SVHNDataModule(root=str(tmp_path)).setup()
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "svhn"])
+def test_a_label_out_of_range_is_named(name, tmp_path):
+    {"mnist": partial(write_idx, compress=False), "cifar10": write_cifar10, "svhn": write_svhn}[name](tmp_path)
+    if name == "svhn":
+        path, label = tmp_path / "test_32x32.mat", 11
+        labels = np.arange(40).reshape(-1, 1) % 10 + 1
+        labels[7] = label
+        savemat(path, {"X": np.zeros((32, 32, 3, 40), np.uint8), "y": labels})
+    else:
+        path, place, label = {
+            "mnist": (tmp_path / "train-labels-idx1-ubyte", 8 + 7, 10),
+            "cifar10": (tmp_path / "data_batch_3.bin", 7 * 3073, 255),
+        }[name]
+        content = bytearray(path.read_bytes())
+        content[place] = label
+        path.write_bytes(content)
+    message = f"--data.root: '{path}' gives image 7 the label {label} (1 are wrong); expected 0 to 9"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        registry.load("datamodules", name)(root=str(tmp_path)).setup()
 
 
 def test_download_from_a_stand_in(tmp_path, monkeypatch):
@@ -405,9 +427,9 @@ def test_folder_packs_once_and_sees_changes(picture_folder, tmp_path):
         for image, label in zip(*split):
             assert originals[image.numpy().tobytes()] == label
     (pack,) = (tmp_path / "cache" / "images").glob("*.npy")
-    written = pack.stat().st_mtime_ns
+    written = pack.stat().st_ino
     assert loaded().train.fingerprint == datamodule.train.fingerprint
-    assert pack.stat().st_mtime_ns == written
+    assert pack.stat().st_ino == written
     Image.new("RGB", (12, 10)).save(next(picture_folder.rglob("*.png")))
     loaded()
     assert len(list((tmp_path / "cache" / "images").glob("*.npy"))) == 2

@@ -3,14 +3,15 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests import ddp_job
-from tests.conftest import shell
-from tests.test_run import results
+from tests.conftest import ROOT, shell
+from tests.test_run import results, weights_equal
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs torch.distributed with gloo")
 
@@ -56,3 +57,57 @@ def test_the_command_with_two_devices(tmp_path, cache):
     assert content["timing"]["images"] == 12 * 64 * 2
     assert done.stdout.count("Quality gate") == 2 * 2  # of both arms, before and after, by the first process alone
     assert Path(tmp_path / "run" / "samples" / "00000012.png").exists()
+
+
+SHORT = ("--model", "gan", "--devices", "2", "--accelerator", "cpu", "--steps", "40", "--data.batch_size", "16")
+SHORT += ("--data.num_train", "100", "--metrics.features", "pixels", "--metrics.num_samples", "50", "--logger", "none")
+SHORT += ("--metrics.looks", "1", "--folder", "mine", "--augment", "ada", "--trainer.log_every_n_steps", "1")
+
+
+def job(fault: str, rank: int, batch: int, *words: str, cwd, cache) -> tuple[subprocess.CompletedProcess, float]:
+    """A run of two processes with a fault in one of them, and the seconds that it took."""
+    start = time.monotonic()
+    command = [sys.executable, str(ROOT / "tests/fault_job.py"), fault, str(rank), str(batch), *SHORT, *words]
+    done = subprocess.run([*command, "--cache", str(cache)], cwd=cwd, capture_output=True, text=True, timeout=200)
+    return done, time.monotonic() - start
+
+
+def batches(folder) -> int:
+    return torch.load(folder / "mine/checkpoints/last.ckpt", weights_only=True)["Digits"]["batches"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_fails_ends_the_others(tmp_path, cache, rank):
+    done, seconds = job("error", rank, 13, cwd=tmp_path, cache=cache)
+    assert done.returncode not in (0, 130)
+    assert "this process has failed" in done.stderr
+    assert results(tmp_path / "mine")["status"] == "failed"
+    assert "this process has failed" in results(tmp_path / "mine")["error"]
+    assert seconds < 90  # of which it takes most to start
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_in_one_process_stops_both(tmp_path, cache):
+    done, _ = job("nan", 1, 13, "--checkpoint_seconds", "0", cwd=tmp_path, cache=cache)
+    assert done.returncode != 0
+    assert "train/loss_generator is nan in batch 13; the last checkpoint, of batch 10, is good" in done.stderr
+    assert batches(tmp_path) == 10
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_saves_and_ends_both_and_they_go_on_to_the_same_result(tmp_path, cache):
+    """Also the signals of an adaptive augmentation, each process's own: four batches make one, and twenty are no
+    multiple of it after ten."""
+    done, _ = job("signal", 1, 17, "--checkpoint_seconds", "1000", cwd=tmp_path, cache=cache)
+    assert done.returncode == 130, done.stderr
+    assert batches(tmp_path) == 20
+    done, _ = job("signal", 0, 27, "--checkpoint_seconds", "1000", cwd=tmp_path, cache=cache)
+    assert done.returncode == 130 and batches(tmp_path) == 30
+    done, _ = job("none", 0, 0, "--checkpoint_seconds", "1000", cwd=tmp_path, cache=cache)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "mine").rename(tmp_path / "parts")
+    done, _ = job("none", 0, 0, "--checkpoint_seconds", "1000", cwd=tmp_path, cache=cache)
+    assert done.returncode == 0, done.stderr
+    assert weights_equal(tmp_path / "mine", tmp_path / "parts")
+    assert (tmp_path / "mine/metrics.csv").read_text() == (tmp_path / "parts/metrics.csv").read_text()

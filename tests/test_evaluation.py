@@ -420,7 +420,7 @@ def test_compare_puts_protocols_apart(cli):
     assert f"{results('a')['best']['fd']:.3f}" in out
     assert "Best FD: at the look chosen by the validation images, neither trained on nor reported on." in out
     status, _, error = cli("compare", "a", "nowhere")
-    assert status == 2 and "RUN: expected a run folder or one that holds some; got 'nowhere'" in error
+    assert status == 2 and "RUN: expected run folders, or folders that hold some; got 'nowhere'" in error
 
 
 def test_fidelity_at_known_errors():
@@ -593,11 +593,11 @@ def test_two_processes_draw_half_of_the_samples_each(frechet_alone, monkeypatch)
     """The first one measures them all, by the values that one process has; the second one, which gives, has none."""
     evaluation, model, given = Evaluation(few(), "pixels", num_samples=500), Drawing(), []
     alone = evaluation.measure(model)
-    gather = "lightning_genae.evaluation.gather_all_tensors"
-    monkeypatch.setattr(gather, lambda part: given.append(part) or [part, part])
+    gather = "lightning_genae.evaluation.to_first"
+    monkeypatch.setattr(gather, lambda part, device: given.append(part))
     assert evaluation.measure(model, rank=1, num_ranks=2) == {}
     seconds = iter(list(given))
-    monkeypatch.setattr(gather, lambda part: [part, next(seconds)])
+    monkeypatch.setattr(gather, lambda part, device: torch.cat([part, next(seconds)]))
     assert evaluation.measure(model, rank=0, num_ranks=2) == alone
     assert evaluation.samples.images.shape == (500, 1, 2, 3)
     assert model.asked == [250, 250, 250, 250]

@@ -214,14 +214,14 @@ def test_missing_inception_weights(tmp_path, monkeypatch):
 
 def test_inception_without_torch_fidelity(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", None)
-    with pytest.raises(ValueError, match=r'pip install -e "\.\[inception\]"'):
+    with pytest.raises(ImportError, match=r'pip install -e "\.\[inception\]"'):
         InceptionFeatures(None)
 
 
 @pytest.mark.parametrize("extractor", [DinoFeatures, EfficientNetFeatures])
 def test_without_timm(monkeypatch, extractor):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ValueError, match=r'pip install -e "\.\[pretrained\]"'):
+    with pytest.raises(ImportError, match=r'pip install -e "\.\[pretrained\]"'):
         extractor(None)
 
 

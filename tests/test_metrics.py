@@ -16,7 +16,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 from lightning_genae import registry
 from lightning_genae.cache import cached
-from lightning_genae.images import CHUNK, draw, to_uint8
+from lightning_genae.images import CHUNK, draw, draw_parts, to_uint8
 from lightning_genae.metrics import _recurrent
 from lightning_genae.metrics._metric import Given, SampleMetric, Samples, jackknife
 from lightning_genae.metrics.classes import ClassMetric
@@ -367,8 +367,9 @@ class Noise:
 @pytest.mark.parametrize("num_ranks", [1, 2, 3, 5])
 def test_processes_draw_what_one_draws(num_ranks):
     num = 3 * CHUNK + 17
-    parts = [draw(Noise(), num, 4, rank=rank, num_ranks=num_ranks) for rank in range(num_ranks)]
-    assert torch.equal(torch.cat(parts), draw(Noise(), num, 4))
+    parts = [part for rank in range(num_ranks) for part in draw_parts(Noise(), num, 4, None, rank, num_ranks)]
+    assert [start for start, _ in parts] == [0, CHUNK, 2 * CHUNK, 3 * CHUNK]
+    assert torch.equal(torch.cat([part for _, part in parts]), draw(Noise(), num, 4))
     assert not torch.equal(draw(Noise(), num, 5), draw(Noise(), num, 4))
     assert len(draw(Noise(), num, 4)) == num
 

@@ -217,7 +217,7 @@ class _Gaussian:
         basis = torch.linalg.qr(torch.randn(6, 6)).Q
         x = exact(4000, torch.zeros(6), torch.diag(self.eigenvalues)) @ basis.T
         self.images, self.labels = x.reshape(-1, 1, 2, 3), torch.zeros(len(x), dtype=torch.long)
-        self.train, self.fingerprint = self, "gaussian"
+        self.train, self.fingerprint, self.cache_dir = self, "gaussian", None
 
 
 @pytest.mark.parametrize(

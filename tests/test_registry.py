@@ -1,8 +1,8 @@
 """The registry: file names are choices, known before torch is imported."""
 
+import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -34,10 +34,11 @@ def test_help_is_quick_and_without_torch(tmp_path):
     code = "import sys, run; status = run.main(sys.argv[1:]); assert 'torch' not in sys.modules; sys.exit(status)"
     environment = {"PYTHONPATH": str(run.Path(run.__file__).parent)}
     for words, status, text in ([["--help"], 0, "fashion_mnist"], [["--model", "gna"], 2, "did you mean 'gan'"]):
-        start = time.perf_counter()
+        before = os.times()
         done = subprocess.run(
             [sys.executable, "-c", code, *words], cwd=tmp_path, env=environment, capture_output=True, text=True
         )
-        assert time.perf_counter() - start < 1
+        after = os.times()  # of the processor: others work on the machine too
+        assert after.children_user + after.children_system - before.children_user - before.children_system < 1
         assert done.returncode == status, done.stderr
         assert text in done.stdout + done.stderr

@@ -335,7 +335,7 @@ def test_all_forms_are_written(grid, tmp_path):
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == sorted(FILES)
     text = page.read_text()
     assert "23 of 24 runs finished" in text and "python run.py ablate" in text
-    assert "http" not in text  # nothing is fetched
+    assert "://" not in text  # nothing is fetched
     rows = list(csv.reader((tmp_path / "report/tables.csv").read_text().splitlines()))
     assert rows[2][:2] == ["none", "4"]
     assert "\\toprule" in (tmp_path / "report/tables.tex").read_text()

@@ -169,7 +169,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(cli, monkeypatch, model, 
     status, _, error = cli(*words, "--folder", "parts")
     assert status == 130
     assert "the same command goes on" in error
-    assert results("parts")["status"] == "running"
+    assert results("parts")["status"] == "interrupted"
     data = "TimeSeriesDataModule" if model == "rae" else "Digits"
     assert torch.load("parts/checkpoints/last.ckpt", weights_only=True)[data]["batches"] == 10
 
@@ -287,76 +287,6 @@ def test_evaluate(run_folder, cli):
     assert results(run_folder)["evaluations"][-1]["metrics"] == pytest.approx(results(run_folder)["metrics"], rel=1e-3)
 
 
-@pytest.mark.parametrize(
-    "words, message",
-    [
-        (
-            ["--model", "gna"],
-            "--model: expected one of aae, ae, aegan, began, bigan, cogan, ebgan, gan, rae, vae; got 'gna'",
-        ),
-        (["--model.conditional", "projection", "--data", "folder", "--data.root", "unlabelled"], "--model.conditional"),
-        (["--data", "ring"], "network: expected mlp for points and images of 1x1"),
-        (
-            ["--data", "ring", "--metrics.features", "classifier", "--model.network", "mlp"],
-            "expected pixels for points",
-        ),
-        (["--model.loss", "wgan-gp", "--model.gradient_penalty", "0"], "--model.gradient_penalty: expected a weight"),
-        (["--metrics.every", "64"], "--metrics.every: expected --metrics.looks, how many evaluations there are"),
-        (["--metrics.looks", "0"], "--metrics.looks: expected a whole number above 0 or null; got '0'"),
-        (["--modle", "gan"], "--modle: there is no such option here; did you mean '--model'?"),
-        (["--model", "aegan", "--model.start", "nowhere"], "--model.start: expected a checkpoint"),
-        (["--model", "aae", "--model.latent_dim", "1", "--model.prior", "mixture"], "--model.latent_dim: expected"),
-        (["--model", "cogan", "--model.num_shared", "9"], "--model.num_shared: expected at most"),
-        (["--model", "began", "--model.gamma", "1.5"], "--model.gamma: expected"),
-        (["--model", "ae", "--model.noise", "masking", "--model.noise_level", "2"], "--model.noise_level: expected"),
-        (["trian"], "expected one of the verbs sample, evaluate, prefetch, ablate, compare, or none; got 'trian'"),
-        (["--data.num_train", "5000"], "--data.num_train: expected at most 1190"),
-        (["--data.num_train", "10"], "--data.num_train: expected at least one batch"),
-        (["--data.batch_size", "5000"], "--data.batch_size: expected at least one batch"),
-        (["--folder", "somebodys"], "--folder: expected a new or empty folder or that of a run"),
-        (["--folder", "somebodys", "--overwrite"], "--folder: expected a new or empty folder or that of a run"),
-        (["--trainer.gradient_clip_val", "1"], "see --model.gradient_clip"),
-        (["--trainer.max_time", "00:00:00:01"], "--trainer.max_time: there is no such option"),
-        (["--trainer", "3"], "--trainer: expected options of it"),
-        (["--data", "folder", "--data.root", ""], "--data.root: expected a folder of images, got an empty name"),
-        (
-            ["--augment", "ae", "--augment.fraction", "1.2"],
-            "--augment.fraction: expected a number at least 0 and at most 1",
-        ),
-        (["--data", "mnist", "--data.root", "nowhere"], "--data.root: expected the files of MNIST"),
-        (["--data", "folder", "--data.root", "nowhere"], "--data.root: expected a folder of images"),
-        (["--augment", "ae", "--augment.checkpoint", "nowhere"], "--augment.checkpoint: expected a checkpoint"),
-        (["--trainer.precision", "16-mixed"], "--precision: expected one that this device can do"),
-        (["--precision", "12-bit"], "--precision 12-bit"),
-        (["--strategy", "best"], "--strategy best"),
-        (["--devices", "20", "--accelerator", "cpu"], "--devices: expected at least one batch of 64 images"),
-        (["--steps", "5", "--epochs", "2"], "--epochs: expected steps or epochs, got both"),
-        (["--metrics.features", "inception", "--metrics.weights", "nowhere"], "--metrics.weights: expected a file"),
-        (["--metrics.num_samples", "1"], "--metrics.num_samples: expected 10 to 100,000; got"),
-        (["--folder", "a_file/run"], "--folder: expected a folder that can be written to"),
-        (["sample", "nowhere"], "expected a run folder"),
-        (["sample"], "RUN: expected a value; got none"),
-        (["evaluate", "nowhere"], "expected a run folder"),
-    ],
-)
-def test_bad_input(cli, tmp_path, words, message, request):
-    if "16-mixed" in words and request.config.getoption("--device") != "cpu":
-        pytest.skip("16-mixed is possible on a GPU")
-    (tmp_path / "a_file").write_text("")
-    (tmp_path / "unlabelled").mkdir()
-    for i in range(120):
-        Image.fromarray(np.full((9, 9), i, np.uint8)).save(tmp_path / "unlabelled" / f"{i}.png")
-    (tmp_path / "somebodys" / "samples").mkdir(parents=True)
-    (tmp_path / "somebodys" / "samples" / "mine.png").write_text("")
-    status, _, error = cli(*words)
-    assert status == 2
-    assert message in error
-    assert "Traceback" not in error
-    assert len(error.strip().splitlines()) == 1
-    assert not list(tmp_path.rglob("config.yaml"))
-    assert (tmp_path / "somebodys" / "samples" / "mine.png").exists()
-
-
 def test_a_checkpoint_of_another_shape(cli, picture_folder, tmp_path):
     words = ("--model", "ae", "--data", "folder", "--data.root", str(picture_folder), "--data.batch_size", "8")
     assert cli(*words, *SHORT, "--folder", "colour")[0] == 0
@@ -366,7 +296,7 @@ def test_a_checkpoint_of_another_shape(cli, picture_folder, tmp_path):
     assert not Path("grey").exists()
 
 
-@pytest.mark.parametrize("name", ["checkpoints/last.ckpt", "results.json", "config.yaml"])
+@pytest.mark.parametrize("name", ["checkpoints/last.ckpt", "config.yaml"])
 def test_damaged_files_of_a_run_are_named(cli, name):
     words = ("--model", "ae", *SHORT, "--folder", "mine")
     assert cli(*words)[0] == 0
@@ -376,6 +306,31 @@ def test_damaged_files_of_a_run_are_named(cli, name):
     status, _, error = cli(*words)
     assert status == 2
     assert f"--folder: 'mine/{name}' is damaged" in error
+
+
+def test_damaged_results_are_set_aside_and_written_anew(cli):
+    words = ("--model", "ae", *SHORT, "--folder", "mine")
+    assert cli(*words)[0] == 0
+    whole = results("mine")
+    Path("mine/results.json").write_text('{"status": "finis')
+    for verb in ("sample", "evaluate", "compare"):
+        status, _, error = cli(verb, "mine")
+        assert status == 2 and "the command that trained the run goes on and writes it anew" in error
+    status, out, _ = cli(*words)
+    assert status == 0 and "it is kept as results.json.damaged" in out
+    assert Path("mine/results.json.damaged").read_text() == '{"status": "finis'
+    assert {**results("mine"), "timing": {}} == {**whole, "timing": {}}
+
+
+def test_a_finished_run_whose_checkpoint_is_damaged_has_its_weights(cli):
+    assert cli("--model", "ae", *SHORT, "--folder", "mine")[0] == 0
+    assert cli("sample", "mine", "--num", "4", "--out", "whole")[0] == 0
+    Path("mine/checkpoints/last.ckpt").write_text("junk")
+    status, out, _ = cli("sample", "mine", "--num", "4", "--out", "damaged")
+    assert status == 0 and "WARNING: --folder: 'mine/checkpoints/last.ckpt' is damaged" in out
+    assert "'mine/model.safetensors', of the end, is taken" in out
+    with np.load("whole/samples-seed0.npz") as whole, np.load("damaged/samples-seed0.npz") as after:
+        assert (whole["images"] == after["images"]).all()
 
 
 def test_damaged_cached_files_are_named(capsys, monkeypatch):
@@ -463,12 +418,20 @@ def test_every_option_of_a_run_is_in_its_config(run_folder):
     assert config["augment"]["detail"] == "residual"
 
 
-@pytest.mark.parametrize("devices, name", [(1, "SingleDeviceStrategy"), (2, "DDPStrategy")])
-def test_several_devices_choose_the_right_strategy(digits, devices, name):
-    config = run.command_line().parse(["--devices", str(devices), "--accelerator", "cpu", "--logger", "none"])
-    trainer = run.build_trainer(config, RunFolder("run"), digits, {}, steps=1, resume=False)
+@pytest.mark.parametrize(
+    "words, name",
+    [
+        (["--devices", "1"], "SingleDeviceStrategy"),
+        (["--devices", "2"], "DDPStrategy"),
+        (["--devices", "1", "--trainer.num_nodes", "2"], "DDPStrategy"),
+    ],
+)
+def test_several_devices_choose_the_right_strategy(digits, words, name):
+    config = run.command_line().parse([*words, "--accelerator", "cpu", "--logger", "none"])
+    trainer = run.build_trainer(config, RunFolder("run"), digits, {}, steps=1, resume=None)
     assert type(trainer.strategy).__name__ == name
-    assert getattr(trainer.strategy, "_ddp_kwargs", {}).get("find_unused_parameters", False) == (devices == 2)
+    needs_it = name == "DDPStrategy"
+    assert getattr(trainer.strategy, "_ddp_kwargs", {}).get("find_unused_parameters", False) == needs_it
 
 
 @pytest.mark.slow

@@ -160,15 +160,18 @@ def test_errors(tmp_path, monkeypatch):
     def error(content=None, **options):
         if content is not None:
             (tmp_path / "x.txt").write_bytes(content)
-        with pytest.raises((ValueError, OSError)) as info:
+        with pytest.raises((ValueError, OSError, ImportError)) as info:
             loaded(**{"root": tmp_path / "x.txt", **options})
         assert "\n" not in str(info.value)
         return str(info.value).replace(f"{tmp_path}/", "")
 
     assert "--data.root: expected a file or a folder of text, got '" in error()
     assert error(b"") == error(b" \n") == "--data.root: expected text, but 'x.txt' is empty"
-    assert error(b"a" * 17 + b"\xff") == "--data.root: 'x.txt' is no UTF-8 text (byte 0xff at 17)"
-    assert "is no UTF-8 text (byte 0x00 at 6)" in error("größe"[:4].encode() + b"\0" + b"more")
+    assert error(b"a" * 17 + b"\xff") == (
+        "--data.root: expected UTF-8 text; got 'x.txt' with the byte 0xff at 17; if it is Latin-1, "
+        "`iconv -f latin1 -t utf-8` converts it"
+    )
+    assert "with the byte 0x00 at 6" in error("größe"[:4].encode() + b"\0" + b"more")
     assert "expected text for at least 2 windows of 64 tokens to train on and 2 to hold out; got 5 and 1" in error(
         b"ab" * 200
     )

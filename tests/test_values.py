@@ -610,7 +610,7 @@ def test_a_start_that_holds_more_than_tensors_is_not_opened():
     torch.save({"state_dict": state}, "start.ckpt")
     fixed("aegan", start="start.ckpt")
     torch.save({"state_dict": state, "more": SimpleNamespace()}, "start.ckpt")
-    with pytest.raises(ValueError, match=r"--model.start: expected an `ae` of the same images"):
+    with pytest.raises(ValueError, match=r"--model.start: 'start.ckpt' is damaged"):
         fixed("aegan", start="start.ckpt")
 
 

@@ -14,16 +14,18 @@ from jsonargparse.typing import PositiveInt
 
 from lightning_genae.ablation import grid as grids
 from lightning_genae.ablation.grid import Grid
-from lightning_genae.ablation.launch import Local, Slurm, Task, write_sbatch
+from lightning_genae.ablation.launch import Local, Task
 from lightning_genae.ablation.records import Record, read
 from lightning_genae.ablation.records import compare as by_arm
 from lightning_genae.ablation.report import FILES, Report
+from lightning_genae.ablation.slurm import Slurm, check_cluster, write_sbatch
 from lightning_genae.ablation.tables import check_metric
 from lightning_genae.ablation.watch import duration, state
 from lightning_genae.ablation.work import GridFolder, work
 from lightning_genae.cache import digest
 from lightning_genae.command_line import CommandLine, flatten, new_parser, parse_verb
 from lightning_genae.compare import compare as side_by_side
+from lightning_genae.received import check_links
 from lightning_genae.run_folder import RunFolder
 
 STARTING = 15.0  # seconds until a run trains, and after it
@@ -90,16 +92,20 @@ def ablate(
     workers = given["workers"] or torch.cuda.device_count() or max(1, (os.cpu_count() or 1) // 2)
     log.info("\n".join(grids.describe(grid)))
     grid_folder = GridFolder(folder)
+    check_links("--folder", folder)
     _check(grid, given)
     if given["dry_run"] or given["launcher"] == "local":  # a cluster's nodes are not like this one
         log.info(_estimate(grid, workers, time_of))
     if given["dry_run"]:
         return 0
+    if given["launcher"] == "slurm":
+        check_cluster()
     with grid_folder:
         grid_folder.note(grid, f"python run.py ablate {shlex.join(arguments)}")
         if given["launcher"] == "print":
-            path = write_sbatch(folder / "sbatch", [Task.of(cell) for cell in grid.cells], slurm, _devices(grid))
-            log.info(f"To be submitted by: sbatch {path}\nAfterwards: python run.py compare {folder}")
+            paths = write_sbatch(folder / "sbatch", [Task.of(cell) for cell in grid.cells], slurm, _devices(grid))
+            commands = "; ".join(f"sbatch {shlex.quote(str(path))}" for path in paths)
+            log.info(f"To be submitted by: {commands}\nAfterwards: python run.py compare {shlex.quote(str(folder))}")
             return 0
         launcher = _launcher(given["launcher"], folder, slurm, workers, _devices(grid))
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no run is left without its ablation
@@ -207,9 +213,23 @@ def compare(arguments: list[str]) -> None:
     if given is None:
         return
     folders = [Path(path) for path in given["folders"]]
+    if not given["out"]:
+        check_links("FOLDER", folders[0])
     if given["best"]:
         given["metric"] = "best_fd"
     if all((path / "config.yaml").is_file() for path in folders) and not given["out"]:
+        _check_no_arms(given)
         log.info("\n".join(side_by_side([RunFolder(path) for path in folders], given["best"])))
     else:
         _report(folders, Path(given["out"] or folders[0] / "report"), given)
+
+
+def _check_no_arms(given: dict) -> None:
+    """Raises ValueError for options of arms, which have no effect on single runs side by side."""
+    has_metric = given["metric"] not in ("fd", "best_fd")
+    for name, is_given in (("metric", has_metric), ("factor", given["factor"]), ("baseline", given["baseline"])):
+        if is_given:
+            raise ValueError(
+                f"--{name}: expected a folder with runs of several arms; got single runs, which stand side by side "
+                "with all their metrics; --out FOLDER makes a report of them"
+            )

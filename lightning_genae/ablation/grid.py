@@ -11,6 +11,7 @@ from lightning_genae.run_folder import identity
 
 SEPARATOR = re.compile(r""",(?![^\[\]]*\])(?![^{}]*\})""")  # commas that are not inside brackets
 RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
+MAX_VALUES = 1_000_000  # of a range
 UNSET = "-"  # what a cell says of an option that its parts do not have
 
 
@@ -60,7 +61,12 @@ def expand(words: list[str], command_line: CommandLine, folder: Path) -> Grid:
     Raises:
         ValueError: an option or value is wrong, or nothing varies.
     """
-    options = {name: split(value) for name, value in pair(words).items()}
+    options = {}
+    for name, value in pair(words).items():
+        try:
+            options[name] = split(value)
+        except ValueError as error:
+            raise ValueError(f"--{name}: {error}") from error
     axes = {name: values for name, values in options.items() if len(values) > 1}
     if not axes:
         raise ValueError("expected an option with several values, such as --seed 0..4 or --augment none,ae; got none")
@@ -103,6 +109,8 @@ def split(text: str) -> list[str]:
         ends = RANGE.fullmatch(part)
         if ends:
             first, last = int(ends[1]), int(ends[2])
+            if abs(last - first) >= MAX_VALUES:
+                raise ValueError(f"expected at most {MAX_VALUES:,} values; got {part}")
             values += [str(i) for i in range(first, last + (1 if last >= first else -1), 1 if last >= first else -1)]
         else:
             values.append(part)

@@ -1,4 +1,4 @@
-"""Where the runs of a grid run: on this machine, in arrays of a Slurm cluster, or in sbatch files for others to submit.
+"""Where the runs of a grid run: on this machine; slurm.py has those of a cluster.
 
 Both launchers are submitit's (https://github.com/facebookincubator/submitit). A run is `python run.py ...` in a process
 of its own: Lightning starts further ones for several devices, or finds those that srun started. What a run is at is
@@ -6,12 +6,11 @@ told by its own folder, because a cluster without accounting does not say how a 
 """
 
 import importlib.util
-import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -19,13 +18,12 @@ from typing import NamedTuple
 
 import submitit
 from filelock import FileLock, Timeout
+from submitit.core.utils import environment_variables
 
 from lightning_genae.ablation.grid import Cell
 
-MAX_ARRAY = 1000  # jobs of an array; Slurm's default limit is 1001
 INTERRUPTED = 130  # exit status
 JOBS = "jobs"  # folder of submitit's files, in the grid's
-PARAMETERS = {"limit": "slurm_array_parallelism", "partition": "slurm_partition", "time": "slurm_time"}
 
 
 class Task(NamedTuple):
@@ -44,8 +42,8 @@ class Task(NamedTuple):
         return self.log.with_suffix(".error")
 
     @classmethod
-    def of(cls, cell: Cell, overwrite: bool = False) -> "Task":
-        return cls([*cell.words, *["--overwrite"] * overwrite], cell.folder.with_suffix(".log"))
+    def of(cls, cell: Cell) -> "Task":
+        return cls(cell.words, cell.folder.with_suffix(".log"))
 
 
 class Job:
@@ -67,7 +65,7 @@ class Job:
     def __call__(self) -> int:
         task = self.task
         task.log.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, str(_run_py()), *task.words]
+        command = [sys.executable, str(run_py()), *task.words]
         is_first = os.environ.get("SLURM_PROCID", "0") == "0"
         environment = {**os.environ, **self.environment}
         # beside other jobs of a node torch would take all of its cores
@@ -129,9 +127,30 @@ def _ignore_signals() -> None:
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 
 
-def _run_py() -> Path:
+def run_py() -> Path:
     """The program, found without importing it: it is what imports this package."""
     return Path(importlib.util.find_spec("run").origin).resolve()
+
+
+def private(folder: Path) -> Path:
+    """Makes a folder that nobody else reads or writes: what submitit finds in it, it runs.
+
+    Raises:
+        ValueError: it is a link to another one.
+        PermissionError: it is somebody else's.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.is_symlink():
+        raise ValueError(f"--folder: expected a folder of this ablation's own at '{folder}', got a link; remove it")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(0o700)
+    return folder
+
+
+def python_path() -> dict[str, str]:
+    """What Python has to be told to find this project, and not to import what lies in the current folder."""
+    paths = [str(run_py().parent), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
 
 
 def _error(status: int, log: Path) -> str:
@@ -156,7 +175,8 @@ class Local:
     """
 
     def __init__(self, folder: Path, workers: int, num_gpus: int = 0, devices: int = 1):
-        self.executor = submitit.LocalExecutor(folder / JOBS)
+        # a new one for every call: submitit runs the pickle that has a process's number, whoever put it there
+        self.executor = submitit.LocalExecutor(tempfile.mkdtemp(prefix="local-", dir=private(folder / JOBS)))
         self.executor.update_parameters(timeout_min=60 * 24 * 365)
         self.workers = workers
         self.num_gpus = num_gpus
@@ -191,7 +211,8 @@ class Local:
     def _start(self, job: Job) -> submitit.Job:
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which jobs inherit: `stop` ends them, not Ctrl-C
         try:
-            return self.executor.submit(job)
+            with environment_variables(**python_path()):
+                return self.executor.submit(job)
         finally:
             signal.signal(signal.SIGINT, handler)
 
@@ -202,94 +223,3 @@ class Local:
             devices = visible.split(",")
             environment["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)] if self.devices == 1 else visible
         return environment
-
-
-class Slurm:
-    """Job arrays of a Slurm cluster.
-
-    Args:
-        folder: of the grid, which all nodes see.
-        options: `time`, `partition` and `limit` (jobs of an array at a time); others are sbatch's.
-        devices: processes of a run.
-
-    Raises:
-        ValueError: there is no Slurm here, or it refuses the jobs.
-    """
-
-    def __init__(self, folder: Path, options: dict[str, str], devices: int):
-        try:
-            self.executor = submitit.AutoExecutor(folder / JOBS, cluster="slurm", slurm_max_num_timeout=100)
-        except RuntimeError as error:
-            raise ValueError(
-                "--launcher: expected a machine with Slurm's sbatch and squeue for slurm, got one without; --launcher "
-                "print writes files that another one can submit"
-            ) from error
-        own = {
-            PARAMETERS[key]: int(value) if value.isdigit() else value
-            for key, value in options.items()
-            if key in PARAMETERS
-        }
-        rest = {key.replace("_", "-"): value for key, value in options.items() if key not in PARAMETERS}
-        self.executor.update_parameters(
-            name="lightning_genae", tasks_per_node=devices, slurm_additional_parameters=rest, **own
-        )
-        self.known = folder / JOBS / "submitted.json"
-
-    def submit(self, tasks: list[Task]) -> None:
-        submitted = self._submitted()
-        for start in range(0, len(tasks), MAX_ARRAY):
-            part = tasks[start : start + MAX_ARRAY]
-            try:
-                with self.executor.batch():  # an array; not by map_array, whose jobs have no checkpoint of their own
-                    jobs = [self.executor.submit(Job(task, {})) for task in part]
-            except submitit.core.utils.FailedJobError as error:
-                reason = str(error).strip().splitlines()[-1]
-                raise ValueError(
-                    f"--launcher: expected a cluster that takes the jobs; sbatch says: {reason}"
-                ) from error
-            submitted |= {str(task.log): job.job_id for task, job in zip(part, jobs)}
-        self.known.write_text(json.dumps(submitted))
-
-    def active(self) -> set[Path]:
-        """Logs of what is queued or runs, submitted by an earlier call too."""
-        submitted = self._submitted()
-        if not submitted:
-            return set()
-        arrays = ",".join(sorted({job_id.partition("_")[0] for job_id in submitted.values()}))
-        words = ["squeue", "-h", "-r", "-j", arrays, "-o", "%i"]
-        done = subprocess.run(words, capture_output=True, text=True)
-        queued = set(done.stdout.split())
-        return {Path(log) for log, job_id in submitted.items() if job_id in queued}
-
-    def cancel(self) -> None:
-        """Nothing: what is queued goes on; the same command looks after it again."""
-
-    def _submitted(self) -> dict[str, str]:
-        return json.loads(self.known.read_text()) if self.known.is_file() else {}
-
-
-def write_sbatch(folder: Path, tasks: list[Task], options: dict[str, str], devices: int) -> Path:
-    """An sbatch file, and the commands that its array runs, for a site whose Slurm cannot be reached from here."""
-    folder.mkdir(parents=True, exist_ok=True)
-    commands = folder / "commands.txt"
-    commands.write_text("".join(f"{shlex.join([sys.executable, str(_run_py()), *task.words])}\n" for task in tasks))
-    limit = options.get("limit", str(len(tasks)))
-    given = {key.replace("_", "-"): value for key, value in options.items() if key != "limit"}
-    own = {"job-name": "lightning_genae", "ntasks-per-node": str(devices)}
-    own |= {"chdir": str(Path.cwd()), "output": str(folder.resolve() / "%A_%a.out")}
-    given = own | given
-    path = folder / "array.sbatch"
-    path.write_text(
-        "\n".join(
-            [
-                "#!/bin/bash",
-                f"#SBATCH --array=0-{len(tasks) - 1}%{limit}",
-                "#SBATCH --requeue",
-                *(f"#SBATCH --{key}={value}" for key, value in given.items()),
-                "# a run that is started again goes on from its last checkpoint, or says that it is finished",
-                f'eval "srun $(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {shlex.quote(str(commands.resolve()))})"',
-                "",
-            ]
-        )
-    )
-    return path

@@ -111,5 +111,6 @@ def _in_styles(draw: Callable, width: float) -> dict[str, bytes]:
 @contextmanager
 def _colours(colours: dict[str, str]) -> Iterator[None]:
     ticks = {"xtick.color": colours["text.color"], "ytick.color": colours["text.color"]}
-    with matplotlib.rc_context({**colours, **ticks}):
+    # names of arms are no formulas
+    with matplotlib.rc_context({**colours, **ticks, "text.parse_math": False, "text.usetex": False}):
         yield

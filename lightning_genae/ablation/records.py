@@ -9,6 +9,7 @@ from pathlib import Path
 from lightning_genae.ablation.grid import UNSET
 from lightning_genae.command_line import flatten
 from lightning_genae.compare import difference, protocol_of
+from lightning_genae.received import is_within
 from lightning_genae.run_folder import NOT_HASHED, RunFolder
 
 GRID = "ablation.json"
@@ -91,8 +92,9 @@ class Record:
         return [int(row["images"]) for row in rows], [float(row[f"val/{metric}"]) for row in rows]
 
     def picture(self) -> Path | None:
-        """Its last samples."""
-        return next(iter(sorted((self.folder / "samples").glob("*.png"))[-1:]), None)
+        """Its last samples; not another file that a link in a folder of somebody else's leads to."""
+        last = next(iter(sorted((self.folder / "samples").glob("*.png"))[-1:]), None)
+        return last if last and is_within(last, self.folder) else None
 
 
 def read(paths: Iterable[Path]) -> tuple[list[Record], list[str]]:
@@ -105,10 +107,13 @@ def read(paths: Iterable[Path]) -> tuple[list[Record], list[str]]:
     commands = []
     for path in map(Path, paths):
         found: dict[Path, dict | None] = {}
-        grid = _grid(path / GRID)
+        grid = read_grid(path / GRID)
         if grid:
             commands += grid["commands"]
             found = {path / cell["folder"]: cell["config"] for cell in grid["cells"]}
+            for folder in found:
+                if not is_within(folder, path):
+                    raise ValueError(f"RUN: '{path / GRID}' is damaged; expected runs below its folder, got '{folder}'")
         elif (path / "results.json").is_file():
             found = {path: None}
         else:
@@ -125,13 +130,17 @@ def _standing(one: dict) -> str:
     return f"{words} at first, target {one['target']}" if one.get("target") else words
 
 
-def _grid(path: Path) -> dict:
+def read_grid(path: Path) -> dict:
+    """The commands and cells of an ablation; empty where there is none."""
     if not path.is_file():
         return {}
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"RUN: '{path}' is damaged; the command of the ablation writes it anew") from error
+        content = json.loads(path.read_text())
+    except ValueError:
+        content = None
+    if not isinstance(content, dict) or not {"commands", "cells"} <= set(content):
+        raise ValueError(f"RUN: '{path}' is damaged; delete it, and the command of the ablation writes it anew")
+    return content
 
 
 def _record(folder: Path, config: dict | None) -> Record:
@@ -140,7 +149,9 @@ def _record(folder: Path, config: dict | None) -> Record:
         results = RunFolder(folder).results
         config = config or flatten(RunFolder(folder).config)
     except (ValueError, FileNotFoundError):
-        problem = "its results.json or config.yaml is damaged or missing; --overwrite starts the run anew"
+        problem = (
+            "its results.json or config.yaml is damaged or missing; --retry, or the command that trained it, mends it"
+        )
         return Record(folder, config or {}, problem=problem)
     if not {"model", "augment", "data", "seed"} <= set(config):
         return Record(folder, {}, problem="it is no run of this project")

@@ -6,6 +6,7 @@ from pathlib import Path
 import jinja2
 
 from lightning_genae.ablation import pictures, tables
+from lightning_genae.ablation.escape import code
 from lightning_genae.ablation.records import Comparison, Record, compare
 from lightning_genae.ablation.tables import Table
 
@@ -67,7 +68,7 @@ class Report:
         """Writes all forms into a folder; returns the path of the page."""
         folder.mkdir(parents=True, exist_ok=True)
         every = self.all_tables()
-        commands = [f"`{command}`" for command in self.commands]
+        commands = [code(command) for command in self.commands]
         texts = {
             "report.html": self._page(),
             "tables.md": "\n\n".join([*commands, *(table.to_markdown() for table in every)]) + "\n",

@@ -3,7 +3,6 @@
 import csv
 import io
 import math
-import re
 import textwrap
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lightning_genae.ablation import statistics
+from lightning_genae.ablation.escape import csv_cell, latex, markdown, plain
 from lightning_genae.ablation.records import Comparison, Record
 from lightning_genae.ablation.watch import duration
 from lightning_genae.compare import aligned
@@ -35,19 +35,10 @@ ENOUGH = 5  # seeds, below which a verdict says that they are few
 NEITHER = {"distance_to_train", "copying", "perplexity", "distinct_1", "distinct_2", "self_bleu"}
 SETTING = "setting"  # column that says with what an arm ran
 WIDTH = 110  # of the lines below a table in a terminal
-LATEX = str.maketrans(
-    {letter: f"\\{letter}" for letter in "%&_#${}"}
-    | {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "\N{PLUS-MINUS SIGN}": r"$\pm$",
-    }
-)
 
 
 class Table(NamedTuple):
-    """Text in rows.
+    """Text in rows, which may be anybody's: names of arms, paths and errors come from files.
 
     Attributes:
         title: of the table.
@@ -62,40 +53,35 @@ class Table(NamedTuple):
     note: str = ""
 
     def to_markdown(self) -> str:
-        lines = [f"### {self.title}", ""] + ([self.note, ""] if self.note else [])
-        rows = [self.header, ["---"] * len(self.header), *self.rows]
-        return "\n".join(
-            [*lines, *("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)]
-        )
+        lines = [f"### {markdown(self.title)}", ""] + ([markdown(self.note), ""] if self.note else [])
+        header, *rows = ([markdown(cell) for cell in row] for row in [self.header, *self.rows])
+        return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows))])
 
     def to_text(self) -> str:
         """Aligned columns, for a terminal; settings and the note in lines below."""
-        rows, below = [self.header, *self.rows], []
+        rows, below = [[plain(cell) for cell in row] for row in [self.header, *self.rows]], []
         if SETTING in self.header:
             place = self.header.index(SETTING)
-            below = [f"{row[0]}: {row[place]}" for row in self.rows]
+            below = [f"{row[0]}: {row[place]}" for row in rows[1:]]
             rows = [row[:place] + row[place + 1 :] for row in rows]
-        below += [self.note] if self.note else []
+        below += [plain(self.note)] if self.note else []
         lines = [line for text in below for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")]
-        return "\n".join(["", self.title, *aligned(rows), *lines])
+        return "\n".join(["", plain(self.title), *aligned(rows), *lines])
 
     def to_csv(self) -> str:
         text = io.StringIO()
         note = [[self.note]] if self.note else []
-        csv.writer(text).writerows([[self.title], self.header, *self.rows, *note])
+        rows = [[self.title], self.header, *self.rows, *note]
+        csv.writer(text).writerows([csv_cell(cell) for cell in row] for row in rows)
         return text.getvalue()
 
     def to_latex(self) -> str:
         """A tabular for the booktabs package; the note is a comment above it."""
         columns = "".join(r"p{0.3\linewidth}" if name == SETTING else "l" for name in self.header)
-        lines = [f"% {self.title}", *([f"% {self.note}"] if self.note else [])]
+        lines = [f"% {plain(self.title)}", *([f"% {plain(self.note)}"] if self.note else [])]
         lines += [f"\\begin{{tabular}}{{{columns}}}", "\\toprule"]
-        body = [" & ".join(map(_latex, row)) + r" \\" for row in [self.header, *self.rows]]
+        body = [" & ".join(map(latex, row)) + r" \\" for row in [self.header, *self.rows]]
         return "\n".join([*lines, body[0], "\\midrule", *body[1:], "\\bottomrule", "\\end{tabular}"])
-
-
-def _latex(text: str) -> str:
-    return re.sub(r"-(?=\d)", "$-$", text.translate(LATEX))
 
 
 def check_metric(metric: str) -> None:

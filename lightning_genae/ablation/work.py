@@ -2,19 +2,20 @@
 
 import json
 import logging
-import os
 import time
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from lightning_genae.ablation.grid import Cell, Grid
-from lightning_genae.ablation.launch import Local, Slurm, Task
-from lightning_genae.ablation.records import GRID
+from lightning_genae.ablation.launch import Local, Task
+from lightning_genae.ablation.records import GRID, read_grid
+from lightning_genae.ablation.slurm import Slurm
 from lightning_genae.ablation.watch import State, View, state
 from lightning_genae.cache import digest
 from lightning_genae.command_line import flatten
-from lightning_genae.run_folder import RunFolder, identity
+from lightning_genae.files import write_text
+from lightning_genae.run_folder import RunFolder, check_writable, identity
 
 log = logging.getLogger("lightning_genae")
 ENDED = ("finished", "failed")
@@ -46,7 +47,9 @@ def work(grid: Grid, folder: Path, launcher: Local | Slurm, retry: bool, wait: b
         Task.of(cell).error.unlink(missing_ok=True)
     if wait:
         _share(todo, folder, launcher)
-    launcher.submit([Task.of(cell, overwrite=_is_damaged(cell)) for cell in todo])
+    for cell in todo:
+        RunFolder(cell.folder).set_aside_damage()
+    launcher.submit([Task.of(cell) for cell in todo])
     if wait:
         _watch(grid, folder, launcher, terminal)
 
@@ -84,14 +87,6 @@ def _augmented_by(config: dict) -> str:
     return digest(
         {**{key: config[key] for key in ("data", "augment", "cache")}, "seed": config["seed"] if seed is None else seed}
     )
-
-
-def _is_damaged(cell: Cell) -> bool:
-    """Whether a run's results.json cannot be read, so that it can only be started anew."""
-    try:
-        return RunFolder(cell.folder).results is None
-    except ValueError:
-        return True
 
 
 def _share(todo: list[Cell], folder: Path, launcher: Local | Slurm) -> None:
@@ -141,6 +136,7 @@ class GridFolder:
     """
 
     def __init__(self, path: Path):
+        check_writable("--folder", path)
         self.path = path
         others = {found.name for found in path.iterdir()} if path.is_dir() else set()
         if others - {".lock"} and GRID not in others:
@@ -165,7 +161,7 @@ class GridFolder:
             ValueError: one of its runs was another one in an earlier call.
         """
         path = self.path / GRID
-        known = json.loads(path.read_text()) if path.is_file() else {"commands": [], "cells": []}
+        known = read_grid(path) or {"commands": [], "cells": []}
         cells = {cell["folder"]: cell for cell in known["cells"]}
         for cell in grid.cells:
             name = str(cell.folder.relative_to(self.path))
@@ -180,6 +176,4 @@ class GridFolder:
                 )
             cells[name] = {"folder": name, "config": config}
         commands = list(dict.fromkeys([*known["commands"], command]))
-        unfinished = path.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps({"commands": commands, "cells": list(cells.values())}))
-        os.replace(unfinished, path)
+        write_text(path, json.dumps({"commands": commands, "cells": list(cells.values())}))

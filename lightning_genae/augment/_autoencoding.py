@@ -1,19 +1,37 @@
 """What arms share that encode, perturb the code and decode."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from jsonargparse.typing import ClosedUnitInterval
-from sklearn.decomposition import PCA
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_genae.augment._arm import Arm
-from lightning_genae.images import Kind, as_stored, to_float
+from lightning_genae.cache import hash_weights, of_many
+from lightning_genae.components import components
+from lightning_genae.images import Kind, as_stored, blocks, to_float
 from lightning_genae.metrics._metric import MAX_IMAGES
 from lightning_genae.metrics.frechet import frechet_distance
 from lightning_genae.perturb import Classes
 
 Detail = Literal["residual", "decode"]
+
+
+@torch.no_grad()
+def of_all(encode: Callable[[Tensor], Tensor], network: nn.Module, images, folder: str | None) -> Tensor:
+    """What an autoencoder says of all stored images, (N, ...); of many on disk it is kept in the cache.
+
+    Args:
+        encode: from images (B, C, H, W) in [-1, 1].
+        network: the autoencoder.
+        folder: the cache. None: nothing is kept.
+    """
+
+    def all_of_them() -> Tensor:
+        return torch.cat([encode(to_float(part)) for part in blocks(images, 500)])
+
+    return of_many(images, folder, "codes", lambda: {"network": hash_weights(network)}, all_of_them)
 
 
 class AutoencodingArm(Arm):
@@ -79,18 +97,21 @@ class AutoencodingArm(Arm):
         Args:
             datamodule: of the images.
             extractor: of the features.
-            images: training images (N, C, H, W) in [-1, 1].
+            images: training images (N, C, H, W) as they are stored.
             real: features (N, d) of validation images.
         """
-        validation = to_float(datamodule.validation.images[:MAX_IMAGES])
-        num_components = min(self.autoencoder.encode(images[:2]).shape[1], len(images) - 1, images[0].numel())
-        pca = PCA(num_components, svd_solver="full").fit(images.flatten(1).numpy())
-        flat = validation.flatten(1).numpy()
-        decoded = as_stored(self.reconstruct(images))
+        validation = datamodule.validation.images[:MAX_IMAGES]
+        dimensions = self.autoencoder.encode(to_float(images[:2])).shape[1]
+        num_components = min(dimensions, len(images) - 1, images[0].numel())
+        decoded = [extractor(as_stored(self.reconstruct(to_float(part)))) for part in blocks(images, MAX_IMAGES)]
+        errors = [
+            (self.reconstruct(x) - x).square().mean() * (len(x) / len(validation))
+            for x in map(to_float, blocks(validation, MAX_IMAGES))
+        ]
         return {
-            "mse_validation": float((self.reconstruct(validation) - validation).square().mean()),
-            "mse_pca": float(((pca.inverse_transform(pca.transform(flat)) - flat) ** 2).mean()),
+            "mse_validation": float(sum(errors)),
+            "mse_pca": components(images, num_components).mean_squared_error(validation),
             "num_components": num_components,
-            "fd_decoded": frechet_distance(real, extractor(decoded)),
+            "fd_decoded": frechet_distance(real, torch.cat(decoded)),
             "autoencoder_images": self.trained_on,
         }

@@ -6,8 +6,7 @@ import torch
 from jsonargparse.typing import ClosedUnitInterval, PositiveInt
 from torch import Tensor
 
-from lightning_genae.augment._autoencoding import AutoencodingArm, Detail
-from lightning_genae.images import to_float
+from lightning_genae.augment._autoencoding import AutoencodingArm, Detail, of_all
 from lightning_genae.perturb import fit_classes, fit_mixtures, gaussian, gaussian_of_class, interpolate, resample
 
 Perturb = Literal["gaussian", "interpolate", "extrapolate", "resample"]
@@ -38,11 +37,9 @@ class PerturbingArm(AutoencodingArm):
         self.perturb = perturb
         self.neighbours = neighbours
 
-    @torch.no_grad()
-    def learn_codes(self, split) -> None:
-        """Learns where the codes of the training images lie."""
-        parts = split.images.split(500)
-        self.set_codes(torch.cat([self.autoencoder.encode(to_float(part)) for part in parts]), split.labels)
+    def learn_codes(self, split, folder: str | None = None) -> None:
+        """Learns where the codes of the training images lie; those of many are kept in the cache."""
+        self.set_codes(of_all(self.autoencoder.encode, self.autoencoder, split.images, folder), split.labels)
 
     def set_codes(self, codes: Tensor, labels: Tensor) -> None:
         """Takes the training codes (N, d) and labels (N,) that perturbations refer to."""

@@ -9,12 +9,13 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
-from lightning_genae import codes, losses, networks
-from lightning_genae.cache import cached, naming_damage, source
-from lightning_genae.images import to_float
+from lightning_genae import checkpoints, codes, losses, networks
+from lightning_genae.cache import cached, source
+from lightning_genae.images import blocks, to_float
 from lightning_genae.run_folder import checkpoint_of
 
 log = logging.getLogger("lightning_genae")
+MAX_ASIDE = 10_000  # images that say when a training stops: fewer say nothing, more say nothing new
 
 
 def trained(
@@ -45,11 +46,12 @@ def trained(
         alone = copy.copy(datamodule)  # the same images, but neither the run's seed nor its augmentation
         alone.train, alone.batch_size, alone.augment = train, batch_size, None
         alone.seed, alone.batches, alone.trainer = 0, 0, None
-        stop = _Stop(steps, to_float(aside.images))
+        stop = _Stop(steps, aside.images)
         trainer = Trainer(
             **{**trainer_options, "callbacks": [*trainer_options.get("callbacks", []), stop]},
             devices=1,
-            plugins=LightningEnvironment(),  # one process, whatever launched this one
+            # one process, whatever launched this one
+            plugins=[LightningEnvironment(), checkpoints.WholeCheckpoints()],
             max_epochs=-1,
             logger=False,
             enable_checkpointing=False,
@@ -68,8 +70,8 @@ def trained(
         trainer.save_checkpoint(path, weights_only=True)
 
     path = cached(datamodule.cache_dir, "autoencoder", key, build)
-    with naming_damage("--cache", path):
-        return _open(model_class, path), datamodule.fingerprint
+    state = checkpoints.read("--cache", path, "delete it to have it anew")
+    return _open("--cache", path, model_class, state), datamodule.fingerprint
 
 
 def loaded(model_classes: dict[str, type], checkpoint: str, foreign: bool, datamodule) -> tuple[LightningModule, str]:
@@ -86,20 +88,21 @@ def loaded(model_classes: dict[str, type], checkpoint: str, foreign: bool, datam
     """
     path = checkpoint_of("--augment.checkpoint", checkpoint)
     wanted = " or ".join(f"--model {name}" for name in model_classes)
-    autoencoder = None
+    state = checkpoints.read("--augment.checkpoint", path, f"give one of {wanted}")
+    autoencoder, reason = None, ""
     for model_class in model_classes.values():
         try:
-            autoencoder = autoencoder or _open(model_class, path)
-        except Exception as error:  # torch raises many kinds for a file that is no checkpoint
-            log.debug(f"{path} is no {model_class.__name__}: {error}")
+            autoencoder = autoencoder or _open("--augment.checkpoint", path, model_class, state)
+        except ValueError as error:
+            reason = " ".join(str(error.__cause__).split())[:200]
     if autoencoder is None:
-        raise ValueError(f"--augment.checkpoint: expected a checkpoint of {wanted}, got '{path}'")
+        raise ValueError(f"--augment.checkpoint: expected a checkpoint of {wanted}, got '{path}' ({reason})")
     shape = tuple(autoencoder.hparams.image_shape)
     if shape != datamodule.image_shape:
         raise ValueError(
             f"--augment.checkpoint: expected an autoencoder of images {datamodule.image_shape}, got one of {shape}"
         )
-    fingerprint = trained_on(path)
+    fingerprint = trained_on(state)
     if fingerprint != datamodule.fingerprint and not foreign:
         raise ValueError(
             "--augment.checkpoint: expected an autoencoder that was trained on exactly this run's training images; "
@@ -108,10 +111,9 @@ def loaded(model_classes: dict[str, type], checkpoint: str, foreign: bool, datam
     return autoencoder, fingerprint
 
 
-def trained_on(path: Path) -> str:
+def trained_on(state: dict) -> str:
     """The fingerprint of the images that a checkpoint was trained on; unknown if it does not say."""
-    states = torch.load(path, weights_only=True).values()
-    prints = [state["fingerprint"] for state in states if isinstance(state, dict) and "fingerprint" in state]
+    prints = [part["fingerprint"] for part in state.values() if isinstance(part, dict) and "fingerprint" in part]
     return prints[0] if prints else "unknown"
 
 
@@ -120,7 +122,7 @@ class _Stop(Callback):
 
     Args:
         steps: batches at most.
-        images: kept aside, (N, C, H, W) in [-1, 1]; there may be none.
+        images: kept aside, (N, C, H, W) as they are stored; there may be none.
     """
 
     every, patience = 50, 4  # batches between two looks, and looks without a better one
@@ -145,8 +147,11 @@ class _Stop(Callback):
 
     @torch.no_grad()
     def _look(self, model: LightningModule) -> None:
-        x = self.images.to(model.device)
-        error = float((model.reconstruct(x) - x).square().mean())
+        errors = []
+        for part in blocks(self.images, len(self.images)):
+            x = to_float(part.to(model.device))
+            errors.append((model.reconstruct(x) - x).square().mean() * (len(part) / len(self.images)))
+        error = float(sum(errors))
         self.looks_since += 1
         if error < self.best:
             self.best, self.looks_since = error, 0
@@ -154,13 +159,14 @@ class _Stop(Callback):
 
 
 def _split(train) -> tuple:
-    """The images to learn from, and a tenth of them, drawn at random, kept aside (none of fewer than ten)."""
+    """The images to learn from, and a tenth of them, drawn at random and at most MAX_ASIDE, kept aside (none of fewer
+    than ten)."""
     order = torch.randperm(len(train.images), generator=torch.Generator().manual_seed(0))
-    aside, rest = order[: len(order) // 10], order[len(order) // 10 :]
-    return type(train)(train.images[rest], train.labels[rest]), type(train)(train.images[aside], train.labels[aside])
+    num = min(len(order) // 10, MAX_ASIDE)
+    return train.subset(order[num:]), train.subset(order[:num])
 
 
-def _open(model_class: type, path: Path) -> LightningModule:
-    autoencoder = model_class.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+def _open(option: str, path: Path, model_class: type, state: dict) -> LightningModule:
+    autoencoder = checkpoints.restored(option, path, model_class, state)
     # a third quicker on a CPU, backwards
     return autoencoder.to(memory_format=torch.channels_last).eval().requires_grad_(False)

@@ -76,7 +76,7 @@ class AutoencoderAugment(PerturbingArm):
         if not self.checkpoint:
             arguments = self.model_class, self.options, self.steps, datamodule, trainer_options
             self.autoencoder, self.trained_on = _training.trained(*arguments)
-        self.learn_codes(datamodule.train)
+        self.learn_codes(datamodule.train, datamodule.cache_dir)
 
     def settings(self) -> dict[str, object]:
         return {} if self.checkpoint else {key: self.options[key] for key in ("width",) if key in self.options}

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_genae.augment._arm import Arm
 from lightning_genae.augment.ae import AutoencoderAugment
-from lightning_genae.images import to_float
+from lightning_genae.images import num_at_once, to_float
 from lightning_genae.metrics._metric import MAX_IMAGES
 from lightning_genae.models._options import warn_unused
 
@@ -49,7 +49,8 @@ class NoiseAugment(Arm):
 
     @torch.no_grad()
     def _find(self, arm: AutoencoderAugment, train) -> float:
-        x, labels = to_float(train.images[:MAX_IMAGES]), train.labels[:MAX_IMAGES]
+        num = num_at_once(train.images.shape[1:], MAX_IMAGES)
+        x, labels = to_float(train.images[:num]), train.labels[:num]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             wanted = (arm.vary(x, labels).clamp(-1, 1) - x).square().mean()

@@ -5,7 +5,8 @@ from jsonargparse.typing import PositiveInt
 from torch import Tensor, nn
 
 from lightning_genae.augment._perturbing import PerturbingArm
-from lightning_genae.images import to_float
+from lightning_genae.components import components, first
+from lightning_genae.images import AT_ONCE, to_float
 
 
 class PCAAugment(PerturbingArm):
@@ -21,20 +22,23 @@ class PCAAugment(PerturbingArm):
 
     def fit(self, datamodule, **trainer_options) -> None:
         """Finds the components of the training images and where their codes lie."""
-        self.autoencoder = _Linear(to_float(datamodule.train.images[:5000]), self.latent_dim)
+        self.autoencoder = _Linear(first(datamodule.train.images, 5000), self.latent_dim)
         self.trained_on = datamodule.fingerprint
-        self.learn_codes(datamodule.train)
+        self.learn_codes(datamodule.train, datamodule.cache_dir)
 
 
 class _Linear(nn.Module):
     def __init__(self, images: Tensor, num_components: int):
         super().__init__()
         self.shape = images.shape[1:]
-        flat = images.flatten(1).double()
-        components = torch.linalg.svd(flat - flat.mean(0), full_matrices=False).Vh
-        components = components[: min(num_components, len(images) - 1)]
-        self.register_buffer("mean", flat.mean(0).float())
-        self.register_buffer("components", components.float())
+        num_components = min(num_components, len(images) - 1)
+        if images.numel() <= AT_ONCE:
+            flat = to_float(images).flatten(1).double()
+            mean, rows = flat.mean(0), torch.linalg.svd(flat - flat.mean(0), full_matrices=False).Vh[:num_components]
+        else:
+            mean, rows = map(torch.from_numpy, components(images, num_components)[:2])
+        self.register_buffer("mean", mean.float())
+        self.register_buffer("components", rows.float())
 
     def encode(self, x: Tensor) -> Tensor:
         return (x.flatten(1) - self.mean) @ self.components.T

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from lightning_genae import networks
 from lightning_genae.augment import _training
-from lightning_genae.augment._autoencoding import AutoencodingArm, Detail
-from lightning_genae.images import to_float
+from lightning_genae.augment._autoencoding import AutoencodingArm, Detail, of_all
 from lightning_genae.models import vae
 from lightning_genae.perturb import fit_classes, gaussian, gaussian_of_class, posterior, posterior_of_class
 
@@ -67,7 +66,7 @@ class VariationalAugment(AutoencodingArm):
         if not self.checkpoint:
             arguments = vae.VAE, self.options, self.steps, datamodule, trainer_options
             self.autoencoder, self.trained_on = _training.trained(*arguments)
-        self._learn_codes(datamodule.train)
+        self._learn_codes(datamodule.train, datamodule.cache_dir)
 
     def codes(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         z, log_variance = self.autoencoder.posterior(images)
@@ -79,9 +78,12 @@ class VariationalAugment(AutoencodingArm):
             return z, posterior_of_class(z, log_variance, labels, self.classes, self.strength)
         return z, posterior(z, log_variance, self.strength)
 
-    @torch.no_grad()
-    def _learn_codes(self, split) -> None:
+    def _learn_codes(self, split, folder: str | None = None) -> None:
         """Learns where the codes of each class lie: the means, and what the encoder leaves open about them."""
-        parts = [self.autoencoder.posterior(to_float(part)) for part in split.images.split(500)]
-        means, log_variances = (torch.cat(part) for part in zip(*parts))
+
+        def posterior_of(x: Tensor) -> Tensor:
+            return torch.stack(self.autoencoder.posterior(x), 1)
+
+        both = of_all(posterior_of, self.autoencoder, split.images, folder)
+        means, log_variances = (part.contiguous() for part in both.unbind(1))
         self.learn_classes(fit_classes(means, split.labels, log_variances.exp().mean(0)))

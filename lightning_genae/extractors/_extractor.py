@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_genae import registry
+from lightning_genae.images import blocks
 
 PACKAGE = "lightning_genae.extractors"
 DEFAULTS = {"series": "rocket", "masked": "rocket", "text": "rocket", "audio": "moments"}  # by kind
@@ -49,8 +50,10 @@ class Extractor(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Features (N, num_features), float32 on the CPU, of stored images (N, C, H, W)."""
         device = next(iter(self.network.state_dict().values())).device
-        parts = [self.network(self.prepare(part.to(device))).float().cpu() for part in images.split(self.batch_size)]
-        return torch.cat(parts) if len(images) else torch.empty(0, self.num_features)
+        if not len(images):
+            return torch.empty(0, self.num_features)
+        parts = blocks(images, self.batch_size)
+        return torch.cat([self.network(self.prepare(part.to(device))).float().cpu() for part in parts])
 
     @torch.no_grad()
     def logits(self, features: Tensor) -> Tensor | None:
@@ -84,6 +87,27 @@ def build(name: str | None, weights: str | None, datamodule) -> Extractor:
         takers = [other for other in registry.names(PACKAGE) if registry.load(PACKAGE, other).takes_weights]
         raise ValueError(f"--metrics.weights: goes with --metrics.features {' or '.join(takers)}, not with {name}")
     return extractor(datamodule, weights)
+
+
+def fetched(url: str, sha256: str, owner: str) -> Path:
+    """The file of an address, in torch's hub folder, fetched if it is not there; always one of the hash.
+
+    Raises:
+        ValueError: it cannot be fetched, or another one is there.
+    """
+    path = Path(torch.hub.get_dir(), "checkpoints", Path(url).name)
+    try:
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=sha256, progress=False)
+    except (OSError, RuntimeError) as error:
+        raise ValueError(
+            f"--metrics.weights: {owner}'s weights could not be fetched ({error}); fetch {url} on a machine with "
+            "internet and give its path"
+        ) from error
+    if not sha256.startswith(hash_file(path)):
+        raise ValueError(f"--metrics.weights: '{path}' is not the published file; delete it to have it anew")
+    return path
 
 
 def given_file(weights: str, option: str = "--metrics.weights") -> Path:

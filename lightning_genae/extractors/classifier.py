@@ -13,9 +13,10 @@ from tqdm import tqdm
 from lightning_genae import networks
 from lightning_genae.cache import cached, hash_weights, naming_damage, source
 from lightning_genae.extractors._extractor import Extractor
-from lightning_genae.images import to_float
+from lightning_genae.images import blocks, num_at_once, to_float
 
 log = logging.getLogger("lightning_genae")
+MAX_VALUES = 2**23  # of a batch: images larger than 128x128 in colour come in smaller ones
 
 
 class ClassifierFeatures(Extractor):
@@ -28,7 +29,7 @@ class ClassifierFeatures(Extractor):
     Args:
         datamodule: with `train_split`, `heldout`, `num_classes`, `image_shape` and `cache_dir`.
         weights: not used.
-        num_steps: batches of 128 images that it learns from.
+        num_steps: batches of 128 images that it learns from, fewer of large images.
     """
 
     def __init__(self, datamodule, weights: str | None = None, num_steps: int = 800):
@@ -66,9 +67,10 @@ def _trained(datamodule, num_features: int, num_steps: int) -> tuple[nn.Sequenti
             _train(network, train, num_steps)
         network = network.cpu()
         with torch.no_grad():
-            scale = torch.cat([network[:2](to_float(part)) for part in train.images.split(500)]).std(0).mean()
-            logits = torch.cat([network(to_float(part)) for part in heldout.images.split(500)])
-        accuracy = (logits.argmax(1) == heldout.labels).double().mean().item()
+            seen, tested = _at_most(train), _at_most(heldout)
+            scale = torch.cat([network[:2](to_float(part)) for part in blocks(seen.images, 500)]).std(0).mean()
+            logits = torch.cat([network(to_float(part)) for part in blocks(tested.images, 500)])
+        accuracy = (logits.argmax(1) == tested.labels).double().mean().item()
         torch.save({"network": network.state_dict(), "scale": scale, "accuracy": accuracy}, path)
 
     path = cached(datamodule.cache_dir, "classifier", key, build)
@@ -79,14 +81,22 @@ def _trained(datamodule, num_features: int, num_steps: int) -> tuple[nn.Sequenti
     return network, state
 
 
+def _at_most(split, num: int = 100_000):
+    """The split, or so many of its images, drawn at random: a million say the same as these."""
+    if len(split.labels) <= num:
+        return split
+    return split.subset(torch.randperm(len(split.labels), generator=torch.Generator().manual_seed(0))[:num])
+
+
 def _train(network: nn.Module, train, num_steps: int) -> None:
     log.info(f"Training the classifier whose features measure the samples, on {len(train.images):,} images")
     device = next(network.parameters()).device
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
     schedule = OneCycleLR(optimizer, 2e-3, total_steps=num_steps)
     bar = tqdm(range(num_steps), desc="classifier", unit="batch", mininterval=0.5)
+    batch_size = num_at_once(train.images.shape[1:], 128, MAX_VALUES)
     for _ in bar:
-        chosen = torch.randint(len(train.images), (128,))
+        chosen = torch.randint(len(train.images), (batch_size,))
         images, labels = train.images[chosen].to(device), train.labels[chosen].to(device)
         loss = F.cross_entropy(network(to_float(images)), labels)
         optimizer.zero_grad()

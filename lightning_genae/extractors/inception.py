@@ -1,11 +1,10 @@
 """The Inception network of FID (Heusel et al. 2017, arXiv 1706.08500), for numbers beside published ones."""
 
-from pathlib import Path
-
-import torch
 from torch import Tensor, nn
 
-from lightning_genae.extractors._extractor import Extractor, given_file, hash_file, load_state, to_rgb
+from lightning_genae.extractors._extractor import Extractor, fetched, given_file, hash_file, load_state, to_rgb
+
+SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # of the file whose name has its beginning
 
 
 class InceptionFeatures(Extractor):
@@ -28,10 +27,10 @@ class InceptionFeatures(Extractor):
         try:
             from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
         except ImportError as error:
-            raise ValueError(
+            raise ImportError(
                 '--metrics.features: inception needs torch-fidelity; pip install -e ".[inception]"'
             ) from error
-        path = given_file(weights) if weights else _fetched(URL_INCEPTION_V3)
+        path = given_file(weights) if weights else fetched(URL_INCEPTION_V3, SHA256, "Inception")
         load_state(path, "Inception")  # torch-fidelity unpickles without restriction: only plain tensors may reach it
         try:
             network = FeatureExtractorInceptionV3(
@@ -47,20 +46,6 @@ class InceptionFeatures(Extractor):
         head = nn.Linear(2048, network.fc.out_features, bias=False)  # without bias, as in the Inception Score
         head.weight.data.copy_(network.fc.weight.data)
         super().__init__(_First(network), 2048, to_rgb, description, head, batch_size=64)
-
-
-def _fetched(url: str) -> Path:
-    path = Path(torch.hub.get_dir(), "checkpoints", Path(url).name)
-    try:
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(path), hash_prefix="6726825d", progress=False)
-    except (OSError, RuntimeError) as error:
-        raise ValueError(
-            f"--metrics.weights: Inception's weights could not be fetched ({error}); fetch {url} on a machine with "
-            "internet and give its path"
-        ) from error
-    return path
 
 
 class _First(nn.Module):

@@ -1,11 +1,10 @@
 """The pixels' principal components: nothing to train, no labels needed; knows nothing of what images show."""
 
-import numpy as np
 import torch
-from sklearn.decomposition import PCA
-from torch import nn
+from torch import Tensor, nn
 
-from lightning_genae.cache import hash_weights
+from lightning_genae.cache import hash_weights, of_many
+from lightning_genae.components import components, first
 from lightning_genae.extractors._extractor import Extractor
 from lightning_genae.images import to_float
 
@@ -20,14 +19,18 @@ class PixelFeatures(Extractor):
     """
 
     def __init__(self, datamodule, weights: str | None = None, max_features: int = 64):
-        flat = to_float(datamodule.train_split.images[:5000]).flatten(1).numpy()
-        with np.errstate(invalid="ignore"):  # shares of a variance of 0: `reference` says that images are all the same
-            pca = PCA(min(max_features, *flat.shape), svd_solver="full").fit(flat)
-        scale = pca.explained_variance_.clip(0) ** 0.5
-        components = pca.components_ / max(scale.mean(), 1e-12)
-        linear = nn.Linear(flat.shape[1], len(components))
-        weight, bias = torch.from_numpy(components).float(), -torch.from_numpy(components @ pca.mean_).float()
-        linear.load_state_dict({"weight": weight, "bias": bias})
+        images = datamodule.train_split.images
+
+        def work() -> dict[str, Tensor]:
+            found = components(first(images, 5000), max_features)
+            scale = found.variances.clip(0) ** 0.5
+            rows = found.rows / max(scale.mean(), 1e-12)
+            return {"weight": torch.from_numpy(rows).float(), "bias": -torch.from_numpy(rows @ found.mean).float()}
+
+        folder = getattr(datamodule, "cache_dir", None)
+        state = of_many(images, folder, "components", lambda: {"num": max_features}, work)
+        linear = nn.Linear(*reversed(state["weight"].shape))
+        linear.load_state_dict(state)
         network = nn.Sequential(nn.Flatten(), linear)
         description = {"extractor": "pixels", "weights": hash_weights(network), "resize": "none"}
         super().__init__(network, linear.out_features, to_float, description)

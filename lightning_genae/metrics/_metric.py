@@ -41,6 +41,7 @@ class SampleMetric(torchmetrics.Metric):
         natural: from stored images to what they are to people, for data that are no images: texts, or arrays of series
             (N, L, C) in their units or of waves (N, L); see datamodules/_sequences.py.
         kind: of the data; see lightning_genae/images.py.
+        folder: the cache, for what takes too long to find out at every start. None: nothing is kept.
 
     Attributes:
         kinds: of data that it is for. None: for all.
@@ -55,12 +56,14 @@ class SampleMetric(torchmetrics.Metric):
         trained_on: Tensor | None = None,
         natural: Callable[[Tensor], Sequence] | None = None,
         kind: Kind = "image",
+        folder: str | None = None,
     ):
         super().__init__()
         self.real = real
         self.trained_on = trained_on
         self.natural = natural
         self.kind = kind
+        self.folder = folder
         for name in Samples._fields:
             self.add_state(name, [], dist_reduce_fx="cat")
 

@@ -1,11 +1,16 @@
 """Whether samples are copies of training images, by their nearest ones (Meehan et al. 2020, arXiv 2004.05675)."""
 
+import math
+
 import torch
 from scipy.stats import mannwhitneyu
 from torch import Tensor
 
-from lightning_genae.images import to_float
+from lightning_genae.cache import hash_images, of_many
+from lightning_genae.images import blocks, to_float
 from lightning_genae.metrics._metric import SampleMetric, Samples
+
+BLOCK = 2**26  # values of images that others are compared with at once: 256 MB in float32
 
 
 class MemorisationMetric(SampleMetric):
@@ -20,7 +25,7 @@ class MemorisationMetric(SampleMetric):
 
     def __init__(self, real: Samples, *given):
         super().__init__(real, *given)
-        self.of_heldout = None if self.trained_on is None else self.distances(real)
+        self.of_heldout = None if self.trained_on is None else self._of_heldout(real)
 
     def measure(self, samples: Samples) -> dict[str, float]:
         if self.trained_on is None:
@@ -34,6 +39,14 @@ class MemorisationMetric(SampleMetric):
         """Those of the held-out images: the fresh ones may be among those that were trained on."""
         return {} if self.trained_on is None else {"distance_to_train": float(self.of_heldout.mean()), "copying": 0.5}
 
+    def _of_heldout(self, real: Samples) -> Tensor:
+        """Distances of held-out images; from the cache where training images are so many that they stay on disk."""
+
+        def key() -> dict[str, str]:
+            return {"heldout": hash_images(real.images[: self.max_samples])}
+
+        return of_many(self.trained_on, self.folder, "nearest", key, lambda: self.distances(real))
+
     def distances(self, samples: Samples) -> Tensor:
         """Distance (N,) of each sample to the nearest training image."""
         return nearest(samples.images[: self.max_samples], self.trained_on)[0]
@@ -42,10 +55,15 @@ class MemorisationMetric(SampleMetric):
 def nearest(images: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     """Root mean squared difference per pixel (N,) of stored images (N, C, H, W), in [-1, 1], to the nearest of others
     (M, C, H, W), and which one that is (N,)."""
-    x = to_float(images).flatten(1)
-    best, which = torch.full((len(x),), torch.inf), torch.zeros(len(x), dtype=torch.long)
-    for start in range(0, len(others), 5000):  # not all of them in float32 at once
-        distances, places = torch.cdist(x, to_float(others[start : start + 5000]).flatten(1)).min(1)
-        which = torch.where(distances < best, places + start, which)
-        best = torch.minimum(distances, best)
-    return best / x.shape[1] ** 0.5, which
+    best, which = torch.full((len(images),), torch.inf), torch.zeros(len(images), dtype=torch.long)
+    done = 0
+    for block in blocks(others, 5000, BLOCK):  # not all of them in float32 at once
+        y, start = to_float(block).flatten(1), 0
+        for part in blocks(images, 1000, BLOCK):
+            distances, places = torch.cdist(to_float(part).flatten(1), y).min(1)
+            here = slice(start, start + len(part))
+            which[here] = torch.where(distances < best[here], places + done, which[here])
+            best[here] = torch.minimum(distances, best[here])
+            start += len(part)
+        done += len(block)
+    return best / math.prod(images.shape[1:]) ** 0.5, which

@@ -26,6 +26,7 @@ class TwoPlayers(LightningModule, ABC):
             that the critic judges pass it. None: the critic does not see images.
         overfitting: share of the last real images that the critic took for real, less that of the others; only
             of models that call `watch`.
+        critic_accuracy: see `score`; only of models that call it, after their first batch.
 
     Args:
         image_shape: (C, H, W) of the images.
@@ -126,6 +127,11 @@ class TwoPlayers(LightningModule, ABC):
     def watch(self, output_real: Tensor, undecided: float = 0.0) -> None:
         """Notes the overfitting signal r_t = E[sign of the critic's outputs on real images (B,)] (arXiv 2006.06676)."""
         self.overfitting = (output_real.detach() - undecided).sign().mean()
+
+    def score(self, output_real: Tensor, output_fake: Tensor, undecided: float = 0.0) -> None:
+        """Notes `critic_accuracy`: the share of a batch, half of it real, that the critic takes for what it is."""
+        right = (output_real.detach() > undecided).float().mean() + (output_fake.detach() < undecided).float().mean()
+        self.critic_accuracy = right / 2
 
     def log_part(self, name: str, value: Tensor, prog_bar: bool = False) -> None:
         """Logs a part of a loss as train/NAME."""

@@ -65,7 +65,9 @@ class AdversarialAutoencoder(TwoPlayers):
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
             z = self.encode(x)
-        return losses.critic("ns", self.critic(self._draw(len(x))), self.critic(z))
+        output_prior, output_codes = self.critic(self._draw(len(x))), self.critic(z)
+        self.score(output_prior, output_codes)
+        return losses.critic("ns", output_prior, output_codes)
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
         z = self.encode(x)

@@ -7,6 +7,7 @@ from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from lightning_genae import losses, networks
+from lightning_genae.checkpoints import read
 from lightning_genae.codes import Sampler, TrainingCodes, reparameterise
 from lightning_genae.models._options import warn_unused
 from lightning_genae.models._two_players import TwoPlayers
@@ -95,9 +96,10 @@ class AEGAN(TwoPlayers):
             self.codes.keep(z)
             fake = self.decode(torch.cat([z, self._drawn_for_critic(len(x))]))
             x, fake = self.view(x, labels), self.view(fake, labels.repeat(2))
-        output_real = self.critic(x)
+        output_real, output_fake = self.critic(x), self.critic(fake)
         self.watch(output_real)
-        return losses.critic("ns", output_real, self.critic(fake))
+        self.score(output_real, output_fake)
+        return losses.critic("ns", output_real, output_fake)
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
         z, kl = self._code(x)
@@ -133,8 +135,8 @@ class AEGAN(TwoPlayers):
 
     def _start_from(self, path: Path) -> None:
         players = {"decoder": self.generator} | ({} if self.hparams.variational else {"encoder": self.encoder})
+        state = read("--model.start", path, "give another one")["state_dict"]
         try:
-            state = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
             state["codes.codes"]  # what else has a decoder, such as a vae, keeps no codes
             for name, network in players.items():
                 start = f"{name}."

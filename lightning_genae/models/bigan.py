@@ -51,8 +51,10 @@ class BiGAN(TwoPlayers):
         with torch.no_grad():
             encoded, generated = self._pairs(x, labels)
         output_encoded = self.critic(*encoded)
+        output_generated = self.critic(*generated)
         self.watch(output_encoded)
-        return losses.critic("ns", output_encoded, self.critic(*generated))
+        self.score(output_encoded, output_generated)
+        return losses.critic("ns", output_encoded, output_generated)
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
         encoded, generated = self._pairs(x, labels)

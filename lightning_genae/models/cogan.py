@@ -59,8 +59,10 @@ class CoGAN(TwoPlayers):
         real = self._judge((x, self.to_second(x.flip(0))), (labels, labels.flip(0)))
         with torch.no_grad():
             fake = self._generate(self.generator, len(x))
+        fake = self._judge(fake, (labels, labels))
         self.watch(torch.cat(real))
-        return sum(losses.critic("ns", *outputs) for outputs in zip(real, self._judge(fake, (labels, labels))))
+        self.score(torch.cat(real), torch.cat(fake))
+        return sum(losses.critic("ns", *outputs) for outputs in zip(real, fake))
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
         fake = self._generate(self.generator, len(x))

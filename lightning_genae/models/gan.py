@@ -111,6 +111,7 @@ class GAN(TwoPlayers):
         self.log_part("output_fake", output_fake.mean())
         if self.undecided is not None:
             self.watch(output_real, self.undecided)
+            self.score(output_real, output_fake, self.undecided)
         loss = losses.critic(self.game, output_real, output_fake)
         if self.hparams.r1 > 0:
             r1 = losses.r1(lambda images: self.critic(images, labels), original, seen=x)

@@ -8,7 +8,7 @@ for _ in $(seq 100); do
     [ -z "$(squeue -h)" ] && break
     sleep 0.1
 done
-daemons="$(cat "$folder/slurmctld.pid" "$folder/slurmd.pid" "$folder/munge/pid" 2>/dev/null)"
+daemons="$(cat "$folder/slurmctld.pid" "$folder"/slurmd-*.pid "$folder/munge/pid" 2>/dev/null)"
 kill $daemons 2>/dev/null
 for _ in $(seq 100); do
     kill -0 $daemons 2>/dev/null || exit 0

@@ -1,0 +1,62 @@
+"""Signals that ask a process to end."""
+
+import logging
+import os
+import signal
+import subprocess
+import threading
+
+from pytorch_lightning.plugins.environments import SLURMEnvironment
+
+# a terminal that is closed sends SIGHUP, Slurm's --signal SIGUSR1 before the time is up
+ASKING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
+log = logging.getLogger("lightning_genae")
+
+
+class Signals:
+    """Notes that a signal came, so that a training can finish its batch and save; a second Ctrl-C ends it at once.
+
+    Attributes:
+        asked: number of the signal that came; 0: none did.
+    """
+
+    def __init__(self):
+        self.asked = 0
+        self._before: dict[int, object] = {}
+
+    def listen(self) -> None:
+        """Takes signals in the place of whoever did before, except those that the process ignores, as nohup asks."""
+        if threading.current_thread() is threading.main_thread():
+            self.asked = 0
+            heeded = [number for number in ASKING if signal.getsignal(number) != signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._note) for number in heeded}
+
+    def leave(self) -> None:
+        """Gives them back."""
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._before = {}
+
+    def _note(self, number: int, frame: object) -> None:
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if not self.asked:
+            again = "; Ctrl-C once more ends it at once" if number == signal.SIGINT else ""
+            log.info(f"{signal.Signals(number).name}: this batch is finished and its checkpoint saved{again}")
+        self.asked = number
+
+
+def requeue() -> None:
+    """Has Slurm start this job again, if there is one."""
+    if not SLURMEnvironment.detect():
+        return
+    array, task = (os.environ.get(f"SLURM_ARRAY_{name}") for name in ("JOB_ID", "TASK_ID"))
+    job = f"{array}_{task}" if array else os.environ["SLURM_JOB_ID"]
+    try:
+        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
+        refusal = done.stderr.strip() if done.returncode else ""
+    except OSError as error:
+        refusal = str(error)
+    log.info(
+        f"WARNING: Slurm does not start job {job} again: {refusal}" if refusal else f"Slurm starts job {job} again"
+    )

@@ -1,0 +1,134 @@
+"""A watch on losses and weights that are no finite numbers."""
+
+import logging
+
+import torch
+from pytorch_lightning import Callback
+
+from callbacks.evaluate import Evaluate
+from lightning_genae.checkpoints import newest, not_finite
+from lightning_genae.run_folder import RunFolder
+
+log = logging.getLogger("lightning_genae")
+
+
+class Finite(Callback):
+    """Ends a training with the first loss or weight that is not finite, before it is saved, or goes back.
+
+    Going back, the model and its optimizers become what they were at the last checkpoint, with half the learning rate,
+    and go on with the next batches; the images are not gone through again. Where it goes back to depends on when
+    checkpoints were saved, so that such a run cannot be repeated to the bit.
+
+    Args:
+        folder: of the run.
+        rewinds_at_all: whether to go back.
+        evaluate: looks at the model, which has to be one then.
+
+    Attributes:
+        rewinds: for each time that it went back, the batch and what was not finite.
+    """
+
+    most_rewinds = 5
+    batches_between_checks = 10  # of weights; and of losses where reading them would have to wait for a device
+
+    def __init__(self, folder: RunFolder, rewinds_at_all: bool, evaluate: Evaluate):
+        self.folder = folder
+        self.evaluate = evaluate
+        self.rewinds_at_all = rewinds_at_all
+        self.rewinds: list[dict] = []
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        self._begin(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer, pl_module, *args) -> None:
+        self._count(trainer.callback_metrics, pl_module.device)
+        batches = trainer.datamodule.batches
+        waits = trainer.world_size > 1 or pl_module.device.type != "cpu"
+        is_time = batches % self.batches_between_checks == 0 or batches in self.evaluate.places
+        if is_time or not (waits or self.are_finite.all()):
+            self.check(trainer, pl_module)
+
+    def check(self, trainer, pl_module) -> None:
+        """Called by all processes.
+
+        Raises:
+            FloatingPointError: a loss or a weight is not finite, in one of them.
+        """
+        largest = torch.nn.utils.get_total_norm(_floats(pl_module), norm_type=torch.inf)
+        is_bad = not (self.are_finite.all() & largest.isfinite())
+        bad_rank = trainer.global_rank if is_bad else -1
+        if trainer.world_size > 1:
+            bad_rank = int(trainer.strategy.reduce(torch.tensor(bad_rank, device=pl_module.device), reduce_op="max"))
+        if bad_rank < 0:
+            return
+        what = self._describe(trainer, pl_module) if trainer.global_rank == bad_rank else ""
+        self._end_or_rewind(trainer, pl_module, trainer.strategy.broadcast(what, bad_rank))
+
+    def state_dict(self) -> dict:
+        return {"rewinds": self.rewinds}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        self.rewinds = state_dict["rewinds"]
+
+    def _begin(self, trainer, pl_module) -> None:
+        """Counts from here on, by term, the batches before it was not finite."""
+        self.begun_at = trainer.datamodule.batches
+        self.num_batches = 0
+        self.names: list[str] = []
+        self.are_finite = torch.ones(0, dtype=torch.bool, device=pl_module.device)
+        self.num_finite = torch.zeros(0, dtype=torch.long, device=pl_module.device)
+
+    def _count(self, terms: dict[str, torch.Tensor], device: torch.device) -> None:
+        # on the device, so that nobody waits for it
+        if new := [name for name in terms if name not in self.names]:
+            self.names += new
+            self.are_finite = torch.cat([self.are_finite, self.are_finite.new_ones(len(new))])
+            self.num_finite = torch.cat([self.num_finite, self.num_finite.new_full((len(new),), self.num_batches)])
+        if terms:
+            now = torch.stack([torch.as_tensor(terms[name], device=device).isfinite().all() for name in self.names])
+            self.are_finite = self.are_finite & now
+            self.num_finite = self.num_finite + self.are_finite
+        self.num_batches += 1
+
+    def _describe(self, trainer, pl_module) -> str:
+        if self.are_finite.all():
+            bad = not_finite(pl_module.state_dict())
+            return f"the weight {bad} is not finite in batch {trainer.datamodule.batches}"
+        first = int(self.num_finite.argmin())  # of several the one that was logged first
+        value = float(trainer.callback_metrics[self.names[first]])
+        return f"{self.names[first]} is {value} in batch {self.begun_at + int(self.num_finite[first]) + 1}"
+
+    def _end_or_rewind(self, trainer, pl_module, what: str) -> None:
+        last = newest(self.folder.checkpoints)
+        of_batch = f"of batch {last[1][type(trainer.datamodule).__qualname__]['batches']}" if last else ""
+        if not self.rewinds_at_all:
+            good = f"; the last checkpoint, {of_batch}, is good: '{last[0]}'" if last else ""
+            raise FloatingPointError(
+                f"{what}{good}; a smaller --model.lr may help, or --on_nonfinite rewind, to go back with half of it"
+            )
+        if len(self.rewinds) == self.most_rewinds:
+            raise FloatingPointError(f"{what}, after going back {self.most_rewinds} times, each with half the rate")
+        _, state = last
+        self.rewinds = [*self.rewinds, {"batch": trainer.datamodule.batches, "what": what}]
+        log.info(f"WARNING: {what}; the run goes back to its checkpoint {of_batch}, with half the learning rate")
+        self._rewind(trainer, pl_module, state)
+        self._begin(trainer, pl_module)
+
+    def _rewind(self, trainer, pl_module, state: dict) -> None:
+        pl_module.on_load_checkpoint(state)
+        pl_module.load_state_dict(state["state_dict"])
+        trainer.strategy.load_optimizer_state_dict(state)
+        precision = trainer.precision_plugin
+        if (scaler := state.get(type(precision).__qualname__)) is not None:
+            precision.load_state_dict(scaler)
+        halvings = len(self.rewinds) - len(state["callbacks"][self.state_key]["rewinds"])
+        for optimizer in trainer.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] *= 0.5**halvings
+        # what was logged of the batch that was not finite would be looked at, and logged, again
+        trainer.fit_loop.epoch_loop._results.clear()
+        trainer.callback_metrics.clear()
+
+
+def _floats(module: torch.nn.Module) -> list[torch.Tensor]:
+    return [value.detach() for value in [*module.parameters(), *module.buffers()] if value.is_floating_point()]

@@ -1,0 +1,93 @@
+"""A watch on games that are lost: a generator that has collapsed, a critic that has won."""
+
+import logging
+
+import torch
+from pytorch_lightning import Callback
+
+from lightning_genae.evaluation import evaluating
+from lightning_genae.images import draw, to_float
+
+log = logging.getLogger("lightning_genae")
+
+
+class Health(Callback):
+    """Says by name, while a model trains, that its game is lost, and that it is not any more.
+
+    - collapsed: samples differ from each other by less than a tenth of what real images do (the square root of the mean
+      variance of a pixel), where healthy games have 80 to 100 %;
+    - won: the critic takes nearly every image for what it is, real or generated, batch after batch, so that it has
+      nothing left to teach.
+
+    Args:
+        steps: length of the training; it is looked at twenty times, the first fifth of it and 200 batches not.
+
+    Attributes:
+        warnings: for each, the batch and what it said.
+    """
+
+    least_diversity = 0.1
+    most_accuracy = 0.995
+    num_samples = 100
+    least_batches = 200  # before them no generator has learned to differ
+
+    def __init__(self, steps: int):
+        self.every = max(1, steps // 20)
+        self.begins_at = max(self.least_batches, steps // 5)
+        self.warnings: list[dict] = []
+        self.told: set[str] = set()
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        self._count(pl_module)
+        images, _ = trainer.datamodule.examples("train", 1000)
+        self.diversity_of_real = diversity(images)
+
+    def on_train_batch_end(self, trainer, pl_module, *args) -> None:
+        if hasattr(pl_module, "critic_accuracy"):
+            self.right, self.num = self.right + pl_module.critic_accuracy, self.num + 1
+        batches = trainer.datamodule.batches
+        if batches % self.every or batches < self.begins_at or not trainer.is_global_zero:
+            return
+        with evaluating(pl_module):
+            samples = to_float(draw(pl_module, self.num_samples, seed=0))
+        share = diversity(samples) / self.diversity_of_real
+        self._tell(
+            batches,
+            "collapsed",
+            share < self.least_diversity,
+            f"the generator has collapsed: samples differ by {share:.1%} of what real {trainer.datamodule.noun} do",
+        )
+        if self.num:
+            accuracy = float(self.right / self.num)
+            self._tell(
+                batches,
+                "won",
+                accuracy > self.most_accuracy,
+                f"the critic has won: it takes {accuracy:.1%} for what they are, real or generated; --augment on the "
+                "critic, --model.r1 or more images may help",
+            )
+        self._count(pl_module)
+
+    def state_dict(self) -> dict:
+        return {"warnings": self.warnings, "told": sorted(self.told)}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        self.warnings, self.told = state_dict["warnings"], set(state_dict["told"])
+
+    def _count(self, pl_module) -> None:
+        """Begins a new mean of the critic's accuracy, on the device, which nobody has to wait for."""
+        self.right, self.num = torch.zeros((), device=pl_module.device), 0
+
+    def _tell(self, batch: int, name: str, is_so: bool, what: str) -> None:
+        if is_so and name not in self.told:
+            self.told.add(name)
+            self.warnings = [*self.warnings, {"batch": batch, "what": what}]
+            log.info(f"WARNING: after {batch:,} batches {what}")
+        elif not is_so and name in self.told:
+            self.told.remove(name)
+            log.info(f"After {batch:,} batches this is over: {name}")
+
+
+def diversity(images: torch.Tensor) -> float:
+    """The square root of the mean variance of a value over images (N, C, H, W)."""
+    return float(images.double().var(0).mean().sqrt())

@@ -1,0 +1,169 @@
+"""Data read once and packed into a file of the cache, and images that stay in such a file, which may be large."""
+
+import hashlib
+import json
+import mmap
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+READ = 1000  # images that are copied from a file at once
+FEW = 2**28  # bytes of images that may be copied and hashed at every start: a fifth of a second
+
+
+def packed(target: Path, write: Callable[[Path], None]) -> Path:
+    """A file of the cache that `write` makes, whole or not at all; by the first of the processes that ask.
+
+    The lock ends with its process. The file's time is that of its last use, as of all files in the cache.
+
+    Args:
+        target: of the file.
+        write: writes it to the path that it is given, which has the same ending.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        if not target.exists():
+            for leftover in target.parent.glob(f"{target.stem}-*.unfinished{target.suffix}"):  # of a killed process
+                leftover.unlink(missing_ok=True)
+            unfinished = target.with_name(f"{target.stem}-{secrets.token_hex(4)}.unfinished{target.suffix}")
+            try:
+                write(unfinished)
+                with unfinished.open("rb") as file:
+                    os.fsync(file.fileno())
+                os.replace(unfinished, target)
+            finally:
+                unfinished.unlink(missing_ok=True)
+    with suppress(OSError):  # it may be another's
+        os.utime(target)
+    return target
+
+
+def new_array(target: Path, shape: tuple[int, ...]) -> np.memmap:
+    """A memory-mapped array of bytes in a new .npy file, all of whose space is reserved.
+
+    Raises:
+        OSError: the disk or the quota does not have it; without a reservation it would be the signal SIGBUS, later.
+    """
+    array = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=shape)
+    try:
+        with target.open("rb+") as file:
+            if hasattr(os, "posix_fallocate"):  # macOS lacks it
+                os.posix_fallocate(file.fileno(), 0, target.stat().st_size)
+    except OSError as error:
+        needed = int(np.prod(shape))
+        raise OSError(
+            f"--cache: expected {needed} bytes of space in '{target.parent}' for the packed images, got fewer "
+            f"({error.strerror})"
+        ) from error
+    return array
+
+
+def opened(path: Path) -> "Tensor | Packed":
+    """The images of a pack, uint8 (N, C, H, W): a tensor that is read from disk where it is looked at or, if they are
+    many, something that takes parts of it without copies of the whole.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    try:
+        array = np.load(path, mmap_mode="c")
+    except (ValueError, OSError) as error:
+        raise ValueError(f"--cache: '{path}' is damaged; delete it to have it anew") from error
+    return torch.from_numpy(array) if array.size <= FEW else Packed(path, array, torch.arange(len(array)))
+
+
+class Packed:
+    """Many images in a pack, uint8 (N, C, H, W), in an order of their own; never all of them are read or copied.
+
+    What is taken from them by a slice or by indices is a tensor; `subset` gives others of the same pack.
+
+    Args:
+        path: of the .npy file.
+        array: its images, memory-mapped; nobody writes to them.
+        index: which of them, int64 (N,).
+    """
+
+    dtype = torch.uint8
+
+    def __init__(self, path: Path, array: np.memmap, index: Tensor):
+        self.path = path
+        self.array = array
+        self.whole = torch.from_numpy(array)
+        self.index = index
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self.whole[i] for i in self.index.tolist())
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size((len(self.index), *self.whole.shape[1:]))
+
+    def __getitem__(self, chosen) -> Tensor:
+        index = self.index[chosen]
+        if index.dim() and len(index) and bool((index.diff() == 1).all()):
+            return self.whole[index[0] : index[-1] + 1]  # a view of the file, no copy in memory
+        if not index.dim():
+            return self.whole[index]
+        return torch.cat([self._read(part) for part in index.split(READ)])
+
+    def _read(self, index: Tensor) -> Tensor:
+        """A copy of these images."""
+        images = self.whole[index]
+        self._forget()
+        return images
+
+    def _forget(self) -> None:
+        """Leaves what was read of the file to the system, which keeps it where there is room; else all that was ever
+        looked at, and much around it, would count as memory of this process."""
+        self.array._mmap.madvise(mmap.MADV_DONTNEED)
+
+    def split(self, size: int) -> Iterator[Tensor]:
+        """The images in blocks of at most so many, one at a time."""
+        for start in range(0, len(self), size):
+            yield self[start : start + size]
+            self._forget()
+
+    def subset(self, chosen: Tensor | slice) -> "Tensor | Packed":
+        """Those images: a tensor if they are few, else not one of them is read."""
+        few = len(self.index[chosen]) * self.whole[0].numel() <= FEW
+        return self[chosen] if few else Packed(self.path, self.array, self.index[chosen])
+
+    @cached_property
+    def content(self) -> str:
+        """What stands for these very images in this order, without a look at their pixels."""
+        content = hashlib.sha256(str((_content_of(self.path), tuple(self.shape))).encode())
+        content.update(self.index.numpy().data)
+        return content.hexdigest()
+
+
+def _content_of(path: Path) -> str:
+    """A hash of a pack, which is kept beside it: it is read through once."""
+
+    def write(target: Path) -> None:
+        with path.open("rb") as file:  # not by the memory map, whose pages would count as this process's memory
+            target.write_text(hashlib.file_digest(file, "sha256").hexdigest())
+
+    return packed(path.with_suffix(".sha256"), write).read_text()
+
+
+def key_of(version: int, stamps: Iterable[tuple], options: object) -> str:
+    """Sixteen digits for how files are read, which they are (see `_files.stamps`), and the options; a hash of JSON."""
+    content = hashlib.sha256(f"[{version}, [".encode())
+    stamps, separator = iter(stamps), ""
+    while part := list(islice(stamps, 10_000)):  # there may be a million
+        content.update((separator + json.dumps(part)[1:-1]).encode())
+        separator = ", "
+    content.update(f"], {json.dumps(options)}]".encode())
+    return content.hexdigest()[:16]

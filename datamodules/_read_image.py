@@ -1,0 +1,144 @@
+"""One image file, read as people see it: upright, transparency on a ground, 8 bits; else refused by its name."""
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+
+Ground = Literal["white", "black"]
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
+# by content, whatever a file is called: of an EPS Pillow would let Ghostscript run the program that it is
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+GREY_16 = ("I", "I;16", "I;16B", "I;16L")  # Pillow's modes of grey images of 16 bits
+GREY = ("1", "L", "LA", "F", *GREY_16)
+FULL = 2**14  # of 16 bits: an image whose brightest pixel is below may hold values of 14, 12 or 8 bits
+SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
+
+
+class Form(NamedTuple):
+    """What a file's header says: whether the image is grey, and its size (width, height), upright."""
+
+    is_grey: bool
+    size: tuple[int, int]
+
+
+def look(path: Path) -> Form:
+    """The form of an image, without its pixels.
+
+    Raises:
+        ValueError: it is none, is broken, is too large, or there are several in the file.
+        OSError: the machine does not give the file.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            # phones' pictures are followed by previews of themselves, which Pillow calls MPO
+            num_frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+            # of TIFF Pillow knows the upright size
+            is_turned = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
+            form = Form(image.mode in GREY, image.size[::-1] if is_turned else image.size)
+    except Exception as error:
+        raise _named(path, error) from error
+    if num_frames > 1:
+        raise ValueError(f"--data.root: '{path}' holds {num_frames} images; expected files of one; split or remove it")
+    return form
+
+
+def read(path: Path, mode: Literal["L", "RGB"], ground: Ground = "white", bits: int | None = None) -> Image.Image:
+    """An image in a mode, upright.
+
+    Args:
+        path: of the file.
+        mode: L for grey.
+        ground: what transparent pixels are laid on.
+        bits: how many of its bits a grey image of 16 uses; None: all, and one that seems to use fewer is refused.
+
+    Raises:
+        ValueError: the file is broken, or what its numbers mean cannot be known.
+        OSError: the machine does not give the file.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            stored = [tile.args if isinstance(tile.args, str) else tile.args[0] for tile in image.tile]
+            if image.format == "TIFF" and image.mode in GREY_16:
+                bits = min(image.tag_v2.get(258, (16,))[0], 16) if bits is None else bits
+                bits = None if bits == 16 else bits
+            size = image.size
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+    except Exception as error:
+        raise _named(path, error) from error
+    if image.format == "TIFF" and image.size != size:
+        # Pillow 13 takes the rows of one without compression for columns before it turns it
+        raise ValueError(f"--data.root: '{path}' is a TIFF that lies on its side; expected it upright; save it turned")
+    try:
+        return _flat(_to_8_bits(upright, bits, any("16" in str(one) for one in stored)), ground).convert(mode)
+    except ValueError as error:
+        raise ValueError(f"--data.root: '{path}' {error}") from error
+
+
+def _to_8_bits(image: Image.Image, bits: int | None, was_16: bool) -> Image.Image:
+    """The image with 8 bits a channel, of a mode that Pillow converts rightly."""
+    if image.mode == "F":
+        values = np.asarray(image)
+        if not (values.min() >= 0 and values.max() <= 1):  # NaN is neither
+            raise ValueError(
+                f"holds numbers from {values.min():g} to {values.max():g}; expected [0, 1] of an image of floating "
+                "point numbers; scale them"
+            )
+        return Image.fromarray((values.astype(np.float64) * 255).round().astype(np.uint8))
+    if image.mode in GREY_16:
+        return _scaled(image, bits)
+    if was_16 and np.asarray(image)[..., :3].max() < FULL // 256:  # Pillow has left the lower 8 bits out
+        raise ValueError(
+            "holds 16 bits a channel and seems to use fewer; expected colours over the whole range; save it with 8 bits"
+        )
+    return image
+
+
+def _scaled(image: Image.Image, bits: int | None) -> Image.Image:
+    """A grey image of 16 bits, which Pillow would cut off at 255."""
+    values = np.asarray(image).astype(np.int64)
+    low, high = int(values.min()), int(values.max())
+    if bits is None and 0 < high < FULL:
+        likely = max(8, high.bit_length())
+        raise ValueError(
+            f"has 16 bits or more, and none of its values is above {high}; expected --data.bits {likely} if it uses so "
+            "many, or --data.bits 16 if it is as dark as that"
+        )
+    largest = 2 ** (bits or 16) - 1
+    if low < 0 or high > largest:
+        raise ValueError(
+            f"holds numbers from {low} to {high}; expected 0 to {largest} of {bits or 16} bits; scale them"
+        )
+    grey = Image.fromarray((values / (largest / 255)).round().astype(np.uint8))
+    if "transparency" in image.info:
+        grey.putalpha(Image.fromarray(np.where(values == image.info["transparency"], 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _flat(image: Image.Image, ground: Ground) -> Image.Image:
+    """The image without transparency."""
+    if not image.has_transparency_data:
+        return image
+    layers = image.convert("RGBA")
+    flat = Image.alpha_composite(Image.new("RGBA", layers.size, ground), layers).convert("RGB")
+    alpha = layers.getchannel("A").getextrema()
+    if alpha[0] < alpha[1] and all(low == high for low, high in flat.getextrema()):
+        other = "black" if ground == "white" else "white"
+        raise ValueError(f"shows nothing on {ground}; expected --data.background {other} for what it holds")
+    return flat
+
+
+def _named(path: Path, error: Exception) -> Exception:
+    """An error that says which file is wrong: Pillow raises many kinds for what is damaged."""
+    if isinstance(error, OSError) and error.errno:
+        return OSError(f"--data.root: '{path}' cannot be read: {error.strerror}")
+    if isinstance(error, MemoryError):
+        return MemoryError(f"--data.root: '{path}' takes more memory than there is")
+    if isinstance(error, Image.DecompressionBombError):
+        return ValueError(
+            f"--data.root: '{path}' unpacks to too many pixels; expected at most {2 * Image.MAX_IMAGE_PIXELS:,}; "
+            "make it smaller or remove it"
+        )
+    return ValueError(f"--data.root: '{path}' is a broken image, or none: {error}; mend or remove it")

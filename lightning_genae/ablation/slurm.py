@@ -1,0 +1,256 @@
+"""Runs of a grid on a Slurm cluster: as job arrays, or as sbatch files for others to submit.
+
+Nothing is submitted twice. An array has a name of its own, which is noted before sbatch is called; its jobs' numbers
+are noted after it. A call that finds the first note without the second asks the queue for the name. Where squeue does
+not answer, nobody knows what is queued, so nothing is submitted.
+"""
+
+import json
+import logging
+import os
+import re
+import secrets
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import submitit
+from submitit.core.utils import DelayedSubmission, FailedJobError, JobPaths
+
+from lightning_genae.ablation.launch import JOBS, Job, Task, private, python_path, run_py
+from lightning_genae.files import write_text
+
+ALL_OR_NONE = "--kill-on-bad-exit=1"  # a process that waits for one that failed would wait for hours
+MAX_ARRAY = 1000  # jobs of an array, at most
+MAX_REQUEUES = 100  # of a job whose time is up
+SECONDS_TO_ANSWER = 60
+PARAMETERS = {"limit": "slurm_array_parallelism", "partition": "slurm_partition", "time": "slurm_time"}
+NAME = "lightning_genae"  # of jobs
+log = logging.getLogger("lightning_genae")
+
+
+def check_cluster() -> None:
+    """Raises OSError where there is no Slurm."""
+    if not shutil.which("srun"):  # what submitit asks for
+        raise OSError(
+            "--launcher: expected a machine with Slurm's sbatch and squeue for slurm, got one without; --launcher "
+            "print writes files that another one can submit"
+        )
+
+
+class Slurm:
+    """Job arrays of a Slurm cluster.
+
+    Args:
+        folder: of the grid, which all nodes see.
+        options: `time`, `partition` and `limit` (jobs of an array at a time); others are sbatch's.
+        devices: processes of a run.
+
+    Raises:
+        ValueError: there is no Slurm here, it refuses the jobs, or an sbatch file cannot hold the options.
+        OSError: Slurm does not say what is queued.
+    """
+
+    def __init__(self, folder: Path, options: dict[str, str], devices: int):
+        check_options(options, whole=("limit", "time"))
+        check_path(folder.resolve())
+        own = {PARAMETERS[key]: value for key, value in options.items() if key in PARAMETERS}
+        self.parameters = {key: int(value) if value.isdigit() else value for key, value in own.items()}
+        self.parameters |= {"tasks_per_node": devices, "slurm_setup": _exports(python_path())}
+        self.parameters["slurm_srun_args"] = [ALL_OR_NONE]
+        rest = {key.replace("_", "-"): value for key, value in options.items() if key not in PARAMETERS}
+        self.name = rest.pop("job-name", NAME)
+        self.parameters["slurm_additional_parameters"] = rest
+        self.jobs = folder / JOBS
+        self.submitted, self.submitting = self.jobs / "submitted.json", self.jobs / "submitting.json"
+        self.max_array = max_array()
+        self.last: set[Path] | None = None  # what the queue said the last time that it answered
+        self.answers = True
+        self._executor(self.name)  # whether there is a Slurm at all
+        private(self.jobs)
+        if self.submitting.is_file() and not self._take_up():
+            self.submitting.unlink()  # the array never came to be, or nothing of it is left
+
+    def submit(self, tasks: list[Task]) -> None:
+        for start in range(0, len(tasks), self.max_array):
+            self._submit(tasks[start : start + self.max_array])
+
+    def active(self) -> set[Path]:
+        """Logs of what is queued or runs, submitted by an earlier call too; as it was where Slurm does not answer.
+
+        Raises:
+            OSError: it has never answered.
+        """
+        submitted = _read(self.submitted)
+        if not submitted:
+            return set()
+        try:
+            queued = queue()
+        except OSError as error:
+            if self.last is None:
+                raise
+            if self.answers:
+                log.warning(f"{error}; waiting for an answer")
+            self.answers = False
+            return self.last
+        self.answers = True
+        self.last = {Path(path) for path, job_id in submitted.items() if job_id in queued}
+        return self.last
+
+    def cancel(self) -> None:
+        """Nothing: what is queued goes on; the same command looks after it again."""
+
+    def _submit(self, tasks: list[Task]) -> None:
+        name = f"{self.name}-{secrets.token_hex(6)}"
+        note = {"name": name, "tasks": [[task.words, str(task.log)] for task in tasks]}
+        write_text(self.submitting, json.dumps(note))
+        executor = self._executor(name)
+        private(self.jobs / name)
+        os.environ.pop("SBATCH_JOB_NAME", None)  # which would replace the name in the file
+        try:
+            with executor.batch():  # an array; not by map_array, whose jobs have no checkpoint of their own
+                jobs = [executor.submit(Job(task, {})) for task in tasks]
+        except FailedJobError as error:
+            # an answer that comes too late is an error of sbatch too, and the jobs are there
+            if not self._take_up():
+                reason = str(error).strip().splitlines()[-1]
+                raise ValueError(
+                    f"--launcher: expected a cluster that takes the jobs; sbatch says: {reason}"
+                ) from error
+        else:
+            self._note(tasks, [job.job_id for job in jobs])
+
+    def _executor(self, name: str) -> submitit.AutoExecutor:
+        """What submits the jobs of one array, whose files lie in a folder of their own."""
+        check_cluster()
+        executor = submitit.AutoExecutor(self.jobs / name, cluster="slurm", slurm_max_num_timeout=MAX_REQUEUES)
+        executor.update_parameters(name=name, **self.parameters)
+        return executor
+
+    def _take_up(self) -> bool:
+        """Goes on with an array that was being submitted; False if the queue has none of its jobs."""
+        begun = _read(self.submitting)
+        ids = [job_id for job_id, name in queue().items() if name == begun["name"]]
+        if not ids:
+            return False
+        tasks = [Task(words, Path(path)) for words, path in begun["tasks"]]
+        array = ids[0].partition("_")[0]
+        job_ids = [f"{array}_{i}" for i in range(len(tasks))] if len(tasks) > 1 else [array]
+        for task, job_id in zip(tasks, job_ids):
+            pickle = JobPaths(private(self.jobs / begun["name"]), job_id).submitted_pickle
+            if not pickle.exists():  # jobs wait a minute for it
+                delayed = DelayedSubmission(Job(task, {}))
+                delayed.set_timeout(self.parameters.get("slurm_time", 5), MAX_REQUEUES)
+                delayed.dump(pickle)
+        self._note(tasks, job_ids)
+        return True
+
+    def _note(self, tasks: list[Task], job_ids: list[str]) -> None:
+        new = {str(task.log): job_id for task, job_id in zip(tasks, job_ids)}
+        write_text(self.submitted, json.dumps(_read(self.submitted) | new))
+        self.submitting.unlink()
+        self.last = (self.last or set()) | {task.log for task in tasks}
+
+
+def queue() -> dict[str, str]:
+    """Numbers of the user's jobs that are queued or run, and their names.
+
+    Raises:
+        OSError: Slurm does not say.
+    """
+    words = ["squeue", "-h", "-r", "-u", str(os.getuid()), "-o", "%i %j"]
+    # what people set for their own looks at the queue would hide jobs
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS_TO_ANSWER, env=environment)
+        done.check_returncode()
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", None) or str(error)
+        said = said.decode(errors="replace") if isinstance(said, bytes) else said
+        raise OSError(
+            f"--launcher: expected squeue to say what is queued, got: {' '.join(said.split())}; the same command looks "
+            "again, and submits nothing before it knows"
+        ) from error
+    return dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
+
+
+def max_array() -> int:
+    """Jobs that an array can have at this site; Slurm's own default where it does not say."""
+    try:
+        words = ["scontrol", "show", "config"]
+        said = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS_TO_ANSWER).stdout
+    except (OSError, subprocess.SubprocessError):
+        return MAX_ARRAY
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", said, re.MULTILINE)
+    return max(1, min(MAX_ARRAY, int(found[1]))) if found else MAX_ARRAY
+
+
+def write_sbatch(folder: Path, tasks: list[Task], options: dict[str, str], devices: int) -> list[Path]:
+    """Sbatch files, and the commands that their arrays run, for a site whose Slurm cannot be reached from here."""
+    check_options(options, whole=("limit",))
+    for path in (folder.resolve(), Path.cwd()):
+        check_path(path)
+    command = [sys.executable, str(run_py())]
+    for word in [*command, *(word for task in tasks for word in task.words)]:
+        if "\n" in word:
+            raise ValueError(f"--launcher: expected words of one line for print, got {word!r}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("array*.sbatch"):
+        old.unlink()
+    commands = folder / "commands.txt"
+    commands.write_text("".join(f"{shlex.join([*command, *task.words])}\n" for task in tasks))
+    own = {"job-name": NAME, "ntasks-per-node": str(devices), "open-mode": "append"}
+    own |= {"chdir": str(Path.cwd()), "output": str(folder.resolve() / "%A_%a.out")}
+    given = own | {key.replace("_", "-"): value for key, value in options.items() if key != "limit"}
+    most, paths = max_array(), []
+    for first in range(0, len(tasks), most):
+        num = min(most, len(tasks) - first)
+        line = f'"$((SLURM_ARRAY_TASK_ID + {first + 1}))p"'
+        text = [
+            "#!/bin/bash",
+            f"#SBATCH --array=0-{num - 1}%{options.get('limit', num)}",
+            "#SBATCH --requeue",
+            *(f"#SBATCH --{key}={shlex.quote(value)}" for key, value in given.items()),
+            "# a run that is started again goes on from its last checkpoint, or says that it is finished",
+            f'eval "srun {ALL_OR_NONE} $(sed -n {line} {shlex.quote(str(commands.resolve()))})"',
+            "",
+        ]
+        paths.append(folder / ("array.sbatch" if len(tasks) <= most else f"array-{len(paths)}.sbatch"))
+        paths[-1].write_text("\n".join(text))
+    return paths
+
+
+def check_options(options: dict[str, str], whole: tuple[str, ...] = ()) -> None:
+    """Raises ValueError for what sbatch's files cannot hold: Slurm reads a line an option, and quotes otherwise than
+    the shell.
+
+    Args:
+        options: names and values.
+        whole: those that are whole numbers above 0.
+    """
+    for key, value in options.items():
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", key) or key == "array":
+            raise ValueError(f"--slurm.{key.split()[0] if key.split() else ''}: there is no such option here")
+        if key in whole and not re.fullmatch("[1-9][0-9]*", value):
+            raise ValueError(f"--slurm.{key}: expected a whole number above 0; got '{value}'")
+        if not value.isprintable() or "\\" in value:
+            raise ValueError(f"--slurm.{key}: expected text of one line without backslashes; got {value!r}")
+
+
+def check_path(path: Path) -> None:
+    """Raises ValueError for a folder that Slurm would take for another one: % stands for a job's number there."""
+    if not str(path).isprintable() or set("%\\") & set(str(path)):
+        raise ValueError(
+            f"--folder: expected a folder for a cluster whose path has neither %, backslashes nor line breaks; got "
+            f"{str(path)!r}"
+        )
+
+
+def _read(path: Path) -> dict:
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _exports(variables: dict[str, str]) -> list[str]:
+    return [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]

@@ -1,0 +1,112 @@
+"""Checkpoints: written whole, read as tensors and plain values alone, the one before kept in case."""
+
+import logging
+import os
+from pathlib import Path
+
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor
+
+from lightning_genae import weights
+from lightning_genae.cache import naming_damage
+from lightning_genae.files import replacing
+from lightning_genae.run_folder import BEFORE, LAST
+
+log = logging.getLogger("lightning_genae")
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and moves it there, and keeps the one that was there as before.ckpt.
+
+    One that holds what is not finite is not written.
+
+    Lightning's own writes to $TMPDIR, which on clusters is another file system, so that a kill or a full disk leaves
+    half a file in its place, and it lets a PermissionError pass.
+    """
+
+    def save_checkpoint(self, checkpoint: dict, path: str | Path, storage_options: object = None) -> None:
+        if bad := not_finite(checkpoint):
+            raise FloatingPointError(f"{bad} is not finite, and is not saved; '{path}' is what it was")
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as unfinished:
+            torch.save(checkpoint, unfinished)
+            if path.exists():
+                os.replace(path, path.with_name(BEFORE))
+
+    def load_checkpoint(self, path: str | Path, map_location=None, weights_only: bool | None = True) -> dict:
+        return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+
+
+def read(option: str, path: str | Path, remedy: str) -> dict:
+    """The content of a checkpoint or of a model.safetensors, on the CPU.
+
+    Args:
+        option: that names the file.
+        path: of the file.
+        remedy: what to do if it is damaged.
+
+    Raises:
+        ValueError: it is damaged.
+        OSError: it may not or cannot be read.
+    """
+    with naming_damage(option, path, remedy):
+        is_safe = Path(path).suffix == ".safetensors"
+        state = weights.read(path) if is_safe else torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict) or "state_dict" not in state:
+            raise ValueError("it holds no weights of a model")
+    return state
+
+
+def newest(folder: Path) -> tuple[Path, dict] | None:
+    """The last checkpoint in a folder that can be read, and its content; None if there never was one.
+
+    Raises:
+        ValueError: none of those that there are can be read.
+    """
+    remedy = "there is none before it; the command that trained the run, with --overwrite, starts it anew"
+    paths = [path for path in (folder / LAST, folder / BEFORE) if path.is_file()]
+    for i, path in enumerate(paths):
+        try:
+            state = read("--folder", path, remedy)
+        except ValueError as error:
+            if i == len(paths) - 1:
+                raise
+            damage = str(error).removesuffix(remedy)
+            log.info(f"WARNING: {damage}the checkpoint before it, '{paths[1]}', is taken")
+        else:
+            return path, state
+    return None
+
+
+def restored(option: str, path: str | Path, model_class: type, state: dict) -> LightningModule:
+    """The model of a checkpoint's content, in evaluation mode.
+
+    Raises:
+        ValueError: it is of another model, or of another version of its code.
+    """
+    name = model_class.__module__.rpartition(".")[2]
+    try:
+        if state.get("model", name) != name:
+            raise ValueError(f"it is of {state['model']}")
+        model = model_class(**state["hyper_parameters"])
+        model.on_load_checkpoint(state)
+        model.load_state_dict(state["state_dict"])
+    except (KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"{option}: expected a checkpoint of {model_class.__name__} as its code is now, got '{path}', which is of "
+            f"another model or of other code ({reason})"
+        ) from error
+    return model.eval()
+
+
+def not_finite(state: object, name: str = "") -> str | None:
+    """Name of the first tensor in nested dicts and lists that holds infinities or what is no number; None if all are
+    finite."""
+    if isinstance(state, Tensor):
+        return None if not state.is_floating_point() or bool(state.isfinite().all()) else name
+    items = state.items() if isinstance(state, dict) else enumerate(state) if isinstance(state, list | tuple) else ()
+    return next((bad for key, value in items if (bad := not_finite(value, f"{name}.{key}".lstrip(".")))), None)

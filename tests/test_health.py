@@ -1,0 +1,89 @@
+"""Games that are lost are reported by name."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from callbacks.health import Health, diversity
+from lightning_genae import registry
+from lightning_genae.models._two_players import TwoPlayers
+
+
+class Model(torch.nn.Module):
+    """Samples that differ by `spread`, and a critic that is right as often as `critic_accuracy` says."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, spread: float, accuracy: float):
+        super().__init__()
+        self.spread = spread
+        self.critic_accuracy = torch.tensor(accuracy)
+
+    def sample(self, num, labels=None):
+        return (self.spread * torch.randn(num, 1, 4, 4)).clamp(-1, 1)
+
+
+def watch(health: Health, model: Model, batches: range) -> None:
+    real = 0.5 * torch.randn(1000, 1, 4, 4)
+    datamodule = SimpleNamespace(batches=0, noun="images", examples=lambda split, num: (real.clamp(-1, 1), None))
+    trainer = SimpleNamespace(datamodule=datamodule, is_global_zero=True)
+    health.on_train_start(trainer, model)
+    for datamodule.batches in batches:
+        health.on_train_batch_end(trainer, model)
+
+
+@pytest.mark.parametrize(
+    "spread, accuracy, said",
+    [(0.4, 0.9, []), (0.03, 0.9, ["the generator has collapsed"]), (0.4, 0.999, ["the critic has won"])],
+)
+def test_what_is_wrong_is_said_once(caplog, spread, accuracy, said):
+    caplog.set_level("INFO")
+    health = Health(2000)
+    watch(health, Model(spread, accuracy), range(1, 2001))
+    assert [one["what"].partition(":")[0] for one in health.warnings] == said
+    assert [one["batch"] for one in health.warnings] == [400] * len(said)
+    assert caplog.text.count("WARNING") == len(said)
+    if spread == 0.03:
+        assert "samples differ by 6" in caplog.text  # 0.03 / 0.5, which clamping makes a little less
+
+
+def test_nothing_is_said_of_a_game_that_has_hardly_begun():
+    health = Health(100)
+    watch(health, Model(0.0, 1.0), range(1, 101))
+    assert health.warnings == []
+
+
+def test_what_is_over_is_said_too_and_a_resumed_run_does_not_repeat_itself(caplog):
+    caplog.set_level("INFO")
+    health = Health(2000)
+    watch(health, Model(0.0, 0.9), range(1, 500))
+    resumed = Health(2000)
+    resumed.load_state_dict(health.state_dict())
+    watch(resumed, Model(0.0, 0.9), range(500, 700))
+    assert len(resumed.warnings) == 1
+    watch(resumed, Model(0.4, 0.9), range(700, 900))
+    assert "After 700 batches this is over: collapsed" in caplog.text
+
+
+def test_diversity_is_the_root_of_the_mean_variance():
+    images = torch.tensor([[0.0, 1.0], [0.0, 3.0], [0.0, 5.0]]).reshape(3, 1, 1, 2)
+    assert diversity(images) == pytest.approx((4 / 2) ** 0.5)
+
+
+@pytest.mark.parametrize("name", registry.names("lightning_genae.models"))
+def test_critics_that_tell_real_from_generated_are_scored(digits, name):
+    model_class = registry.load("lightning_genae.models", name)
+    if not issubclass(model_class, TwoPlayers) or name in ("began", "ebgan"):  # whose critics are autoencoders
+        return
+    model = model_class(digits.image_shape, 10)
+    model.log_part = lambda *args, **options: None
+    x, labels = digits.train.images[:8].float() / 127.5 - 1, digits.train.labels[:8]
+    model.loss_critic(x, labels)
+    assert 0 <= float(model.critic_accuracy) <= 1
+
+
+def test_accuracy_is_the_share_that_is_right():
+    model = SimpleNamespace()
+    TwoPlayers.score(model, torch.tensor([0.6, 0.4, 0.9, 0.8]), torch.tensor([0.1, 0.7]), undecided=0.5)
+    assert float(model.critic_accuracy) == pytest.approx((3 / 4 + 1 / 2) / 2)
