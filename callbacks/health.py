@@ -6,7 +6,7 @@ import torch
 from pytorch_lightning import Callback
 
 from lightning_genae.evaluation import evaluating
-from lightning_genae.images import draw, to_float
+from lightning_genae.images import draw, num_at_once, to_float
 
 log = logging.getLogger("lightning_genae")
 
@@ -39,7 +39,7 @@ class Health(Callback):
 
     def on_train_start(self, trainer, pl_module) -> None:
         self._count(pl_module)
-        images, _ = trainer.datamodule.examples("train", 1000)
+        images, _ = trainer.datamodule.examples("train", num_at_once(trainer.datamodule.image_shape, 1000))
         self.diversity_of_real = diversity(images)
 
     def on_train_batch_end(self, trainer, pl_module, *args) -> None:
@@ -49,7 +49,8 @@ class Health(Callback):
         if batches % self.every or batches < self.begins_at or not trainer.is_global_zero:
             return
         with evaluating(pl_module):
-            samples = to_float(draw(pl_module, self.num_samples, seed=0))
+            num = num_at_once(trainer.datamodule.image_shape, self.num_samples)
+            samples = to_float(draw(pl_module, num, seed=0))
         share = diversity(samples) / self.diversity_of_real
         self._tell(
             batches,

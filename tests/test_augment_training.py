@@ -127,6 +127,13 @@ def test_batches_are_of_64_images_at_most(trainers, data):
     assert trainers[0].datamodule.batch_size == 64
 
 
+@pytest.mark.parametrize("size, expected", [(128, 64), (129, 63), (256, 16), (512, 4), (2048, 1)])
+def test_batches_are_of_fewer_images_that_are_large(trainers, data, size, expected):
+    data.train, data.image_shape = Images(torch.zeros(90, 1, 2, 3), torch.zeros(90)), (3, size, size)
+    train(data)
+    assert trainers[0].datamodule.batch_size == expected
+
+
 def test_the_training_does_not_depend_on_the_run_and_leaves_it_as_it_was(trainers, data):
     data.kind = "masked"
     before, drawn = vars(data).copy(), []

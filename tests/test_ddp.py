@@ -84,7 +84,7 @@ def test_a_process_that_fails_ends_the_others(tmp_path, cache, rank):
     assert "this process has failed" in done.stderr
     assert results(tmp_path / "mine")["status"] == "failed"
     assert "this process has failed" in results(tmp_path / "mine")["error"]
-    assert seconds < 90  # of which it takes most to start
+    assert seconds < 150  # of which it takes most to start; a collective would wait for half an hour
 
 
 @pytest.mark.slow

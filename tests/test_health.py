@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from callbacks import health
 from callbacks.health import Health, diversity
 from lightning_genae import registry
 from lightning_genae.models._two_players import TwoPlayers
@@ -24,13 +25,14 @@ class Model(torch.nn.Module):
         return (self.spread * torch.randn(num, 1, 4, 4)).clamp(-1, 1)
 
 
-def watch(health: Health, model: Model, batches: range) -> None:
+def watch(watched: Health, model: Model, batches: range) -> None:
     real = 0.5 * torch.randn(1000, 1, 4, 4)
-    datamodule = SimpleNamespace(batches=0, noun="images", examples=lambda split, num: (real.clamp(-1, 1), None))
+    datamodule = SimpleNamespace(batches=0, noun="images", examples=lambda split, num: (real[:num].clamp(-1, 1), None))
+    datamodule.image_shape = (1, 4, 4)
     trainer = SimpleNamespace(datamodule=datamodule, is_global_zero=True)
-    health.on_train_start(trainer, model)
+    watched.on_train_start(trainer, model)
     for datamodule.batches in batches:
-        health.on_train_batch_end(trainer, model)
+        watched.on_train_batch_end(trainer, model)
 
 
 @pytest.mark.parametrize(
@@ -39,27 +41,39 @@ def watch(health: Health, model: Model, batches: range) -> None:
 )
 def test_what_is_wrong_is_said_once(caplog, spread, accuracy, said):
     caplog.set_level("INFO")
-    health = Health(2000)
-    watch(health, Model(spread, accuracy), range(1, 2001))
-    assert [one["what"].partition(":")[0] for one in health.warnings] == said
-    assert [one["batch"] for one in health.warnings] == [400] * len(said)
+    watched = Health(2000)
+    watch(watched, Model(spread, accuracy), range(1, 2001))
+    assert [one["what"].partition(":")[0] for one in watched.warnings] == said
+    assert [one["batch"] for one in watched.warnings] == [400] * len(said)
     assert caplog.text.count("WARNING") == len(said)
     if spread == 0.03:
         assert "samples differ by 6" in caplog.text  # 0.03 / 0.5, which clamping makes a little less
 
 
+def test_of_large_images_fewer_are_looked_at(monkeypatch):
+    asked = []
+    monkeypatch.setattr(health, "draw", lambda model, num, seed: asked.append(num) or torch.rand(num, 1, 4, 4))
+    datamodule = SimpleNamespace(image_shape=(3, 512, 512), batches=400, noun="images")
+    datamodule.examples = lambda split, num: asked.append(num) or (torch.rand(num, 1, 4, 4), None)
+    trainer = SimpleNamespace(datamodule=datamodule, is_global_zero=True)
+    watched = Health(2000)
+    watched.on_train_start(trainer, Model(0.4, 0.9))
+    watched.on_train_batch_end(trainer, Model(0.4, 0.9))
+    assert asked == [2**25 // (3 * 512 * 512)] * 2
+
+
 def test_nothing_is_said_of_a_game_that_has_hardly_begun():
-    health = Health(100)
-    watch(health, Model(0.0, 1.0), range(1, 101))
-    assert health.warnings == []
+    watched = Health(100)
+    watch(watched, Model(0.0, 1.0), range(1, 101))
+    assert watched.warnings == []
 
 
 def test_what_is_over_is_said_too_and_a_resumed_run_does_not_repeat_itself(caplog):
     caplog.set_level("INFO")
-    health = Health(2000)
-    watch(health, Model(0.0, 0.9), range(1, 500))
+    watched = Health(2000)
+    watch(watched, Model(0.0, 0.9), range(1, 500))
     resumed = Health(2000)
-    resumed.load_state_dict(health.state_dict())
+    resumed.load_state_dict(watched.state_dict())
     watch(resumed, Model(0.0, 0.9), range(500, 700))
     assert len(resumed.warnings) == 1
     watch(resumed, Model(0.4, 0.9), range(700, 900))

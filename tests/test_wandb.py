@@ -41,7 +41,7 @@ def stuck(monkeypatch) -> Stuck:
     monkeypatch.setattr(WandbRun, "experiment", run)
     monkeypatch.setattr(wandb_run, "QUIET_SECONDS", 0.05)
     monkeypatch.setattr(wandb_run, "INIT_SECONDS", 0.05)
-    monkeypatch.setattr(wandb_run, "UPLOAD_SECONDS", 1.0)
+    monkeypatch.setattr(wandb_run, "UPLOAD_SECONDS", 2.5)
     return run
 
 
@@ -52,10 +52,10 @@ def test_a_training_waits_neither_for_what_it_logs_nor_long_at_the_end(stuck, tm
     for i in range(50):
         logger.log_metrics({"loss": float(i)})
     logger.finalize("success")
-    assert time.perf_counter() - start < 0.8
+    assert time.perf_counter() - start < 2.4
     with caplog.at_level(logging.INFO, "lightning_genae"):
         logger.wait()
-    assert 1 <= time.perf_counter() - start < 10
+    assert 2.5 <= time.perf_counter() - start < 20
     assert "is still uploading" in caplog.text and "`wandb sync " in caplog.text
     background = logger.background
     assert background is None

@@ -11,10 +11,11 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from lightning_genae import checkpoints, codes, losses, networks
 from lightning_genae.cache import cached, source
-from lightning_genae.images import blocks, to_float
+from lightning_genae.images import blocks, num_at_once, to_float
 from lightning_genae.run_folder import checkpoint_of
 
 log = logging.getLogger("lightning_genae")
+BATCH_VALUES = 64 * 3 * 128 * 128  # of a batch: 64 images up to 128x128 in colour, fewer of those that fill memory
 MAX_ASIDE = 10_000  # images that say when a training stops: fewer say nothing, more say nothing new
 
 
@@ -30,12 +31,12 @@ def trained(
     Args:
         model_class: a LightningModule with `reconstruct`.
         options: of it.
-        steps: batches of at most 64 images, at most.
+        steps: batches at most, each of 64 images, or fewer that are larger than 128x128.
         datamodule: after its setup; `datamodule.train` is all that is looked at.
         trainer_options: for Lightning's Trainer.
     """
     train, aside = _split(datamodule.train)
-    batch_size = min(64, len(train.images))
+    batch_size = min(num_at_once(datamodule.image_shape, 64, BATCH_VALUES), len(train.images))
     module = sys.modules[model_class.__module__]
     key = {"data": datamodule.fingerprint, "steps": steps, "batch_size": batch_size, **options}
     key |= {"model": model_class.__name__, "kind": datamodule.kind, "source": source(module, codes, networks, losses)}

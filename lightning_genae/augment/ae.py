@@ -25,8 +25,8 @@ class AutoencoderAugment(PerturbingArm):
         latent_dim: dimensions of its code, at least 1.
         width: its channels at full resolution, or units of a recurrent one; but for mlp. A narrow one costs less in
             every batch. null: 8, of a recurrent one 64.
-        steps: batches of 64 images that it learns from at most; it stops when the error on a tenth of the training
-            images, kept aside for that, does not fall any more.
+        steps: batches of 64 images (fewer above 128x128) that it learns from at most; it stops when the error on a
+            tenth of the training images, kept aside for that, does not fall any more.
         lr: learning rate of Adam, above 0. null: the model's own.
         checkpoint: of a trained one, a run folder or its checkpoints/last.ckpt. null: trains one.
         foreign: the checkpoint may have been trained on other images than this run.

@@ -25,8 +25,8 @@ class VariationalAugment(AutoencodingArm):
         latent_dim: dimensions of its code, at least 1.
         width: its channels at full resolution; but for mlp. A narrow one costs less in every batch.
         beta: weight of the KL divergence to the prior in its training.
-        steps: batches of 64 images that it learns from at most; it stops when the error on a tenth of the training
-            images, kept aside for that, does not fall any more.
+        steps: batches of 64 images (fewer above 128x128) that it learns from at most; it stops when the error on a
+            tenth of the training images, kept aside for that, does not fall any more.
         lr: learning rate of Adam, above 0.
         checkpoint: of a trained one (`--model vae`), a run folder or its checkpoints/last.ckpt. null: trains one.
         foreign: the checkpoint may have been trained on other images than this run.
