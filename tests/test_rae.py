@@ -155,8 +155,9 @@ MODELS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name, steps", [("rae", 1500), ("gan", 3500)])
-def test_an_autoregressive_process_is_learned(name, steps, tmp_path):
+# a GAN comes to 0.08 to 0.17 by seed and processor; one of 1,000 batches is at 0.56 and 0.35, noise at 0.71 and 0.52
+@pytest.mark.parametrize("name, steps, most", [("rae", 1500, 0.12), ("gan", 3500, 0.25)])
+def test_an_autoregressive_process_is_learned(name, steps, most, tmp_path):
     """AR(2), x_t = 1.2 x_(t-1) - 0.7 x_(t-2) + e: the autocorrelation and spectrum of samples are those of theory."""
     process = ArmaProcess([1, -1.2, 0.7])
     values = process.generate_sample(6000, distrvs=np.random.default_rng(0).standard_normal, burnin=100)
@@ -164,10 +165,10 @@ def test_an_autoregressive_process_is_learned(name, steps, tmp_path):
     model = MODELS[name](datamodule.image_shape)
     train(model, datamodule, steps)
     samples = datamodule.natural(draw(model, 1000, seed=0))[..., 0]
-    assert np.abs(autocorrelation(samples, 10) - process.acf(11)).max() < 0.12
+    assert np.abs(autocorrelation(samples, 10) - process.acf(11)).max() < most
     assert samples.std() == pytest.approx(math.sqrt(process.acovf(1)[0]), rel=0.15)
     real = datamodule.natural(datamodule.train.images)[..., 0]
-    assert np.abs(spectrum(samples) - spectrum(real)).sum() / 2 < 0.12
+    assert np.abs(spectrum(samples) - spectrum(real)).sum() / 2 < most
 
 
 @pytest.mark.slow
