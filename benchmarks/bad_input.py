@@ -64,7 +64,7 @@ def row(case, finished: Path) -> tuple[list[str], list[str]]:
         case.files(finished)
         before = files_here()
         begun = time.monotonic()
-        logger = [] if case.words[0] in ("sample", "evaluate", "compare", "ablate") else ["--logger", "none"]
+        logger = [] if case.words[0] in run.VERBS else ["--logger", "none"]
         words = [*case.words, *case.own_cache, *(logger if "--logger" not in case.words else [])]
         try:
             status, error = start(words, case.without, dict(case.environment))
