@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 OUT = ROOT / "benchmarks" / "robustness" / "scale.md"
 TINY = ["--model.network", "mlp", "--model.hidden", "[8]", "--accelerator", "cpu"]
 HEAD = ["| what | reached | asked for |", "|---|---|---|"]
