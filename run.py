@@ -27,7 +27,7 @@ from typing import Literal
 from jsonargparse.typing import NonNegativeInt, PositiveInt, restricted_number_type
 
 from lightning_genae import registry
-from lightning_genae.command_line import CommandLine, flatten, new_parser, parse_verb, signature, take_flag
+from lightning_genae.command_line import CommandLine, new_parser, parse_verb, signature, take_flag
 
 PACKAGES = {"model": "lightning_genae.models", "augment": "lightning_genae.augment", "data": "datamodules"}
 DEFAULTS = {"model": "gan", "augment": "none", "data": "digits"}
@@ -82,7 +82,7 @@ def train(arguments: list[str]) -> None:
     from lightning_genae.checkpoints import newest, restored
     from lightning_genae.received import check_links
     from lightning_genae.report import report
-    from lightning_genae.run_folder import RunFolder, check_writable, identity
+    from lightning_genae.run_folder import RunFolder, check_writable, flat_identity
 
     quieten(config["debug"])
     folder = RunFolder.of(config)
@@ -119,7 +119,7 @@ def train(arguments: list[str]) -> None:
     depends_on = what_counts(trainer, datamodule, augment, evaluate)
     if resume:
         check_resume(resume, depends_on)
-    callbacks["record"].depends_on |= {"config": flatten(identity(config)), **depends_on}
+    callbacks["record"].depends_on |= {"config": flat_identity(config), **depends_on}
     with folder.start(config, quality, augment.settings(), job) if trainer.is_global_zero else nullcontext():
         log.info(f"Training {config['model']['name']} for {steps:,} batches in {folder.path}")
         fit(trainer, model, datamodule, folder, callbacks, resume[0] if resume else None)
@@ -405,11 +405,11 @@ def check_precision(precision: str, trainer) -> None:
 
 def check_config(folder, state: dict, config: dict) -> None:
     """Raises ValueError if a checkpoint is of a run with other options: config.yaml, which says so too, may be lost."""
-    from lightning_genae.run_folder import check_same, identity
+    from lightning_genae.run_folder import check_same, flat_identity
 
     depends_on = state.get("callbacks", {}).get("Record", {}).get("depends_on", {})
     if "config" in depends_on:
-        check_same(folder.path, depends_on["config"], flatten(identity(config)))
+        check_same(folder.path, depends_on["config"], flat_identity(config))
 
 
 def what_counts(trainer, datamodule, augment, evaluate) -> dict[str, object]:

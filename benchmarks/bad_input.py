@@ -81,7 +81,8 @@ def row(case, finished: Path) -> tuple[list[str], list[str]]:
         *([f"{len(error.splitlines())} lines"] if len(error.splitlines()) != 1 else []),
         *(f"left {path}" for path in left if not path.match(case.leaves or "-")),
     ]
-    message = error.removeprefix("run.py: error: ").replace("|", "\\|")
+    # the folder is another one each time, and of no meaning elsewhere
+    message = error.removeprefix("run.py: error: ").replace(f"{folder}/", "").replace("|", "\\|")
     return [case.name.replace("|", "\\|"), str(status), f"{seconds:.1f}", message[:200]], wrong
 
 

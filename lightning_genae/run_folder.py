@@ -111,7 +111,7 @@ class RunFolder:
         if not is_run and self.path.is_dir() and {path.name for path in self.path.iterdir()} - own:
             raise ValueError(f"--folder: expected a new or empty folder or that of a run, got '{self.path}'")
         if (self.path / "config.yaml").is_file() and not config["overwrite"]:
-            check_same(self.path, flatten(identity(self.config)), flatten(identity(config)))
+            check_same(self.path, flat_identity(self.config), flat_identity(config))
 
     @contextmanager
     def start(self, config: dict, quality: dict, settings: dict, job: str | None = None) -> Iterator[None]:
@@ -217,6 +217,11 @@ def check_writable(option: str, path: str | Path) -> None:
         raise OSError(
             f"{option}: expected a folder that can be written to, got '{path}'; '{existing}': {error.strerror}"
         ) from error
+
+
+def flat_identity(config: dict) -> dict:
+    """`identity` by option, as {"model.lr": ...}."""
+    return flatten(identity(config))
 
 
 def identity(config: dict) -> dict:

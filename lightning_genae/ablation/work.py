@@ -13,9 +13,8 @@ from lightning_genae.ablation.records import GRID, read_grid
 from lightning_genae.ablation.slurm import Slurm
 from lightning_genae.ablation.watch import State, View, state
 from lightning_genae.cache import digest
-from lightning_genae.command_line import flatten
 from lightning_genae.files import write_text
-from lightning_genae.run_folder import RunFolder, check_writable, identity
+from lightning_genae.run_folder import RunFolder, check_writable, flat_identity
 
 log = logging.getLogger("lightning_genae")
 ENDED = ("finished", "failed")
@@ -165,7 +164,7 @@ class GridFolder:
         cells = {cell["folder"]: cell for cell in known["cells"]}
         for cell in grid.cells:
             name = str(cell.folder.relative_to(self.path))
-            config = flatten(identity(cell.config))
+            config = flat_identity(cell.config)
             old = cells.get(name, {}).get("config", config)
             differing = [key for key in config if old.get(key) != config[key]]
             if differing:
