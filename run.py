@@ -104,19 +104,19 @@ def train(arguments: list[str]) -> None:
 
     # all that can be wrong is found out before the run folder exists
     datamodule = build_datamodule(config)
-    model = build_model(config, datamodule)
+    model = build_model(config, datamodule.dataset)
     steps = count_steps(config, datamodule)
-    augment = build_augment(config, datamodule, model)
+    augment = build_augment(config, datamodule.dataset, model)
     callbacks = build_callbacks(config, folder, steps, augment)
     trainer = build_trainer(config, folder, datamodule, callbacks, steps, resume)
     check_trainer_options(config, model)
     if resume:
         restored("--folder", resume[0], type(model), resume[1])
     evaluate = callbacks["evaluate"]
-    evaluate.prepare(datamodule, model)
+    evaluate.prepare(datamodule.dataset, model)
     evaluate.plan(steps, evaluate.looks or choose_looks(config, datamodule, evaluate.evaluation, steps))
     quality = fit_augment(augment, config, datamodule, model, callbacks)
-    depends_on = what_counts(trainer, datamodule, augment, evaluate)
+    depends_on = what_counts(trainer, datamodule.dataset, augment, evaluate)
     if resume:
         check_resume(resume, depends_on)
     callbacks["record"].depends_on |= {"config": flat_identity(config), **depends_on}
@@ -177,7 +177,7 @@ def command_line() -> CommandLine:
         {"augment": augmentation},
         options,
         sections={"metrics": evaluate, "trainer": trainer},
-        skip={"model": {"image_shape", "num_classes", "kind"}, "augment": {"arms"}, "trainer": own},
+        skip={"model": {"image_shape", "num_classes", "modality", "has_mask"}, "augment": {"arms"}, "trainer": own},
         hidden={"trainer"},
         replaced={"--metrics.every": "--metrics.looks, how many evaluations there are in the course of the training"},
     )
@@ -199,25 +199,26 @@ def build_datamodule(config: dict):
     return datamodule
 
 
-def build_model(config: dict, datamodule):
+def build_model(config: dict, dataset):
     """The model, whose initialisation depends on the seed alone."""
     import torch
 
-    from lightning_genae.models._options import check_kind
+    from lightning_genae.data import modalities
 
     torch.manual_seed(config["seed"])
     options = dict(config["model"])
     model_class = registry.load(PACKAGES["model"], options.pop("name"))
-    check_kind("--model", model_class, datamodule.kind)
+    modalities.check("--model", PACKAGES["model"], model_class, dataset.modality)
+    about = {"modality": dataset.modality.name, "has_mask": dataset.modality.has_mask}
     try:
-        return model_class(datamodule.image_shape, datamodule.num_classes, kind=datamodule.kind, **options)
+        return model_class(dataset.image_shape, dataset.num_classes, **about, **options)
     except RuntimeError as error:
         if not lacks_memory(error):
             raise
         raise MemoryError(f"--model: expected a network that fits into memory; {error}") from error
 
 
-def build_augment(config: dict, datamodule, model):
+def build_augment(config: dict, dataset, model):
     """The augmentation, checked but not yet trained."""
     from lightning_genae.augmentation import Augmentation
 
@@ -227,7 +228,7 @@ def build_augment(config: dict, datamodule, model):
 
     arms = {name: build(registry.load(PACKAGES["augment"], name)) for name in config["augment"]["name"].split("+")}
     augment = build(Augmentation, arms=arms)
-    augment.check(datamodule, model)
+    augment.check(dataset, model)
     return augment
 
 
@@ -237,8 +238,8 @@ def fit_augment(augment, config: dict, datamodule, model, callbacks: dict) -> di
     from lightning_genae.report import gate
 
     progress = Progress("autoencoder", config["augment"].get("steps"))
-    augment.fit(datamodule, accelerator=config["accelerator"], callbacks=[progress])
-    quality = augment.quality(datamodule, callbacks["evaluate"].evaluation.extractor)
+    augment.fit(datamodule.dataset, accelerator=config["accelerator"], callbacks=[progress])
+    quality = augment.quality(datamodule.dataset, callbacks["evaluate"].evaluation.extractor)
     callbacks["augmented"].quality = quality
     datamodule.augment = augment
     if augment.stand_on("critic"):
@@ -255,7 +256,7 @@ def count_steps(config: dict, datamodule) -> int:
     if config["epochs"]:
         # "auto", -1 and "0,1" are as many devices as Lightning makes of them
         images_per_batch = datamodule.batch_size * new_trainer(config, logger=False).world_size
-        return config["epochs"] * max(1, len(datamodule.train.images) // images_per_batch)
+        return config["epochs"] * max(1, len(datamodule.dataset.train.images) // images_per_batch)
     return config["steps"]
 
 
@@ -285,7 +286,7 @@ def try_out(config: dict, datamodule, num_batches: int, evaluation=None) -> tupl
     # one process, whatever launched this one
     trainer = Trainer(**quiet, **hardware, devices=1, plugins=LightningEnvironment(), callbacks=[Ema(), stopwatch])
     with torch.random.fork_rng():
-        trainer.fit(build_model(config, alone), datamodule=alone)
+        trainer.fit(build_model(config, alone.dataset), datamodule=alone)
     return stopwatch.seconds_per_batch, stopwatch.seconds_per_look
 
 
@@ -352,10 +353,11 @@ def build_trainer(config: dict, folder, datamodule, callbacks: dict, steps: int,
         num_sanity_val_steps=0,
     )
     check_precision(config["precision"], trainer)
-    if len(datamodule.train.images) < datamodule.batch_size * trainer.world_size:
+    num_train, items = len(datamodule.dataset.train.images), datamodule.dataset.item_name
+    if num_train < datamodule.batch_size * trainer.world_size:
         raise ValueError(
-            f"--devices: expected at least one batch of {datamodule.batch_size} {datamodule.noun} (--data.batch_size) "
-            f"for each of {trainer.world_size} processes; got {len(datamodule.train.images)}"
+            f"--devices: expected at least one batch of {datamodule.batch_size} {items} (--data.batch_size) for each "
+            f"of {trainer.world_size} processes; got {num_train}"
         )
     return trainer
 
@@ -412,13 +414,13 @@ def check_config(folder, state: dict, config: dict) -> None:
         check_same(folder.path, depends_on["config"], flat_identity(config))
 
 
-def what_counts(trainer, datamodule, augment, evaluate) -> dict[str, object]:
+def what_counts(trainer, dataset, augment, evaluate) -> dict[str, object]:
     """By option, what beside the config a run's results depend on: one that goes on must have it alike."""
     from lightning_genae.cache import digest, hash_weights
 
     return {
         "--devices": trainer.world_size,
-        "--data": datamodule.fingerprint,
+        "--data": dataset.fingerprint,
         "--augment": hash_weights(augment),
         "--metrics.features": digest(evaluate.evaluation.extractor.description),
     }
@@ -503,9 +505,9 @@ def sample(arguments: list[str]) -> None:
     if given is None:
         return
     folder, config = open_run(given["run"])  # before what takes seconds to import
-    from callbacks._exports import export_images, export_sequences
-    from lightning_genae.images import draw
+    from lightning_genae.data.modalities import modality_of
     from lightning_genae.run_folder import check_writable
+    from lightning_genae.sampling import draw
 
     model = load_model(folder, config)
     label, num_conditions = given["label"], getattr(model, "num_conditions", 0)
@@ -516,12 +518,11 @@ def sample(arguments: list[str]) -> None:
     stem = Path(given["out"] or folder.path, f"samples{chosen}-seed{given['seed']}")
     check_writable("--out", stem.parent)
     samples = draw(model, given["num"], given["seed"], label)
-    if model.hparams.kind == "image":
-        files = export_images(stem, samples)
-    else:  # what they are, their data set alone knows
+    modality = modality_of(model)
+    if modality.has_units:  # which their data set alone knows
         with naming_config(folder):
-            datamodule = build_datamodule(config)
-        files = export_sequences(stem, samples, datamodule)
+            modality = build_datamodule(config).dataset.modality
+    files = modality.write(stem, samples)
     log.info("\n".join([f"{given['num']} samples:", *(f"  {path}: {what}" for path, what in files.items())]))
 
 
@@ -554,14 +555,14 @@ def evaluate(arguments: list[str]) -> None:
     own = {key: value for key, value in config["metrics"].items() if key != "every"}  # of older runs
     with naming_config(folder):
         callback = Evaluate(**(own | asked))
-    callback.prepare(datamodule, model)
+    callback.prepare(datamodule.dataset, model)
     result = {"metrics": callback.evaluation.measure(model), "protocol": callback.protocol}
     lines = table(**result)
     if hasattr(model, "encode"):
-        result["representation"], picture = represent(model, datamodule, folder)
+        result["representation"], picture = represent(model, datamodule.dataset, folder)
         lines += [
-            *representation_table(result["representation"], datamodule.noun),
-            f"Codes of held-out {datamodule.noun}: {picture}",
+            *representation_table(result["representation"], datamodule.dataset.item_name),
+            f"Codes of held-out {datamodule.dataset.item_name}: {picture}",
         ]
     folder.update(evaluations=[*folder.results.get("evaluations", []), result])
     log.info("\n".join(lines))
@@ -576,10 +577,10 @@ def prefetch(arguments: list[str]) -> None:
 
     check_writable("--cache", config["cache"])
     datamodule = build_datamodule(config)
-    model = build_model(config, datamodule)
-    augment = build_augment(config, datamodule, model)
+    model = build_model(config, datamodule.dataset)
+    augment = build_augment(config, datamodule.dataset, model)
     callbacks = build_callbacks(config, RunFolder.of(config), 1, augment)
-    callbacks["evaluate"].prepare(datamodule, model)
+    callbacks["evaluate"].prepare(datamodule.dataset, model)
     fit_augment(augment, config, datamodule, model, callbacks)
     log.info(f"What this run needs is in {config['cache']}; it takes no internet any more")
 
@@ -648,15 +649,15 @@ def compare(arguments: list[str]) -> None:
     command.compare(arguments)
 
 
-def represent(model, datamodule, folder) -> tuple[dict, Path]:
+def represent(model, dataset, folder) -> tuple[dict, Path]:
     """What the model's codes are worth, and their picture in the plane."""
-    from callbacks._grids import save_scatter
+    from lightning_genae.data.drawing.grids import save_scatter
     from lightning_genae.representation import encode, plane, representation
 
     log.info("Comparing the codes with principal components and pixels")
-    has_labels = datamodule.num_classes > 0
-    values = representation(model, datamodule.train, datamodule.heldout, has_labels)
-    images, labels = (part[:2000] for part in datamodule.heldout)
+    has_labels = dataset.num_classes > 0
+    values = representation(model, dataset.train, dataset.heldout, has_labels)
+    images, labels = (part[:2000] for part in dataset.heldout)
     panels = {name: (xy, labels if has_labels else None) for name, xy in plane(encode(model, images)).items()}
     return values, save_scatter(folder.path / "codes.png", panels)
 

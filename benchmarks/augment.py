@@ -14,6 +14,7 @@ import statistics
 import sys
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -23,10 +24,11 @@ from pytorch_lightning import Callback, Trainer
 
 from callbacks.budget import Budget
 from callbacks.ema import Ema
-from datamodules._base import ImageDataModule, Images
+from datamodules._base import ImageDataModule
 from lightning_genae import registry
 from lightning_genae.augment import _training
 from lightning_genae.augmentation import Augmentation
+from lightning_genae.data.dataset import Images
 from lightning_genae.models.gan import GAN
 from run import DEFAULT_STEPS, quieten
 
@@ -146,7 +148,7 @@ def build(name: str, options: dict, around: dict, shape: tuple[int, int, int], n
     arm = registry.load("lightning_genae.augment", name)(**steps, **options)
     augment = Augmentation({name: arm}, **around)
     augment.target = None  # a fixed fraction
-    augment.fit(datamodule, accelerator="cpu", enable_progress_bar=False)
+    augment.fit(datamodule.dataset, accelerator="cpu", enable_progress_bar=False)
     return datamodule, augment
 
 
@@ -160,7 +162,7 @@ def step_time(datamodule: Noise, augment: Augmentation, steps: int, device: torc
 def turn(datamodule: Noise, augment: Augmentation, steps: int, device: torch.device) -> tuple[list[float], int]:
     """Seconds of every step of a short training, and the largest memory (of a GPU) in bytes."""
     torch.manual_seed(0)
-    model = GAN(datamodule.image_shape, 10)
+    model = GAN(datamodule.dataset.image_shape, 10)
     datamodule.augment, datamodule.batches, clock = augment, 0, Clock(device)
     if augment.stand_on("critic"):
         model.view = augment.view
@@ -192,9 +194,9 @@ def fitting(given: argparse.Namespace, device: torch.device) -> list[str]:
     step = statistics.median(turn(datamodule, augment, given.steps, device)[0])
     _training._Stop.patience = given.fit_steps  # as if the error fell to the end
     arm = registry.load("lightning_genae.augment", "ae")(steps=given.fit_steps)
-    datamodule.cache_dir = f"runs/augment_benchmark/{time.time_ns()}"  # so that it is trained now
+    fresh = replace(datamodule.dataset, cache_dir=f"runs/augment_benchmark/{time.time_ns()}")  # it is trained now
     start = time.perf_counter()
-    arm.fit(datamodule, accelerator=device.type, enable_progress_bar=False)
+    arm.fit(fresh, accelerator=device.type, enable_progress_bar=False)
     seconds = time.perf_counter() - start
     share = seconds / (DEFAULT_STEPS * step)
     training = f"the GAN's {DEFAULT_STEPS:,} batches ({DEFAULT_STEPS * step:.0f} s by the median step)"

@@ -20,10 +20,15 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from lightning_genae import registry
+from lightning_genae.data import modalities
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "lightning_genae.models"
-MODELS = [name for name in registry.names(PACKAGE) if "image" in registry.load(PACKAGE, name).kinds]
+MODELS = [
+    name
+    for name in registry.names(PACKAGE)
+    if modalities.supports(registry.load(PACKAGE, name), modalities.new("image"))
+]
 BATCH_SIZE = 32
 NUM_SHOWN = 12
 
@@ -124,8 +129,9 @@ def sheet(path: Path, folders: dict[str, Path]) -> None:
 def last_samples(folder: Path) -> Image.Image:
     """Two rows of samples of a finished run."""
     import run
-    from callbacks._grids import save_grid
-    from lightning_genae.images import draw, to_float
+    from lightning_genae.data.drawing.grids import save_grid
+    from lightning_genae.data.storage import to_float
+    from lightning_genae.sampling import draw
 
     model = run.load_model(*run.open_run(str(folder)))
     path = folder / "samples" / "gallery.png"

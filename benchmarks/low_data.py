@@ -199,7 +199,7 @@ def row(folder: Path) -> dict:
 def save_samples(folder: Path, path: Path) -> None:
     """The first samples of a finished run, in a row."""
     import run
-    from lightning_genae.images import draw
+    from lightning_genae.sampling import draw
 
     images = draw(run.load_model(*run.open_run(str(folder))), NUM_SHOWN, seed=0)
     path.parent.mkdir(parents=True, exist_ok=True)

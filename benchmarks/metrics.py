@@ -67,8 +67,8 @@ def sanity(cache: str) -> list[str]:
     ]
     cells: dict[str, list[str]] = {name: [] for name in sets}
     for name in names:
-        extractor = build(name, None, data)
-        real = extractor(data.heldout.images)
+        extractor = build(name, None, data.dataset)
+        real = extractor(data.dataset.heldout.images)
         metric = FrechetMetric(Samples(real))
         for key, images in sets.items():
             features = extractor(images)
@@ -81,14 +81,14 @@ def spoilt(data) -> dict:
     import torch
     from torchvision.transforms.functional import gaussian_blur
 
-    images = data.train.images[:NUM_SPOILT]
+    images = data.dataset.train.images[:NUM_SPOILT]
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
 
     def noisy(deviation: float) -> torch.Tensor:
         return (images.float() + 255 * deviation * noise).round().clamp(0, 255).to(torch.uint8)
 
     def of_classes(num: int) -> torch.Tensor:
-        return data.train.images[data.train.labels < num][:NUM_SPOILT]
+        return data.dataset.train.images[data.dataset.train.labels < num][:NUM_SPOILT]
 
     return {
         "as they are": images,
@@ -132,8 +132,8 @@ def cost(library: str, num: int, cache: str) -> tuple[float, float, float, float
     from lightning_genae.extractors.efficientnet import EfficientNetFeatures
 
     data = fashion(cache)
-    extractor = EfficientNetFeatures(data)
-    real, fake = data.heldout.images[:num], data.train.images[:num]
+    extractor = EfficientNetFeatures(data.dataset)
+    real, fake = data.dataset.heldout.images[:num], data.dataset.train.images[:num]
     measure = {"ours": ours, "torchmetrics": by_torchmetrics, "torch-fidelity": by_torch_fidelity}[library]
     seconds, fd, kid = measure(extractor, real, fake, cache)
     return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, fd, kid

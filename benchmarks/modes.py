@@ -15,8 +15,8 @@ import torch
 from scipy.stats import t as student
 
 import run
-from callbacks._grids import save_scatter
-from lightning_genae.images import draw
+from lightning_genae.data.drawing.grids import save_scatter
+from lightning_genae.sampling import draw
 
 SIZE = ["--model.network", "mlp", "--model.hidden", "[128, 128]", "--model.latent_dim", "2", "--model.lr", "1e-3"]
 ARMS = {

@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Callback
 
-from callbacks._grids import are_points, save_curves
-from callbacks._pictures import layout, pairs, publish, save_picture, show
+from callbacks._pictures import pairs, publish, show
 from lightning_genae import gate
+from lightning_genae.data.drawing.grids import save_curves
 
 
 class Augmented(Callback):
@@ -30,7 +30,7 @@ class Augmented(Callback):
         datamodule = trainer.datamodule
         if not trainer.is_global_zero or datamodule.augment is None or datamodule.batches > 0:
             return
-        num, columns = layout(datamodule.kind)
+        num, columns = datamodule.dataset.modality.layout
         x, labels = datamodule.examples("train", num)
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(0)
@@ -41,17 +41,19 @@ class Augmented(Callback):
             if quality["strengths"]:
                 x, labels = x[: self.num_rows], labels[: self.num_rows]
                 pictures = {f"gate-{name}": self._draw_gate(name, quality)}
-                if not are_points(x):
+                if not datamodule.dataset.modality.is_drawn_together:
                     pictures[f"strengths-{name}"] = self._draw_strengths(name, datamodule, x, labels)
                 for title, path in pictures.items():
                     publish(trainer, title, path)
 
     def _draw_strengths(self, name: str, datamodule, x: torch.Tensor, labels: torch.Tensor) -> Path:
-        varied = gate.examples(datamodule.augment.arms[name], x, labels, datamodule.kind)
+        modality = datamodule.dataset.modality
+        varied = gate.examples(datamodule.augment.arms[name], x, labels, modality)
         titles = ("original", *(f"{strength:g}" for strength in gate.STRENGTHS))
         path = self.folder / f"strengths-{name}.png"
-        columns, rows = (1, titles) if datamodule.kind == "text" else (len(titles), ("",))
-        return save_picture(path, varied, columns, datamodule, rows, () if columns == 1 else titles)
+        if modality.layout[1] == 1:  # a column, whose rows then say what they are
+            return modality.draw(path, varied, 1, rows=titles)
+        return modality.draw(path, varied, len(titles), titles=titles)
 
     def _draw_gate(self, name: str, quality: dict) -> Path:
         rows = quality["strengths"]

@@ -8,6 +8,7 @@ from jsonargparse.typing import PositiveInt
 from pytorch_lightning import Callback
 
 from lightning_genae import registry, schedule
+from lightning_genae.data.dataset import Dataset
 from lightning_genae.evaluation import MIN_IMAGES, Evaluation
 from lightning_genae.extractors._extractor import PACKAGE as EXTRACTORS
 from lightning_genae.ranks import wait_for_first
@@ -52,9 +53,9 @@ class Evaluate(Callback):
         self.best: dict[str, float] = {}
         self.seconds = 0.0
 
-    def prepare(self, datamodule, model) -> None:
+    def prepare(self, dataset: Dataset, model) -> None:
         """Finds out what can be wrong, and measures what is real, before anything is trained."""
-        self.evaluation = Evaluation(datamodule, **self.options)
+        self.evaluation = Evaluation(dataset, **self.options)
         self.evaluation.check(model)
 
     def plan(self, steps: int, looks: int) -> None:

@@ -5,8 +5,9 @@ import logging
 import torch
 from pytorch_lightning import Callback
 
+from lightning_genae.data.storage import num_at_once, to_float
 from lightning_genae.evaluation import evaluating
-from lightning_genae.images import draw, num_at_once, to_float
+from lightning_genae.sampling import draw
 
 log = logging.getLogger("lightning_genae")
 
@@ -39,7 +40,7 @@ class Health(Callback):
 
     def on_train_start(self, trainer, pl_module) -> None:
         self._count(pl_module)
-        images, _ = trainer.datamodule.examples("train", num_at_once(trainer.datamodule.image_shape, 1000))
+        images, _ = trainer.datamodule.examples("train", num_at_once(trainer.datamodule.dataset.image_shape, 1000))
         self.diversity_of_real = diversity(images)
 
     def on_train_batch_end(self, trainer, pl_module, *args) -> None:
@@ -49,14 +50,14 @@ class Health(Callback):
         if batches % self.every or batches < self.begins_at or not trainer.is_global_zero:
             return
         with evaluating(pl_module):
-            num = num_at_once(trainer.datamodule.image_shape, self.num_samples)
+            num = num_at_once(trainer.datamodule.dataset.image_shape, self.num_samples)
             samples = to_float(draw(pl_module, num, seed=0))
-        share = diversity(samples) / self.diversity_of_real
+        share, items = diversity(samples) / self.diversity_of_real, trainer.datamodule.dataset.item_name
         self._tell(
             batches,
             "collapsed",
             share < self.least_diversity,
-            f"the generator has collapsed: samples differ by {share:.1%} of what real {trainer.datamodule.noun} do",
+            f"the generator has collapsed: samples differ by {share:.1%} of what real {items} do",
         )
         if self.num:
             accuracy = float(self.right / self.num)

@@ -7,10 +7,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from pytorch_lightning import Callback
 
-from callbacks._grids import are_points
-from callbacks._pictures import layout, pairs, publish, save_picture
+from callbacks._pictures import pairs, publish
 from callbacks.evaluate import Evaluate
-from lightning_genae.images import to_float
+from lightning_genae.data.dataset import Dataset
+from lightning_genae.data.storage import to_float
 from lightning_genae.metrics.memorisation import MemorisationMetric, nearest
 from lightning_genae.metrics.neighbours import curve
 
@@ -32,24 +32,24 @@ class Measured(Callback):
             return
         evaluation = self.evaluate.evaluation
         self.folder.mkdir(parents=True, exist_ok=True)
-        (memorisation,) = (metric for metric in evaluation.metrics if isinstance(metric, MemorisationMetric))
+        memorisation = evaluation.metric(MemorisationMetric)
         paths = {
             "distances": self._distances(memorisation, evaluation.samples),
             "precision-recall": self._precision_recall(evaluation.real.features, evaluation.samples.features),
         }
-        if not are_points(evaluation.samples.images):
-            paths["nearest"] = self._nearest(evaluation.samples.images, evaluation.trained_on, trainer.datamodule)
+        if not evaluation.dataset.modality.is_drawn_together:
+            paths["nearest"] = self._nearest(evaluation.samples.images, evaluation.dataset)
         for name, path in paths.items():
             publish(trainer, name, path)
 
-    def _nearest(self, samples: torch.Tensor, trained_on: torch.Tensor, datamodule) -> Path:
+    def _nearest(self, samples: torch.Tensor, dataset: Dataset) -> Path:
         """Samples above the training images nearest to them."""
-        num, num_columns = layout(datamodule.kind)
+        num, num_columns = dataset.modality.layout
         num_columns = min(num_columns, len(samples))
         samples = samples[: min(16, num, len(samples) // num_columns * num_columns)]
-        _, which = nearest(samples, trained_on)
-        shown = pairs(to_float(samples), to_float(trained_on[which]), num_columns)
-        return save_picture(self.folder / "nearest.png", shown, num_columns, datamodule, rows=("sample", "nearest"))
+        _, which = nearest(samples, dataset.train.images)
+        shown = pairs(to_float(samples), to_float(dataset.train.images[which]), num_columns)
+        return dataset.modality.draw(self.folder / "nearest.png", shown, num_columns, rows=("sample", "nearest"))
 
     def _distances(self, memorisation: MemorisationMetric, samples) -> Path:
         """How far samples and held-out images are from the nearest training image."""

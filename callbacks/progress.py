@@ -60,4 +60,4 @@ class Progress(ProgressBar):
         shown = self.bar.format_dict
         batches_per_second = shown["rate"] or (shown["n"] - shown["initial"]) / max(shown["elapsed"], 1e-9)
         images = batches_per_second * trainer.datamodule.batch_size * trainer.world_size
-        self.bar.set_postfix({**values, f"{trainer.datamodule.noun}/s": f"{images:.0f}"}, refresh=False)
+        self.bar.set_postfix({**values, f"{trainer.datamodule.dataset.item_name}/s": f"{images:.0f}"}, refresh=False)

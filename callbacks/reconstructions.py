@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Callback
 
-from callbacks._pictures import layout, pairs, show
+from callbacks._pictures import pairs, show
 
 
 class Reconstructions(Callback):
@@ -38,7 +38,7 @@ class Reconstructions(Callback):
 
     def _show(self, trainer, source, dtype: torch.dtype) -> None:
         if trainer.is_global_zero:
-            num, columns = layout(trainer.datamodule.kind)
+            num, columns = trainer.datamodule.dataset.modality.layout
             x, _ = trainer.datamodule.examples("heldout", num)
             x = x.to(dtype)
             rows = ("held out", "reconstruction")

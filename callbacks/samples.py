@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Callback
 
-from callbacks._pictures import layout, pairs, show
+from callbacks._pictures import pairs, show
+from lightning_genae.data.modalities import Modality
 
 
 class Samples(Callback):
@@ -19,7 +20,7 @@ class Samples(Callback):
         num: images in a picture, a multiple of 8.
     """
 
-    num_points = 2_000  # in a picture of points in the plane
+    num_points = 2_000  # in a picture of what is drawn together
     max_classes = 20
 
     def __init__(self, folder: Path, every: int, num: int = 64):
@@ -38,21 +39,21 @@ class Samples(Callback):
         if trainer.is_global_zero:
             with torch.random.fork_rng():
                 torch.manual_seed(0)
-                if trainer.datamodule.kind == "image":
-                    images = self._draw(pl_module, trainer.datamodule.image_shape)
-                    show(trainer, self.folder, images, num_columns=8)
-                else:
+                if trainer.datamodule.dataset.modality.is_sequence:
                     self._show_sequences(trainer, pl_module)
+                else:
+                    images = self._draw(pl_module, trainer.datamodule.dataset.modality)
+                    show(trainer, self.folder, images, num_columns=8)
 
     def _show_sequences(self, trainer, model) -> None:
         """Held-out sequences above samples; of texts all of the ones above all of the others."""
-        num, columns = layout(trainer.datamodule.kind)
+        num, columns = trainer.datamodule.dataset.modality.layout
         x, _ = trainer.datamodule.examples("heldout", num)
         columns = len(x) if columns == 1 else columns
         show(trainer, self.folder, pairs(x, model.sample(len(x)), columns), columns, rows=("held out", "samples"))
 
-    def _draw(self, model, image_shape: tuple[int, int, int]) -> torch.Tensor:
-        if image_shape == (2, 1, 1):
+    def _draw(self, model, modality: Modality) -> torch.Tensor:
+        if modality.is_drawn_together:
             return model.sample(self.num_points)
         if hasattr(model, "sample_pairs"):
             return pairs(*model.sample_pairs(self.num // 2), num_columns=8)

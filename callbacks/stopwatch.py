@@ -6,7 +6,7 @@ import torch
 from pytorch_lightning import Callback
 
 from lightning_genae.evaluation import Evaluation
-from lightning_genae.images import draw
+from lightning_genae.sampling import draw
 
 
 class Stopwatch(Callback):

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
-from datamodules._base import Images, PublishedDataModule, check_labels
+from datamodules._base import PublishedDataModule, check_labels
+from lightning_genae.data.dataset import Images
 
 MAX_BYTES = 1_000_000_000  # of a file, unpacked; those of MNIST have 47 million
 
@@ -25,12 +26,12 @@ class IdxDataModule(PublishedDataModule):
             the folder of Debian's package, where there is one.
     """
 
-    dataset: type[datasets.MNIST]
+    published: type[datasets.MNIST]
     system_folders: tuple[str, ...] = ()
 
     def __init__(self, root: str | None = None, **kwargs):
         super().__init__(root, **kwargs)
-        self.folders = [Path(self.root), Path(self.root, self.dataset.__name__, "raw")]
+        self.folders = [Path(self.root), Path(self.root, self.published.__name__, "raw")]
         if root is None:
             self.folders += map(Path, self.system_folders)
 
@@ -38,13 +39,13 @@ class IdxDataModule(PublishedDataModule):
         return self._folder() is not None
 
     def fetch(self, folder: str) -> None:
-        self.dataset(folder, download=True)
+        self.published(folder, download=True)
 
     def load(self) -> tuple[Images, Images, int]:
         folder = self._folder()
         if folder is None:
             raise FileNotFoundError(
-                f"--data.root: expected the files of {self.dataset.__name__} (train-images-idx3-ubyte, plain or .gz, "
+                f"--data.root: expected the files of {self.published.__name__} (train-images-idx3-ubyte, plain or .gz, "
                 f"...) in '{self.root}'; found none; --data.download true fetches them"
             )
         splits = [Images(_read_images(folder, name), _read_labels(folder, name)) for name in ("train", "t10k")]

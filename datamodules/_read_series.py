@@ -1,4 +1,4 @@
-"""Files of series, .csv, .npy and .npz, as arrays of numbers; what is not surely a number is refused by its place."""
+"""Files of numbers, .csv, .npy and .npz, as arrays; what is not surely a number is refused by its place."""
 
 import csv
 import re
@@ -11,6 +11,7 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # float
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
 NO_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 NO_NAME = re.compile(r"[+-]?[\d.]|(na|n/a|null|none|-)$", re.ASCII | re.IGNORECASE)  # begins no name of a column
+USUAL = "series"  # the column that tells one series from the other
 MAX_BYTES = 4e9  # of the numbers in an .npz
 LARGEST = 1e300  # beyond it the span of numbers may be infinite
 
@@ -20,12 +21,31 @@ def read_csv(path: Path, columns: list[str] | None, series: str | None) -> tuple
 
     Args:
         path: of the file, in UTF-8, with or without a header.
-        columns: that are channels, by name or number. None: all but `series`.
+        columns: that are channels, by name or number. None: all except `series`.
         series: the column that tells one series from the other. None: `series` if there is one, and then `step` is no
             channel either; else all rows are one series.
 
     Raises:
         ValueError: a row or cell is wrong, which the message names.
+    """
+    names, rows = read_rows(path)
+    own = series is None and USUAL in names
+    by = None if series is None and not own else column(names, USUAL if own else series, "--data.series")
+    chosen = [i for i, name in enumerate(names) if i != by and not (own and name == "step")]
+    if columns is not None:
+        chosen = [column(names, name, "--data.columns") for name in columns]
+    values = numbers(path, names, rows, chosen)
+    groups: dict[str, list[int]] = {}
+    for i, (_, row) in enumerate(rows):
+        groups.setdefault("" if by is None else row[by], []).append(i)
+    return [values[group] for group in groups.values()], [names[i] for i in chosen]
+
+
+def read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The names of the columns of a CSV, by number where there is no header, and its rows with their lines.
+
+    Raises:
+        ValueError: a row is wrong, which the message names.
     """
     rows = _rows(path)
     if len(rows[0][1]) == 1 and (other := next((mark for mark in ";\t" if mark in rows[0][1][0]), None)):
@@ -41,22 +61,22 @@ def read_csv(path: Path, columns: list[str] | None, series: str | None) -> tuple
             raise ValueError(f"--data.root: '{path}', line {line}: expected {len(names)} columns, got {len(row)}")
     if len(set(names)) < len(names):
         raise ValueError(f"--data.root: expected columns of different names, got {', '.join(names)} in '{path}'")
-    own = series is None and "series" in names
-    by = _column(names, "series" if own else series, "--data.series") if own or series is not None else None
-    chosen = [i for i, name in enumerate(names) if i != by and not (own and name == "step")]
-    if columns is not None:
-        chosen = [_column(names, name, "--data.columns") for name in columns]
+    return names, rows
+
+
+def numbers(path: Path, names: list[str], rows: list[tuple[int, list[str]]], chosen: list[int]) -> np.ndarray:
+    """The chosen columns of rows, as `read_rows` gives them, (num_rows, C) in float64, NaN where a cell is empty.
+
+    Raises:
+        ValueError: a cell is no number, which the message names.
+    """
     if not rows or not chosen or len(set(chosen)) < len(chosen):
         raise ValueError(
-            f"--data.root: expected rows of numbers, in columns that are different channels; got {len(rows)} rows and "
-            f"the channels {', '.join(names[i] for i in chosen) or 'none'} in '{path}'"
+            f"--data.root: expected rows of numbers, in columns that are different; got {len(rows)} rows and "
+            f"the columns {', '.join(names[i] for i in chosen) or 'none'} in '{path}'"
         )
-    numbers = [[_number(row[i], path, line, names[i]) for i in chosen] for line, row in rows]
-    values = np.array(numbers, np.float64).reshape(len(rows), len(chosen))
-    groups: dict[str, list[int]] = {}
-    for i, (_, row) in enumerate(rows):
-        groups.setdefault("" if by is None else row[by], []).append(i)
-    return [values[group] for group in groups.values()], [names[i] for i in chosen]
+    cells = [[_number(row[i], path, line, names[i]) for i in chosen] for line, row in rows]
+    return np.array(cells, np.float64).reshape(len(rows), len(chosen))
 
 
 def read_arrays(path: Path) -> list[np.ndarray]:
@@ -158,7 +178,8 @@ def _is_no_name(cell: str) -> bool:
     return not cell or bool(NO_FINITE.fullmatch(cell) or NO_NAME.match(cell))
 
 
-def _column(names: list[str], wanted: str, option: str) -> int:
+def column(names: list[str], wanted: str, option: str) -> int:
+    """The number of a column that an option names, or gives by its number."""
     if wanted in names:
         return names.index(wanted)
     if re.fullmatch(r"\d+", wanted, re.ASCII) and int(wanted) < len(names):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules._mel import sound_libraries
+from lightning_genae.data.mel import sound_libraries
 
 MIN_RATE, MAX_RATE = 1000, 1_000_000  # samples a second of a file that can be right
 OPEN_END = (0, 0x7FFFFFFF, 0xFFFFFFFF)  # sizes in WAVs of programs that did not know theirs when they began

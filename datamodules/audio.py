@@ -10,12 +10,14 @@ from jsonargparse.typing import OpenUnitInterval, PositiveFloat, PositiveInt
 from torch import Tensor
 from tqdm import tqdm
 
-from datamodules._base import Images, split_off
+from datamodules._base import split_off
 from datamodules._files import MAX_NAMED, classes, find, stamps
-from datamodules._mel import Mel
 from datamodules._packs import key_of, packed
 from datamodules._read_sound import read_sound
 from datamodules._sequences import SequenceDataModule
+from lightning_genae.data.dataset import Images
+from lightning_genae.data.mel import Mel
+from lightning_genae.data.modalities.audio import Audio
 
 log = logging.getLogger("lightning_genae")
 
@@ -50,8 +52,7 @@ class AudioDataModule(SequenceDataModule):
         num_samples: samples in a window.
     """
 
-    kind = "audio"
-    noun = "sounds"
+    modality = Audio()
 
     def __init__(
         self,
@@ -74,6 +75,7 @@ class AudioDataModule(SequenceDataModule):
         self.form = form
         self.heldout_share = heldout
         self.mel = Mel(sample_rate, num_mels)
+        self.modality = Audio(mel=self.mel, is_wave=form == "wave")
         self.num_samples = round(seconds * sample_rate / self.mel.hop) * self.mel.hop
         shortest = self.mel.hop / sample_rate
         if self.num_samples < MIN_FRAMES * self.mel.hop:
@@ -105,21 +107,8 @@ class AudioDataModule(SequenceDataModule):
         # by file: windows of one sound are too alike to be on both sides
         sides = split_off(Images(torch.arange(len(paths)), labels), num_heldout, seed=0)
         (train, of_train), (heldout, of_heldout) = (_of_files(images, counts, side) for side in sides)
-        self.places = {"train_split": of_train, "heldout": of_heldout}
+        self.places = {"pool": of_train, "heldout": of_heldout}
         return train, heldout, num_classes
-
-    def natural(self, images: Tensor) -> np.ndarray:
-        """Sequences (N, C, 1, L) as waves (N, num_samples) in [-1, 1], float32, at `sample_rate`."""
-        x = images.detach().float().cpu().clamp(-1, 1).squeeze(2)
-        if self.form == "wave":
-            return x.squeeze(1).numpy()
-        waves = [self.mel.decode(frames) for frames in x.numpy()]
-        return np.array(waves, np.float32).reshape(len(x), self.num_samples)
-
-    def magnitudes(self, images: Tensor) -> Tensor:
-        """Sequences (N, C, 1, L) in [-1, 1] as magnitudes (N, bands or frequencies, frames), no longer in dB."""
-        x = images.float().squeeze(2)
-        return self.mel.magnitudes_of_waves(x.squeeze(1)) if self.form == "wave" else self.mel.magnitudes(x)
 
     def _pack(self, paths: list[str]) -> Path:
         """The file with the windows of all sounds, float32 (N, C, 1, L), and how many each sound has."""
@@ -138,7 +127,7 @@ class AudioDataModule(SequenceDataModule):
         for path in tqdm(paths, desc="packing sounds", unit="sound", disable=None):
             wave, rate = read_sound(path, self.sample_rate)
             loud, num_silent = self._cut(wave, path)
-            windows.append(self._to_images(loud))
+            windows.append(self.modality.transform(loud))
             rates.append(rate)
             silent += [path] if num_silent else []
         others = sorted({rate for rate in rates if rate != self.sample_rate})
@@ -170,10 +159,6 @@ class AudioDataModule(SequenceDataModule):
         if not len(loud):
             raise ValueError(f"--data.root: '{path}' is silent; expected a sound above -60 dB; remove it")
         return loud, len(windows) - len(loud)
-
-    def _to_images(self, windows: np.ndarray) -> np.ndarray:
-        channels = windows[:, None] if self.form == "wave" else self.mel.encode(windows)
-        return channels[:, :, None]
 
 
 def _loaded(path: Path) -> tuple[Tensor, np.ndarray]:

@@ -7,7 +7,8 @@ import torch
 from torchvision import datasets
 from torchvision.datasets.utils import check_integrity
 
-from datamodules._base import Images, PublishedDataModule, check_labels
+from datamodules._base import PublishedDataModule, check_labels
+from lightning_genae.data.dataset import Images
 
 
 class CIFAR10DataModule(PublishedDataModule):

@@ -3,7 +3,8 @@
 import torch
 from sklearn.datasets import load_digits
 
-from datamodules._base import ImageDataModule, Images, split_off
+from datamodules._base import ImageDataModule, split_off
+from lightning_genae.data.dataset import Images
 
 
 class Digits(ImageDataModule):

@@ -11,5 +11,5 @@ class FashionMNISTDataModule(IdxDataModule):
     Debian's package dataset-fashion-mnist is found by itself.
     """
 
-    dataset = datasets.FashionMNIST
+    published = datasets.FashionMNIST
     system_folders = ("/usr/share/datasets/fashion-mnist",)

@@ -8,10 +8,11 @@ from jsonargparse.typing import OpenUnitInterval, PositiveInt
 from torchvision.transforms import functional
 from tqdm import tqdm
 
-from datamodules._base import MIN_VALIDATION, ImageDataModule, Images, split_off
+from datamodules._base import MIN_VALIDATION, ImageDataModule, split_off
 from datamodules._files import classes, find, stamps
 from datamodules._packs import key_of, new_array, opened, packed
 from datamodules._read_image import SUFFIXES, Ground, look, read
+from lightning_genae.data.dataset import Images
 
 _PACK_VERSION = 3  # of how images are read; another one makes new packs
 
@@ -67,14 +68,14 @@ class FolderDataModule(ImageDataModule):
         num_train = len(paths) - num_heldout
         return *(images.subset(side) for side in (slice(num_train), slice(num_train, None))), num_classes
 
-    def split(self, split: Images) -> tuple[Images, Images]:
+    def split(self, pool: Images, num_heldout: int) -> tuple[Images, Images]:
         """As of all data sets, but what is trained on stays a view of the memory map, not a copy in memory, if it is
         all but a part kept aside; the images lie in an order that was drawn at random."""
-        total = len(split.images)
+        total = len(pool.images)
         if self.num_train is not None or total <= MIN_VALIDATION:
-            return super().split(split)
-        first = total - self.num_aside(total)
-        return split.subset(slice(first)), split.subset(slice(first, None))
+            return super().split(pool, num_heldout)
+        first = total - self.num_aside(total, num_heldout)
+        return pool.subset(slice(first)), pool.subset(slice(first, None))
 
     def _pack(self, paths: list[str]) -> Path:
         """The file with all images, uint8 (N, C, H, W), in the order of the paths."""

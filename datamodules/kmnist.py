@@ -8,4 +8,4 @@ from datamodules._idx import IdxDataModule
 class KMNISTDataModule(IdxDataModule):
     """KMNIST: 60,000 images to train and 10,000 held out, in ten classes."""
 
-    dataset = datasets.KMNIST
+    published = datasets.KMNIST

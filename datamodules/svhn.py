@@ -6,7 +6,8 @@ import torch
 from scipy.io import loadmat
 from torchvision import datasets
 
-from datamodules._base import Images, PublishedDataModule, check_labels
+from datamodules._base import PublishedDataModule, check_labels
+from lightning_genae.data.dataset import Images
 
 
 class SVHNDataModule(PublishedDataModule):

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -10,9 +10,10 @@ import torch
 from jsonargparse.typing import OpenUnitInterval, PositiveInt
 from torch import Tensor
 
-from datamodules._base import Images
 from datamodules._files import find
 from datamodules._sequences import SequenceDataModule
+from lightning_genae.data.dataset import Images
+from lightning_genae.data.modalities.text import Text
 
 UNKNOWN = "\ufffd"  # what stands for characters that have no token
 MAX_UNKNOWN = 0.1  # share of them among the tokens that are trained on
@@ -46,8 +47,7 @@ class TextDataModule(SequenceDataModule):
         tokenizer: of the library `tokenizers`; after `setup`.
     """
 
-    kind = "text"
-    noun = "texts"
+    modality = Text()
 
     def __init__(
         self,
@@ -85,42 +85,15 @@ class TextDataModule(SequenceDataModule):
         train = "\n\n".join(text[:cut] for text, cut in zip(texts, cuts))
         heldout = "\n\n".join(text[cut:] for text, cut in zip(texts, cuts))
         self.tokenizer = _tokenizer(self.tokens, train, self.vocabulary)
+        self.modality = Text(decode=partial(self.tokenizer.decode_batch, skip_special_tokens=False))
         train, heldout = self._windows(train, self.stride), self._windows(heldout, self.window)
         self._check(train, heldout)
         if self.stride < self.window:
             self.places = {
-                "train_split": self._places(len(train), self.stride),
+                "pool": self._places(len(train), self.stride),
                 "heldout": self._places(len(heldout), self.window),
             }
         return self._one_hot(train), self._one_hot(heldout), 0
-
-    def natural(self, images: Tensor) -> list[str]:
-        """The texts (N,) of windows (N, V, 1, L), stored or in [-1, 1]: of each place the largest channel."""
-        return self.tokenizer.decode_batch(images.argmax(1).squeeze(1).tolist(), skip_special_tokens=False)
-
-    @cached_property
-    def train_texts(self) -> list[str]:
-        """The windows that are trained on, in the order of `train`; they overlap if the stride is below the window."""
-        return self.natural(self.train.images)
-
-    @cached_property
-    def texts_trained_on(self) -> list[str]:
-        """What is trained on, each character once: windows that overlap are joined."""
-        if "train" not in self.places:
-            return self.train_texts
-        tokens, joined, reached = self.train.images.argmax(1).squeeze(1), [], 0
-        for (_, start, end), window in sorted(zip(self.places["train"].tolist(), tokens.tolist())):
-            if start < reached:
-                joined[-1] += window[reached - start :]
-            else:
-                joined.append(window)
-            reached = end
-        return self.tokenizer.decode_batch(joined, skip_special_tokens=False)
-
-    @cached_property
-    def heldout_texts(self) -> list[str]:
-        """The windows that are held out, in the order of the text."""
-        return self.natural(self.heldout.images)
 
     def _windows(self, text: str, stride: int) -> Tensor:
         """Tokens (N, L) of the windows of a text."""
@@ -128,7 +101,7 @@ class TextDataModule(SequenceDataModule):
         return tokens.unfold(0, self.window, stride) if len(tokens) >= self.window else tokens.new_empty(0, self.window)
 
     def _places(self, num: int, stride: int) -> Tensor:
-        """Where the windows of a text are cut from, (num, 3); see SequenceDataModule."""
+        """Where the windows of a text are cut from, (num, 3); see `Dataset`."""
         starts = torch.arange(num) * stride
         return torch.stack([torch.zeros_like(starts), starts, starts + self.window], 1)
 

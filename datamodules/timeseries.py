@@ -8,9 +8,11 @@ import torch
 from jsonargparse.typing import OpenUnitInterval, PositiveInt
 from torch import Tensor
 
-from datamodules._base import Images, split_off
+from datamodules._base import split_off
 from datamodules._read_series import check, read_arrays, read_csv
 from datamodules._sequences import SequenceDataModule
+from lightning_genae.data.dataset import Images
+from lightning_genae.data.modalities.series import Series
 
 log = logging.getLogger("lightning_genae")
 MARGIN = 1.25  # the training data span this part of [-1, 1]: what is held out, or generated, may reach beyond
@@ -58,37 +60,33 @@ class TimeSeriesDataModule(SequenceDataModule):
         self.share_heldout = heldout
 
     def load(self) -> tuple[Images, Images, int]:
-        many, self.channels = self._read()
+        many, channels = self._read()
         check(many, self.root or "")
         sides = self._split_long(many[0]) if len(many) == 1 else self._split_many(many)
         train, heldout = ([values for values, _ in side] for side in sides)
         values = np.concatenate(train)
         low, high = values.min(0), values.max(0)
         half = (high - low) / 2
-        self.centre, self.half = (low + high) / 2, np.where(half > 0, half, 1) * MARGIN
-        length = max(len(one) for one in [*train, *heldout])
-        if any(len(one) < length for one in [*train, *heldout]):
-            self.kind = "masked"
+        length = max(len(series) for series in [*train, *heldout])
+        self.modality = Series(
+            has_mask=any(len(series) < length for series in [*train, *heldout]),
+            channels=tuple(channels),
+            centre=(low + high) / 2,
+            half_range=np.where(half > 0, half, 1) * MARGIN,
+        )
         places = [torch.tensor([place for _, place in side]) for side in sides]
         if any(len(part[:, 0].unique()) < len(part) for part in places):
-            self.places = dict(zip(("train_split", "heldout"), (part[_order(len(part))] for part in places)))
+            self.places = dict(zip(("pool", "heldout"), (part[_order(len(part))] for part in places)))
         return self._images(train, length), self._images(heldout, length), 0
-
-    def natural(self, images: Tensor) -> np.ndarray:
-        """Series (N, L, C) in the data's own units, NaN beyond an end."""
-        values = images.detach().float().cpu().squeeze(2).transpose(1, 2).numpy()
-        if self.kind != "masked":
-            return values * self.half + self.centre
-        there = np.cumprod(values[..., -1:] > 0, axis=1).astype(bool)
-        return np.where(there, values[..., :-1] * self.half + self.centre, np.nan)
 
     def _images(self, many: list[np.ndarray], length: int) -> Images:
         """Series (length_i, C) as they are stored, (N, C, 1, L), with a mask if they are of different lengths."""
-        stored = np.zeros((len(many), length, len(self.channels) + (self.kind == "masked")), np.float32)
-        for one, row in zip(many, stored):
-            row[: len(one), : len(self.channels)] = (one - self.centre) / self.half
-            if self.kind == "masked":
-                row[:, -1] = np.where(np.arange(length) < len(one), 1, -1)
+        num_channels = len(self.modality.channels)
+        stored = np.zeros((len(many), length, num_channels + self.modality.has_mask), np.float32)
+        for series, row in zip(many, stored):
+            row[: len(series), :num_channels] = self.modality.transform(series)
+            if self.modality.has_mask:
+                row[:, -1] = np.where(np.arange(length) < len(series), 1, -1)
         images = torch.from_numpy(stored).transpose(1, 2).unsqueeze(2)[_order(len(many))].contiguous()
         return Images(images, torch.zeros(len(many), dtype=torch.long))
 

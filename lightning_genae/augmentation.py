@@ -6,7 +6,10 @@ from torch import Tensor, nn
 from lightning_genae import gate
 from lightning_genae.augment._arm import Arm, Place
 from lightning_genae.augment._stream import Stream
-from lightning_genae.images import Kind, settle
+from lightning_genae.data import modalities
+from lightning_genae.data.dataset import Dataset
+from lightning_genae.data.modalities import Modality
+from lightning_genae.data.modalities.image import Image
 
 
 class Augmentation(nn.Module):
@@ -54,13 +57,14 @@ class Augmentation(nn.Module):
         self._stand({name: self.on.get(name, arm.place) for name, arm in arms.items()})
         self.model_labels = model_labels
         self.conditional = False
-        self.kind: Kind = "image"
+        self.modality: Modality = Image()
 
-    def check(self, datamodule, model) -> None:
+    def check(self, dataset: Dataset, model) -> None:
         """Raises ValueError for what cannot work with this data or this model, before anything is trained."""
-        self.kind = datamodule.kind
+        self.modality = dataset.modality
         for arm in self.arms.values():
-            arm.check(datamodule)
+            modalities.check("--augment", "lightning_genae.augment", type(arm), dataset.modality)
+            arm.check(dataset)
         self.conditional = getattr(model, "num_conditions", 0) > 0
         has_critic = getattr(model, "view", None) is not None
         if not has_critic:
@@ -92,15 +96,15 @@ class Augmentation(nn.Module):
         """
         self.stream.restart(seed)
 
-    def fit(self, datamodule, **trainer_options) -> None:
-        """Lets every arm learn what it needs from `datamodule.train` alone."""
+    def fit(self, dataset: Dataset, **trainer_options) -> None:
+        """Lets every arm learn what it needs from `dataset.train` alone."""
         for arm in self.arms.values():
-            arm.fit(datamodule, **trainer_options)
+            arm.fit(dataset, **trainer_options)
 
-    def quality(self, datamodule, extractor) -> dict[str, dict]:
+    def quality(self, dataset: Dataset, extractor) -> dict[str, dict]:
         """The quality gate of every arm that changes images, by its name; see `lightning_genae.gate`."""
         measured = {
-            name: gate.measure(arm, datamodule, extractor, self.heeds_labels(self.places[name]), self.conditional)
+            name: gate.measure(arm, dataset, extractor, self.heeds_labels(self.places[name]), self.conditional)
             for name, arm in self.arms.items()
         }
         return {
@@ -129,7 +133,7 @@ class Augmentation(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """A training batch (B, C, H, W) in [-1, 1] as the model shall see it."""
-        return settle(self._pass("data", images, labels), self.kind) if self.stand_on("data") else images
+        return self.modality.project(self._pass("data", images, labels)) if self.stand_on("data") else images
 
     def view(self, images: Tensor, labels: Tensor) -> Tensor:
         """Images (B, C, H, W), real or generated, as the critic shall see them; gradients pass."""
@@ -139,7 +143,7 @@ class Augmentation(nn.Module):
         """A variation (B, C, H, W) in [-1, 1] of every image, by all arms."""
         for name, arm in self.arms.items():
             images = arm.vary(images, labels if self.heeds_labels(self.places[name]) else None)
-        return settle(images, self.kind)
+        return self.modality.project(images)
 
     def stand_on(self, place: Place) -> list[str]:
         """Names of the arms that stand on the data or on the critic."""

@@ -91,7 +91,7 @@ def restored(option: str, path: str | Path, model_class: type, state: dict) -> L
     try:
         if state.get("model", name) != name:
             raise ValueError(f"it is of {state['model']}")
-        model = model_class(**state["hyper_parameters"])
+        model = model_class(**_renamed(state["hyper_parameters"]))
         model.on_load_checkpoint(state)
         model.load_state_dict(state["state_dict"])
     except (KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
@@ -101,6 +101,16 @@ def restored(option: str, path: str | Path, model_class: type, state: dict) -> L
             f"another model or of other code ({reason})"
         ) from error
     return model.eval()
+
+
+def _renamed(options: dict) -> dict:
+    """The options of a model as they are called now; older checkpoints have `kind` in the place of the modality."""
+    if "kind" not in options:
+        return options
+    options = dict(options)
+    kind, is_masked = options.pop("kind"), {"has_mask": True, "modality": "series"}
+    are_points = tuple(options["image_shape"][1:]) == (1, 1)
+    return options | (is_masked if kind.startswith("mask") else {"modality": "points" if are_points else kind})
 
 
 def not_finite(state: object, name: str = "") -> str | None:

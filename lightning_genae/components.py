@@ -7,7 +7,7 @@ import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from lightning_genae.images import blocks, num_at_once, to_float
+from lightning_genae.data.storage import blocks, num_at_once, to_float
 
 MAX_VALUES = 2**26  # of images that are decomposed whole: 256 MB in float32, and some copies of that
 MAX_STORED = 2**30  # bytes of images that are looked at: of larger ones than 256x256 in colour fewer than 5,000

@@ -11,15 +11,19 @@ import torchmetrics
 import torchvision
 from torch import Tensor, nn
 
-from lightning_genae import fidelity, ngram, registry
+from lightning_genae import fidelity, registry
 from lightning_genae.cache import cached, hash_images, naming_damage
+from lightning_genae.data import modalities
+from lightning_genae.data.dataset import Dataset
+from lightning_genae.data.sequences import num_independent
+from lightning_genae.data.storage import chosen_of
 from lightning_genae.extractors._extractor import Extractor, build
-from lightning_genae.images import as_input, chosen_of, draw_parts
 from lightning_genae.metrics._metric import MAX_IMAGES, SampleMetric, Samples
 from lightning_genae.metrics.frechet import FrechetMetric
 from lightning_genae.metrics.memorisation import MemorisationMetric
+from lightning_genae.metrics.reconstruction import ReconstructionMetric
 from lightning_genae.ranks import to_first
-from lightning_genae.series import num_independent
+from lightning_genae.sampling import draw_parts
 
 log = logging.getLogger("lightning_genae")
 PACKAGE = "lightning_genae.metrics"
@@ -31,11 +35,11 @@ class Evaluation:
     """Measures models against the held-out images of a data set; nothing of it depends on the training subset but
     the metrics of memorisation, and `fd_validation`.
 
-    That is the Frechet distance to `datamodule.validation`: what is chosen in the course of a training, such as the
+    That is the Frechet distance to `dataset.validation`: what is chosen in the course of a training, such as the
     best look, is chosen by it, so that what is reported was not.
 
     Args:
-        datamodule: after its setup.
+        dataset: with its held-out images.
         features: name of the extractor, as in `extractors`; None: the one that suits the data.
         weights: path of its weights, if it takes any.
         num_samples: how many are drawn. None: as many as there are held-out images.
@@ -48,60 +52,64 @@ class Evaluation:
 
     max_samples = 10_000
     seed = 0  # of the noise of the samples
-    num_likelihoods, num_codes = 250, 32  # held-out images, and codes for each, of the log-likelihood
 
     def __init__(
         self,
-        datamodule,
+        dataset: Dataset,
         features: str | None = None,
         weights: str | None = None,
         num_samples: int | None = None,
         lpips: str | None = None,
     ):
-        heldout, train = datamodule.heldout, datamodule.train_split
-        if len(heldout.images) < MIN_IMAGES:
+        if len(dataset.heldout.images) < MIN_IMAGES:
             raise ValueError(
-                f"--data: expected at least {MIN_IMAGES} held-out {datamodule.noun} to measure against; got "
-                f"{len(heldout.images)}; give more images, or a larger --data.heldout where the data set has one"
+                f"--data: expected at least {MIN_IMAGES} held-out {dataset.item_name} to measure against; got "
+                f"{len(dataset.heldout.images)}; give more {dataset.item_name}, or a larger --data.heldout where the "
+                "data set has one"
             )
-        self.of_data = datamodule.measure
-        self.image_shape = datamodule.image_shape
-        self.heldout = heldout.images[: self.max_samples]
-        self.trained_on = datamodule.train.images
+        self.dataset = dataset
+        self.heldout = dataset.heldout.images[: self.max_samples]
         self.num_samples = num_samples or len(self.heldout)
-        self.lpips = fidelity.lpips(lpips) if lpips else None
-        self.extractor = build(features, weights, datamodule)
-        self.real = reference(self.extractor, self.heldout, datamodule.cache_dir)
+        distance = fidelity.lpips(lpips) if lpips else None
+        self.extractor = build(features, weights, dataset)
+        self.real = self._reference(self.heldout, "heldout", slice(self.max_samples))
         classes = (registry.load(PACKAGE, name) for name in registry.names(PACKAGE))
-        self.kind = datamodule.kind
-        # images are kept for metrics that look at them; of large ones those do not look at all
-        fitting = MAX_KEPT // math.prod(self.image_shape)
-        self.num_kept = max(MemorisationMetric.max_samples, fitting) if self.kind == "image" else self.num_samples
-        self.magnitudes = datamodule.magnitudes if self.kind == "audio" else None
-        # which held-out windows share values, and which of the training split
-        of_heldout, of_train = (datamodule.places.get(name) for name in ("heldout", "train_split"))
-        if of_heldout is not None:
-            self.real = self.real._replace(places=of_heldout[: self.max_samples])
-        told = self.real, self.trained_on, datamodule.natural, self.kind, datamodule.cache_dir
         self.metrics: list[SampleMetric] = [
-            metric(*told) for metric in classes if metric.kinds is None or self.kind in metric.kinds
+            metric(self.real, dataset) for metric in classes if modalities.supports(metric, dataset.modality)
         ]
+        self.metric(ReconstructionMetric).lpips = distance
         self.samples: Samples | None = None
-        validation = datamodule.validation.images[: self.max_samples]
-        self.chooser = FrechetMetric(reference(self.extractor, validation, datamodule.cache_dir))
+        validation = dataset.validation.images[: self.max_samples]
+        self.chooser = FrechetMetric(self._reference(validation))
+        self.protocol = self._protocol(len(validation))
+        self._warn()
+
+    def metric(self, metric_class: type[SampleMetric]) -> SampleMetric:
+        """The metric of a class."""
+        (found,) = (metric for metric in self.metrics if isinstance(metric, metric_class))
+        return found
+
+    def _reference(self, images, part: str = "", chosen: Tensor | slice = slice(None)) -> Samples:
+        """Stored real images with their features and, if windows of this part of the data overlap, their places."""
+        places = self.dataset.places.get(part)
+        real = reference(self.extractor, images, self.dataset.cache_dir)
+        return real if places is None else real._replace(places=places[chosen])
+
+    def _protocol(self, num_validation: int) -> dict:
+        dataset, num_real = self.dataset, len(self.heldout)
         # drawn at random: the order of a data set may follow who wrote or photographed it
-        chosen = torch.randperm(len(train.images), generator=torch.Generator().manual_seed(0))[: self.num_samples]
-        fresh = reference(self.extractor, chosen_of(train.images, chosen), datamodule.cache_dir)
-        fresh = fresh._replace(places=None if of_train is None else of_train[chosen])
-        self.protocol = {
+        chosen = torch.randperm(len(dataset.pool.images), generator=torch.Generator().manual_seed(0))
+        chosen = chosen[: self.num_samples]
+        fresh = self._reference(chosen_of(dataset.pool.images, chosen), "pool", chosen)
+        protocol = {
             **self.extractor.description,
-            "items": datamodule.noun,
+            "items": dataset.item_name,
             "split": "heldout",
-            "heldout": heldout.fingerprint,
-            "n_real": len(self.heldout),
+            "heldout": dataset.heldout.fingerprint,
+            "n_real": num_real,
             "n_fake": self.num_samples,
-            "n_validation": len(validation),
-            "n_neighbourhoods": min(MAX_IMAGES, len(self.heldout), self.num_samples),
+            "n_validation": num_validation,
+            "n_neighbourhoods": min(MAX_IMAGES, num_real, self.num_samples),
             "seed_of_z": self.seed,
             "n_floor": len(chosen),
             # what real images of the training split, as many as samples if there are, score: no model is expected below
@@ -110,26 +118,23 @@ class Evaluation:
                 module.__name__: module.__version__ for module in (torch, torchvision, torchmetrics, pytorch_lightning)
             },
         }
-        if of_heldout is not None and num_independent(self.real.places, 0) < len(self.heldout):
-            self.protocol["n_independent"] = num_independent(self.real.places, len(self.heldout))
+        if self.real.places is not None and num_independent(self.real.places, 0) < num_real:
+            protocol["n_independent"] = num_independent(self.real.places, num_real)
         left_out = {name: why for metric in self.metrics for name, why in metric.left_out(self.num_samples).items()}
         if left_out:
-            self.protocol["left_out"] = left_out
-        # the likelihood's windows, drawn at random too; n-grams and gzip are of these very ones
-        chosen = torch.randperm(len(self.heldout), generator=torch.Generator().manual_seed(0))
-        self.of_likelihood = self.heldout[chosen[: self.num_likelihoods]]
-        if self.kind == "text":
-            texts = datamodule.natural(self.of_likelihood)
-            self.characters = sum(map(len, texts))
-            self.protocol["bits_per_character_of"] = ngram.floors(datamodule.texts_trained_on, texts)
-        self._warn()
+            protocol["left_out"] = left_out
+        for metric in self.metrics:
+            protocol |= metric.protocol()
+        return protocol
 
     def check(self, model) -> None:
         """Raises ValueError if a model's samples are not images of this data, before it is trained."""
         with torch.random.fork_rng(), evaluating(model):
             images = model.sample(2)
-        if tuple(images.shape[1:]) != tuple(self.image_shape):
-            raise ValueError(f"--model: expected samples of shape {self.image_shape}, got {tuple(images.shape[1:])}")
+        if tuple(images.shape[1:]) != self.dataset.image_shape:
+            raise ValueError(
+                f"--model: expected samples of shape {self.dataset.image_shape}, got {tuple(images.shape[1:])}"
+            )
         if not images.isfinite().all() or images.abs().max() > 1.001:
             low, high = images.min().item(), images.max().item()
             raise ValueError(f"--model: expected samples in [-1, 1], got values from {low:.3g} to {high:.3g}")
@@ -156,39 +161,29 @@ class Evaluation:
         if not features.isfinite().all():
             raise ValueError("the features of the samples are not all finite; the model has diverged")
         self.samples = Samples(features, self.extractor.logits(features), images)
-        values = self.of_data(images)
-        values["fd_validation"] = self.chooser.measure(self.samples)["fd"]
+        values = {"fd_validation": self.chooser.measure(self.samples)["fd"]}
         for metric in self.metrics:
             values |= metric.measure(self.samples)
         if at_the_end:
             for metric in self.metrics:
                 values |= metric.at_the_end(self.samples)
-        return values | self._of_heldout(model)
+        for metric in self.metrics:
+            values |= metric.of_model(model)
+            self.protocol |= metric.protocol()
+        return values
 
     def _drawn(self, model, rank: int, num_ranks: int) -> tuple[Tensor, Tensor]:
-        """Samples of this process, those of the first `num_kept` alone, and the features of all that it drew."""
+        """Samples of this process, those of the first alone that metrics look at or that fit into memory, and the
+        features of all that it drew."""
+        num_kept = max(MemorisationMetric.max_samples, MAX_KEPT // math.prod(self.dataset.image_shape))
+        if any(metric.needs_images for metric in self.metrics):
+            num_kept = self.num_samples
         images, features = [], [torch.empty(0, self.extractor.num_features)]
         for start, part in draw_parts(model, self.num_samples, self.seed, rank=rank, num_ranks=num_ranks):
             features.append(self.extractor(part))
-            images.append(part[: max(0, self.num_kept - start)].clone())
-        nothing = torch.empty(0, *self.image_shape, dtype=self.heldout.dtype)
+            images.append(part[: max(0, num_kept - start)].clone())
+        nothing = torch.empty(0, *self.dataset.image_shape, dtype=self.heldout.dtype)
         return torch.cat(images or [nothing]), torch.cat(features)
-
-    @torch.no_grad()
-    def _of_heldout(self, model) -> dict[str, float]:
-        """How well a model knows held-out images: reconstructions and likelihood, if it has them."""
-        values = {}
-        if hasattr(model, "reconstruct"):
-            values |= fidelity.of_reconstructions(model, self.heldout, self.lpips, self.magnitudes)
-        if hasattr(model, "log_likelihood"):
-            x = as_input(model, self.of_likelihood)
-            self.protocol |= {"n_log_likelihood": len(x), "importance_samples": self.num_codes}
-            with torch.random.fork_rng():
-                torch.manual_seed(self.seed)
-                values["log_likelihood"] = float(model.log_likelihood(x, self.num_codes).mean())
-            if self.kind == "text":
-                values["bits_per_character"] = -values["log_likelihood"] * len(x) / self.characters / math.log(2)
-        return values
 
     def _warn(self) -> None:
         default = min(self.max_samples, len(self.heldout))

@@ -1,4 +1,4 @@
-"""How like an image its reconstruction is, by torchmetrics; of sounds also the error of their spectra."""
+"""How like an image its reconstruction is, by torchmetrics and by what its modality adds."""
 
 import math
 from collections.abc import Callable
@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
+from lightning_genae.data.modalities import Modality
+from lightning_genae.data.storage import as_input, blocks, num_at_once, to_float
 from lightning_genae.extractors._extractor import given_file, load_state, to_rgb
-from lightning_genae.images import as_input, blocks, num_at_once, to_float
 
 MAX_VALUES = 2**21  # of images that are compared at once: 8 MB in float32, of which SSIM needs a hundredfold
 
@@ -17,30 +18,25 @@ def fidelity(
     x: Tensor,
     x_hat: Tensor,
     lpips: Callable[[Tensor, Tensor], Tensor] | None = None,
-    magnitudes: Callable[[Tensor], Tensor] | None = None,
+    modality: Modality | None = None,
 ) -> dict[str, float]:
     """Values by name, of images and reconstructions (N, C, H, W) in [-1, 1].
 
     `mse` per pixel, `psnr` in dB, `ssim` (Wang et al. 2004; not of images below 6 pixels); if it is given, `lpips`
-    (Zhang et al. 2018, arXiv 1801.03924); and, given what makes magnitudes (N, F, T) of sounds,
-    `spectral_convergence`.
+    (Zhang et al. 2018, arXiv 1801.03924); and what their modality adds.
     """
     size = _size_of_blocks(x)
     if size < len(x):
         return mean_of_blocks(
-            [(len(a), fidelity(a, b, lpips, magnitudes)) for a, b in zip(x.split(size), x_hat.split(size))]
+            [(len(a), fidelity(a, b, lpips, modality)) for a, b in zip(x.split(size), x_hat.split(size))]
         )
     values = {"mse": (x_hat - x).square().mean(), "psnr": peak_signal_noise_ratio(x_hat, x, data_range=(-1.0, 1.0))}
     if min(x.shape[2:]) > 5:  # SSIM's window reaches five pixels over the border
         values["ssim"] = structural_similarity_index_measure(x_hat, x, data_range=(-1.0, 1.0))
     if lpips is not None:
         values["lpips"] = lpips(x, x_hat)
-    if magnitudes is not None:
-        pairs = zip(x.split(100), x_hat.split(100))
-        values["spectral_convergence"] = torch.cat(
-            [spectral_convergence(magnitudes(a), magnitudes(b)) for a, b in pairs]
-        ).mean()
-    return {name: float(value) for name, value in values.items()}
+    of_modality = {} if modality is None else modality.fidelity(x, x_hat)
+    return {name: float(value) for name, value in values.items()} | of_modality
 
 
 @torch.no_grad()
@@ -71,12 +67,6 @@ def mean_of_blocks(values: list[tuple[int, dict[str, float]]]) -> dict[str, floa
     total = sum(num for num, _ in values)
     means = {name: sum(num * part[name] for num, part in values) / total for name in values[0][1]}
     return means | {"psnr": 10 * math.log10(4 / max(means["mse"], 1e-300))}
-
-
-def spectral_convergence(magnitudes: Tensor, magnitudes_hat: Tensor) -> Tensor:
-    """The norm of the error of magnitudes (N, F, T) over their own norm, (N,); 0 is the best (arXiv 1808.06719)."""
-    error = (magnitudes_hat - magnitudes).flatten(1).norm(dim=1)
-    return error / magnitudes.flatten(1).norm(dim=1).clamp_min(1e-12)
 
 
 def lpips(weights: str) -> Callable[[Tensor, Tensor], Tensor]:

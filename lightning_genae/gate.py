@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from lightning_genae.augment._arm import Arm
+from lightning_genae.data.dataset import Dataset
+from lightning_genae.data.modalities import Modality
+from lightning_genae.data.storage import blocks, to_float
 from lightning_genae.extractors._extractor import Extractor
 from lightning_genae.extractors.classifier import ClassifierFeatures
-from lightning_genae.images import Kind, as_stored, blocks, settle, to_float
 from lightning_genae.metrics._metric import MAX_IMAGES
 from lightning_genae.metrics.frechet import frechet_distance
 from lightning_genae.metrics.neighbours import prdc
@@ -22,7 +24,7 @@ STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @torch.no_grad()
-def measure(arm: Arm, datamodule, extractor: Extractor, heeds_labels: bool, conditional: bool = False) -> dict:
+def measure(arm: Arm, dataset: Dataset, extractor: Extractor, heeds_labels: bool, conditional: bool = False) -> dict:
     """Variations of training images against validation images, at the arm's strength and over a grid.
 
     `originals` and every row of `strengths` hold the Frechet distance `fd`, precision, recall, density and coverage. A
@@ -34,7 +36,7 @@ def measure(arm: Arm, datamodule, extractor: Extractor, heeds_labels: bool, cond
 
     Args:
         arm: fitted.
-        datamodule: of the images.
+        dataset: of the images.
         extractor: of the features; it tells the classes too if it is the classifier of the data.
         heeds_labels: whether the arm is told the classes.
         conditional: whether the model is; if so, the classifier of the data is used besides other features, and trained
@@ -45,22 +47,22 @@ def measure(arm: Arm, datamodule, extractor: Extractor, heeds_labels: bool, cond
     """
     if not arm.shows:
         return {}
-    images, labels = (part[:MAX_IMAGES] for part in datamodule.train)
-    classes = _classes(datamodule, extractor, conditional)
+    images, labels = (part[:MAX_IMAGES] for part in dataset.train)
+    classes = _classes(dataset, extractor, conditional)
     known = None if classes is None else classes(images) == labels
     given = labels if heeds_labels else None
     num_values = images[0].numel()
-    real = extractor(datamodule.validation.images[:MAX_IMAGES])
+    real = extractor(dataset.validation.images[:MAX_IMAGES])
     originals = extractor(images)
 
     def row(arm: Arm) -> dict[str, float]:
         features, kept, to_original, to_other = [], [], [], []
-        for start, x, varied in _varied(arm, images, given, datamodule.kind):
-            features.append(extractor(as_stored(varied)))
+        for start, x, varied in _varied(arm, images, given, dataset.modality):
+            features.append(extractor(dataset.modality.as_stored(varied)))
             to_original.append((varied - x).square().flatten(1).mean(1).sqrt())
             to_other.append(_to_nearest_other(varied, images, start))
             if known is not None:
-                kept.append(classes(as_stored(varied)) == labels[start : start + len(x)])
+                kept.append(classes(dataset.modality.as_stored(varied)) == labels[start : start + len(x)])
         features = torch.cat(features)
         return {
             **({"labels_kept": float(torch.cat(kept)[known].double().mean())} if kept and known.any() else {}),
@@ -75,18 +77,18 @@ def measure(arm: Arm, datamodule, extractor: Extractor, heeds_labels: bool, cond
     grid = {strength: row(_with_strength(arm, strength)) for strength in _grid(arm)}
     own = getattr(arm, "strength", None)
     return {
-        "items": datamodule.noun,
-        "images_trained_on": datamodule.fingerprint,
+        "items": dataset.item_name,
+        "images_trained_on": dataset.fingerprint,
         "originals": _distribution(real, originals),
         "variations": grid[own] if own in grid else row(arm),
         "strength": own,
         "strengths": [{"strength": strength, **values} for strength, values in grid.items()],
         **({} if known is None else {"labels_known": float(known.double().mean())}),
-        **arm.quality(datamodule, extractor, images, real),
+        **arm.quality(dataset, extractor, images, real),
     }
 
 
-def examples(arm: Arm, images: Tensor, labels: Tensor, kind: Kind) -> Tensor:
+def examples(arm: Arm, images: Tensor, labels: Tensor, modality: Modality) -> Tensor:
     """The images (B, C, H, W) in [-1, 1] and beside each its variations, from left to right by growing strength.
 
     Args:
@@ -95,18 +97,18 @@ def examples(arm: Arm, images: Tensor, labels: Tensor, kind: Kind) -> Tensor:
     Returns:
         (B * (1 + number of strengths), C, H, W), an image's after the other's.
     """
-    varied = [next(_varied(_with_strength(arm, strength), images, labels, kind))[2] for strength in STRENGTHS]
+    varied = [next(_varied(_with_strength(arm, strength), images, labels, modality))[2] for strength in STRENGTHS]
     return torch.stack([images, *varied], 1).flatten(0, 1)
 
 
-def _classes(datamodule, extractor: Extractor, conditional: bool) -> Callable[[Tensor], Tensor] | None:
-    """What takes stored images (N, C, H, W) for classes (N,); None for what has no labels, or is no image."""
+def _classes(dataset: Dataset, extractor: Extractor, conditional: bool) -> Callable[[Tensor], Tensor] | None:
+    """What takes stored images (N, C, H, W) for classes (N,); None for what has no labels, or no classifier."""
     is_there = isinstance(extractor, ClassifierFeatures)
-    are_images = datamodule.kind == "image" and datamodule.image_shape[1:] != (1, 1)
-    if not (datamodule.num_classes and are_images and (is_there or conditional)):
+    is_measured_by_it = dataset.modality.default_features(dataset.num_classes) == "classifier"
+    if not (is_measured_by_it and (is_there or conditional)):
         return None
     with torch.random.fork_rng(), torch.enable_grad():  # it may have to be trained
-        classifier = extractor if is_there else ClassifierFeatures(datamodule)
+        classifier = extractor if is_there else ClassifierFeatures(dataset)
     return lambda images: classifier.logits(classifier(images)).argmax(1)
 
 
@@ -120,7 +122,9 @@ def _with_strength(arm: Arm, strength: float) -> Arm:
     return arm
 
 
-def _varied(arm: Arm, images: Tensor, labels: Tensor | None, kind: Kind) -> Iterator[tuple[int, Tensor, Tensor]]:
+def _varied(
+    arm: Arm, images: Tensor, labels: Tensor | None, modality: Modality
+) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Stored images in [-1, 1] and a variation of each, all of them at once or, of large ones, some after the others,
     each time with the number of the first."""
     start = 0
@@ -129,7 +133,7 @@ def _varied(arm: Arm, images: Tensor, labels: Tensor | None, kind: Kind) -> Iter
         # a draw of its own, the same for every strength, so that nothing that follows depends on the gate
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(start)
-            varied = settle(arm.vary(x, given), kind)
+            varied = modality.project(arm.vary(x, given))
         yield start, x, varied
         start += len(x)
 

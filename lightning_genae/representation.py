@@ -9,8 +9,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from lightning_genae.data.storage import as_input, blocks, num_at_once, to_float
 from lightning_genae.fidelity import fidelity
-from lightning_genae.images import as_input, blocks, num_at_once, to_float
 
 MAX_VALUES = 2**25  # of the images that PCA and the classifiers learn from: 256 MB in float64, and many copies
 Images = tuple[Tensor, Tensor]  # images as they are stored (N, C, H, W) and their labels (N,)

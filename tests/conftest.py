@@ -151,11 +151,11 @@ def digits(cache):
 
 @pytest.fixture
 def waves(cache):
-    """Series, masked ones or text by its name; set up."""
+    """Series, or text by its name; set up."""
     from tests.waves import Waves
 
-    def make(kind: str = "series") -> Waves:
-        datamodule = Waves(kind)
+    def make(modality: str = "series", has_mask: bool = False) -> Waves:
+        datamodule = Waves(modality, has_mask)
         datamodule.cache_dir = str(cache)
         datamodule.setup()
         return datamodule

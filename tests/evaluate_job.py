@@ -26,11 +26,11 @@ def measure(rank: int, num_processes: int, folder: str) -> None:
     digits.cache_dir = f"{folder}/cache{num_processes}"  # which they fill together
     digits.setup()
     torch.manual_seed(0)
-    model = GAN(digits.image_shape, 10)
+    model = GAN(digits.dataset.image_shape, 10)
     torch.manual_seed(rank)  # processes draw other random numbers in training
     values = {}
     for num in NUMS:
-        evaluation = Evaluation(digits, "pixels", num_samples=num)
+        evaluation = Evaluation(digits.dataset, "pixels", num_samples=num)
         values[num] = evaluation.measure(model, rank=rank, num_ranks=num_processes)
     if rank == 0:
         out.write_text(json.dumps(values))

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,14 +9,16 @@ import soundfile
 import torch
 from PIL import Image
 
-from callbacks._sounds import save_spectrograms, save_waves
-from datamodules._base import Images
-from datamodules._mel import Mel
 from datamodules.audio import SHIPPED, AudioDataModule
+from lightning_genae.data.drawing.sounds import save_spectrograms, save_waves
+from lightning_genae.data.mel import Mel
+from lightning_genae.data.modalities.audio import spectral_convergence
+from lightning_genae.data.modalities.series import Series
 from lightning_genae.extractors import _extractor
 from lightning_genae.extractors.moments import MomentFeatures
-from lightning_genae.fidelity import fidelity, spectral_convergence
+from lightning_genae.fidelity import fidelity
 from lightning_genae.metrics.frechet import frechet_distance
+from tests.data import dataset_of
 
 RATE = 16_000
 WINDOW = 16_384
@@ -61,12 +62,12 @@ def tones(tmp_path):
 
 def test_the_shipped_sounds(load):
     data = load()
-    assert (data.kind, data.noun) == ("audio", "sounds")
-    assert data.num_classes == 6
-    assert data.image_shape == (64, 1, 64)
-    assert len(data.train_split.images) >= 90
-    assert len(data.heldout.images) >= 20
-    for split in (data.train, data.heldout):
+    assert (data.dataset.modality.name, data.dataset.item_name) == ("audio", "sounds")
+    assert data.dataset.num_classes == 6
+    assert data.dataset.image_shape == (64, 1, 64)
+    assert len(data.dataset.pool.images) >= 90
+    assert len(data.dataset.heldout.images) >= 20
+    for split in (data.dataset.train, data.dataset.heldout):
         assert split.labels.bincount(minlength=6).min() >= 2
         assert split.images.min() == -1 and split.images.max() <= 1
         assert (split.images > -1).flatten(1).any(1).all()  # none is silent
@@ -80,23 +81,25 @@ def test_the_shipped_sounds(load):
 def test_there_and_back(load):
     """From frames to waves and to frames again; without phases and within bands something is lost."""
     data = load()
-    frames = data.heldout.images[:12]
-    waves = data.natural(frames)
+    frames = data.dataset.heldout.images[:12]
+    waves = data.dataset.modality.inverse_transform(frames)
     assert waves.shape == (12, data.num_samples) and waves.dtype == np.float32
     assert np.abs(waves).max() <= 1
     again = torch.from_numpy(data.mel.encode(waves)).unsqueeze(2)
     error = 40 * (again - frames)  # in dB
     assert error.abs().mean() < 3
     assert error[frames > 0].abs().mean() < 3  # the loud ones, above -40 dB
-    assert np.array_equal(waves[3:4], data.natural(frames[3:4]))  # repeatable, alone or among others
-    assert data.natural(frames[:0]).shape == (0, data.num_samples)
+    assert np.array_equal(
+        waves[3:4], data.dataset.modality.inverse_transform(frames[3:4])
+    )  # repeatable, alone or among others
+    assert data.dataset.modality.inverse_transform(frames[:0]).shape == (0, data.num_samples)
 
 
 def test_waves_are_as_in_the_files(load, tones):
     data = load(tones, form="wave", heldout=0.4)
-    assert data.image_shape == (1, 1, WINDOW)
-    waves = data.natural(data.heldout.images)
-    for wave, label in zip(waves, data.heldout.labels):
+    assert data.dataset.image_shape == (1, 1, WINDOW)
+    waves = data.dataset.modality.inverse_transform(data.dataset.heldout.images)
+    for wave, label in zip(waves, data.dataset.heldout.labels):
         frequency = round(pitch(wave) / 100) * 100
         original, _ = soundfile.read(tones / "ab"[label] / f"{frequency // 100 - 2}.wav", dtype="float32")
         assert np.array_equal(wave, original[:WINDOW])
@@ -135,8 +138,8 @@ def test_mixed_rates_and_stereo(load, tmp_path, caplog):
         write(tmp_path / "in" / f"{i}.flac", np.stack([wave, 0 * wave], 1), rate)
     with caplog.at_level("INFO"):
         data = load(tmp_path / "in", form="wave")
-    assert data.num_classes == 0
-    waves = data.natural(torch.cat([data.train_split.images, data.heldout.images]))
+    assert data.dataset.num_classes == 0
+    waves = data.dataset.modality.inverse_transform(torch.cat([data.dataset.pool.images, data.dataset.heldout.images]))
     assert waves.shape == (15, WINDOW)
     assert [pitch(wave) for wave in waves] == pytest.approx([1000] * 15, abs=2)
     assert np.abs(waves[:, 100:-100]).max(1) == pytest.approx([0.25] * 15, abs=0.01)  # the mean of both channels
@@ -153,11 +156,11 @@ def test_windows(load, tmp_path):
         for i in range(24):
             write(folder / f"{i}.wav", wave, subtype="FLOAT")
         data = load(folder, form="wave", heldout=0.5, **options)
-        return len(data.train_split.images) / 12, data
+        return len(data.dataset.pool.images) / 12, data
 
     num, data = num_windows(noise[:1000])
     assert num == 1
-    (wave,) = data.natural(data.train.images[:1])
+    (wave,) = data.dataset.modality.inverse_transform(data.dataset.train.images[:1])
     assert wave[:1000] == pytest.approx(noise[:1000], abs=1e-6)
     assert (wave[1000:] == 0).all()
     assert num_windows(noise[: round(1.4 * WINDOW)])[0] == 1  # less than half a window is left
@@ -165,7 +168,7 @@ def test_windows(load, tmp_path):
     assert num_windows(np.concatenate([noise[:WINDOW], np.zeros(2 * WINDOW)]))[0] == 1
     assert num_windows(noise[: 2 * WINDOW], stride=0.512)[0] == 4
     assert num_windows(noise, seconds=2.048)[0] == 2
-    assert num_windows(3 * noise[:WINDOW])[1].train.images.abs().max() == 1
+    assert num_windows(3 * noise[:WINDOW])[1].dataset.train.images.abs().max() == 1
 
 
 def test_no_file_is_on_both_sides(load, tmp_path):
@@ -173,14 +176,15 @@ def test_no_file_is_on_both_sides(load, tmp_path):
         write(tmp_path / "in" / "xy"[i % 2] / f"{i}.wav", tone(200 + 100 * i, 5))
     data = load(tmp_path / "in", form="wave", stride=0.512)
     pitches = [
-        [round(pitch(wave) / 100) for wave in data.natural(split.images)] for split in (data.train_split, data.heldout)
+        [round(pitch(wave) / 100) for wave in data.dataset.modality.inverse_transform(split.images)]
+        for split in (data.dataset.pool, data.dataset.heldout)
     ]
     assert not set(pitches[0]) & set(pitches[1])
     assert len(set(pitches[0]) | set(pitches[1])) == 20
     assert len(set(pitches[1])) == 4
-    for split, found in zip((data.train_split, data.heldout), pitches):
+    for split, found in zip((data.dataset.pool, data.dataset.heldout), pitches):
         assert [number % 2 for number in found] == split.labels.tolist()
-    assert data.heldout.labels.bincount().tolist() == [len(data.heldout.labels) // 2] * 2  # stratified
+    assert data.dataset.heldout.labels.bincount().tolist() == [len(data.dataset.heldout.labels) // 2] * 2  # stratified
     assert np.mean(np.diff(pitches[0]) == 0) < 0.3  # neighbours are of any files, and so are the first
 
 
@@ -188,14 +192,14 @@ def test_packs_once_and_sees_changes(load, tones, cache, monkeypatch):
     first = load(tones)
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "librosa", None)  # reading a pack needs no library
-        assert load(tones).train.fingerprint == first.train.fingerprint
-    assert load(tones, num_mels=32).image_shape == (32, 1, 64)
-    assert load(tones, sample_rate=8000).train.fingerprint != first.train.fingerprint
+        assert load(tones).dataset.train.fingerprint == first.dataset.train.fingerprint
+    assert load(tones, num_mels=32).dataset.image_shape == (32, 1, 64)
+    assert load(tones, sample_rate=8000).dataset.train.fingerprint != first.dataset.train.fingerprint
     write(tones / "a" / "0.wav", tone(5000))
     os.utime(tones / "a" / "0.wav", ns=(0, 0))
     again = load(tones)
-    assert torch.cat([again.train_split.images, again.heldout.images]).sum() != pytest.approx(
-        float(torch.cat([first.train_split.images, first.heldout.images]).sum()), abs=1e-3
+    assert torch.cat([again.dataset.pool.images, again.dataset.heldout.images]).sum() != pytest.approx(
+        float(torch.cat([first.dataset.pool.images, first.dataset.heldout.images]).sum()), abs=1e-3
     )
     for pack in (cache / "sounds").glob("*.npz"):
         pack.write_bytes(b"no pack")
@@ -265,16 +269,16 @@ def test_without_the_libraries(load, tones, library, monkeypatch):
 def test_moments_know_noise_and_pitch(load, form):
     """Real sounds are nearer to held-out ones than noisy or higher ones are, the more so the stronger the change."""
     data = load(form=form)
-    extractor = _extractor.build(None, None, data)
+    extractor = _extractor.build(None, None, data.dataset)
     assert extractor.description["extractor"].startswith("moments")
-    features = extractor(data.train_split.images)
+    features = extractor(data.dataset.pool.images)
     assert features.std(0).mean() == pytest.approx(1, rel=1e-3)
     assert features.mean(0).abs().max() < 1e-3
-    real = extractor(data.heldout.images)
-    waves = load(form="wave").train_split.images.flatten(1)
+    real = extractor(data.dataset.heldout.images)
+    waves = load(form="wave").dataset.pool.images.flatten(1)
 
     def distance(waves: torch.Tensor) -> float:
-        return frechet_distance(real, extractor(torch.from_numpy(data._to_images(waves.numpy()))))
+        return frechet_distance(real, extractor(torch.from_numpy(data.modality.transform(waves.numpy()))))
 
     noise = torch.randn(waves.shape, generator=torch.Generator().manual_seed(0))
     noisy = [distance((waves + strength * noise).clamp(-1, 1)) for strength in (0, 0.003, 0.03, 0.3)]
@@ -288,8 +292,7 @@ def test_moments_know_noise_and_pitch(load, form):
 def test_moments_of_known_sequences():
     x = torch.stack([torch.linspace(-1, 1, 101).expand(3, 101), torch.zeros(3, 101)], 1).unsqueeze(2)
     x[:, 1] += torch.tensor([-0.5, 0, 0.5])[:, None, None]
-    data = SimpleNamespace(kind="series", image_shape=(2, 1, 101), train_split=Images(x, torch.zeros(3)))
-    extractor = MomentFeatures(data)
+    extractor = MomentFeatures(dataset_of(x, modality=Series()))
     # only one of the four features differs among sequences, by 0.5
     deviation = np.sqrt(101**2 - 1) / np.sqrt(12) * 2 / 100
     expected = torch.tensor([[0, value, 0, 0] for value in (-0.5, 0, 0.5)]) / (0.5 / 4)
@@ -300,7 +303,7 @@ def test_moments_of_known_sequences():
 
 def test_a_tone_is_in_its_band(load):
     """Each frequency of a wave is in one band, but the constant, and higher ones are in higher bands."""
-    bands = MomentFeatures(load(form="wave")).network[0]
+    bands = MomentFeatures(load(form="wave").dataset).network[0]
     assert bands.bands.sum(0).tolist() == [0, *[1] * 512]
     assert bands.bands.sum(1).min() >= 1
     waves = torch.stack([torch.from_numpy(tone(f, 2)[:WINDOW]) for f in (100, 500, 2000, 7000)]).float()
@@ -310,23 +313,18 @@ def test_a_tone_is_in_its_band(load):
     assert loudest == sorted(loudest)
 
 
-def test_moments_are_of_sequences(digits):
-    with pytest.raises(ValueError, match=r"--metrics.features: moments is for sequences, .* images of shape \(1, 8, 8"):
-        _extractor.build("moments", None, digits)
-
-
 @pytest.mark.parametrize("form", ["mel", "wave"])
 def test_spectral_convergence(load, form):
     """Magnitudes that are smaller by a share have that share as their error; in dB they are lower by a constant."""
     data = load(form=form)
-    x = data.heldout.images
-    magnitudes = data.magnitudes(x)
+    x = data.dataset.heldout.images
+    magnitudes = data.modality.magnitudes(x)
     assert magnitudes.ndim == 3 and magnitudes.min() >= 0
     assert spectral_convergence(magnitudes, 0.7 * magnitudes) == pytest.approx(np.full(len(x), 0.3), abs=1e-5)
     softer = 0.7 * x if form == "wave" else x + 20 * np.log10(0.7) / 40
-    values = fidelity(x, softer, magnitudes=data.magnitudes)
+    values = fidelity(x, softer, modality=data.modality)
     assert values["spectral_convergence"] == pytest.approx(0.3, abs=1e-4)
-    assert fidelity(x, x, magnitudes=data.magnitudes)["spectral_convergence"] == 0
+    assert fidelity(x, x, modality=data.modality)["spectral_convergence"] == 0
     assert "spectral_convergence" not in fidelity(x, x)
 
 

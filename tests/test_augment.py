@@ -1,5 +1,6 @@
 """The contract of augment/__init__.py for every arm, their options, where they come from and what they must not see."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,6 @@ from scipy import integrate, optimize, stats
 from sklearn.decomposition import PCA
 from torch import nn
 
-from datamodules._base import Images
 from lightning_genae import registry
 from lightning_genae.augment import _training
 from lightning_genae.augment._arm import Arm, draw_fraction
@@ -24,13 +24,18 @@ from lightning_genae.augment.repeat import Repeat
 from lightning_genae.augment.vae import VariationalAugment
 from lightning_genae.augmentation import Augmentation
 from lightning_genae.command_line import signature
+from lightning_genae.data import modalities
+from lightning_genae.data.dataset import Dataset, Images
+from lightning_genae.data.modalities.series import Series
+from lightning_genae.data.modalities.text import Text
+from lightning_genae.data.storage import to_float
 from lightning_genae.extractors.pixels import PixelFeatures
-from lightning_genae.images import settle, to_float
 from lightning_genae.metrics.frechet import frechet_distance
 from lightning_genae.models.ae import Autoencoder
 from lightning_genae.models.gan import GAN
 from lightning_genae.models.vae import VAE
 from lightning_genae.perturb import fit_classes
+from tests.data import dataset_of
 from tests.test_models import train
 
 PACKAGE = "lightning_genae.augment"
@@ -49,14 +54,14 @@ def make(name: str, **options) -> Arm:
     return registry.load(PACKAGE, name)(**{**few, **options})
 
 
-def fitted(arm: Arm, datamodule) -> Arm:
-    arm.check(datamodule)
-    arm.fit(datamodule, **QUIET)
+def fitted(arm: Arm, dataset: Dataset) -> Arm:
+    arm.check(dataset)
+    arm.fit(dataset, **QUIET)
     return arm
 
 
-def batch(datamodule, num: int = 64):
-    return to_float(datamodule.train.images[:num]), datamodule.train.labels[:num]
+def batch(dataset: Dataset, num: int = 64):
+    return to_float(dataset.train.images[:num]), dataset.train.labels[:num]
 
 
 def seeded(function, *arguments):
@@ -67,11 +72,11 @@ def seeded(function, *arguments):
 @pytest.fixture(params=NAMES)
 def arm(request, digits):
     """Every augmentation, fitted with few steps."""
-    return fitted(make(request.param), digits)
+    return fitted(make(request.param), digits.dataset)
 
 
 def test_contract(arm, digits):
-    x, labels = batch(digits)
+    x, labels = batch(digits.dataset)
     for given in (labels, None):
         varied = seeded(arm.vary, x, given)
         assert varied.shape == x.shape
@@ -86,23 +91,26 @@ def test_contract(arm, digits):
     assert not any(weight.requires_grad for weight in arm.parameters())
 
 
-@pytest.mark.parametrize("kind", ["series", "masked", "text"])
+@pytest.mark.parametrize("modality, has_mask", [("series", False), ("series", True), ("text", False)])
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("ada", "diffaug")])
-def test_sequences(name, kind, waves):
-    """Variations of sequences are sequences of the same kind, and gradients pass."""
-    datamodule = waves(kind)
-    if (name, kind) == ("classic", "text"):
-        with pytest.raises(ValueError, match="--augment: classic expected images, series or sounds; got text"):
-            make(name).check(datamodule)
-        return
+def test_sequences(name, modality, has_mask, waves):
+    """Variations of sequences are such sequences themselves, and gradients pass."""
+    dataset = waves(modality, has_mask).dataset
     augment = Augmentation({name: make(name)}, on=None if name == "none" else "data", fraction=1.0)
-    augment.check(datamodule, Autoencoder(datamodule.image_shape, kind=kind))
-    augment.fit(datamodule, **QUIET)
-    x, labels = batch(datamodule, 16)
+    model = Autoencoder(dataset.image_shape, modality=modality, has_mask=has_mask)
+    if not modalities.supports(type(augment.arms[name]), dataset.modality):
+        fitting = [other for other in NAMES if other not in ("ada", "classic", "diffaug")]
+        message = f"--augment: expected {' or '.join(fitting)} for data of modality text (--data); got {name}, which is"
+        with pytest.raises(ValueError, match=re.escape(message)):
+            augment.check(dataset, model)
+        return
+    augment.check(dataset, model)
+    augment.fit(dataset, **QUIET)
+    x, labels = batch(dataset, 16)
     varied = seeded(augment, x, labels)
     assert varied.shape == x.shape
-    assert torch.equal(varied, settle(varied, kind))
-    assert torch.equal(varied, x) == (name in ("none", "repeat")) or name == "repeat" or kind == "text"
+    assert torch.equal(varied, dataset.modality.project(varied))
+    assert torch.equal(varied, x) == (name in ("none", "repeat")) or name == "repeat" or modality == "text"
     x.requires_grad_()
     (augment.arms[name].vary(x, labels) * torch.randn_like(x)).sum().backward()
     assert x.grad.abs().sum() > 0
@@ -115,10 +123,10 @@ def test_sequences(name, kind, waves):
 )
 def test_codes_of_sequences_are_perturbed_as_those_of_images(perturb, autoencoder, waves):
     """The same arm: the identity without strength, and the more strength the further from the original."""
-    datamodule = waves()
+    dataset = waves().dataset
     arm = make("ae", perturb=perturb, autoencoder=autoencoder, steps=60)
-    fitted(arm, datamodule)
-    x, labels = batch(datamodule)
+    fitted(arm, dataset)
+    x, labels = batch(dataset)
     distances = []
     for arm.strength in (0.0, 0.3, 0.9):
         distances.append(float((seeded(arm.vary, x, labels) - x).square().mean()))
@@ -127,9 +135,9 @@ def test_codes_of_sequences_are_perturbed_as_those_of_images(perturb, autoencode
 
 
 def test_the_residual_of_text_replaces_what_decodes_differently(waves):
-    datamodule = waves("text")
-    arm = fitted(make("ae", steps=300, latent_dim=8, strength=1.0), datamodule)
-    x, labels = batch(datamodule)
+    dataset = waves("text").dataset
+    arm = fitted(make("ae", steps=300, latent_dim=8, strength=1.0), dataset)
+    x, labels = batch(dataset)
     z, varied = seeded(arm.codes, x, labels)
     changed = arm.autoencoder.decode(varied).argmax(1) != arm.autoencoder.decode(z).argmax(1)
     tokens = seeded(arm.vary, x, labels).argmax(1)
@@ -140,14 +148,15 @@ def test_the_residual_of_text_replaces_what_decodes_differently(waves):
 
 @pytest.mark.parametrize("name", ["ada", "diffaug"])
 def test_what_is_for_images_refuses_sequences(name, waves):
-    with pytest.raises(ValueError, match=f"--augment: {name} expected grey or RGB images"):
-        make(name).check(waves())
+    dataset = waves().dataset
+    with pytest.raises(ValueError, match=rf"for data of modality series \(--data\); got {name}, which is for image$"):
+        Augmentation({name: make(name)}).check(dataset, Autoencoder(dataset.image_shape, modality="series"))
 
 
 def test_what_can_stand_before_a_critic_is_differentiable_in_every_pixel(arm, digits):
     if "critic" not in arm.fractions:
         pytest.skip("stands on the data alone")
-    x, labels = batch(digits, 16)
+    x, labels = batch(digits.dataset, 16)
     x.requires_grad_()
     torch.manual_seed(1)
     (arm.vary(x, labels) * torch.randn_like(x)).sum().backward()
@@ -160,8 +169,8 @@ def test_other_precisions_before_a_critic(arm, digits, precision):
     if "critic" not in arm.fractions:
         pytest.skip("stands on the data alone")
     augment = Augmentation({"arm": arm}, on="critic", fraction=0.5)
-    model = GAN(digits.image_shape, 10, conditional="projection")
-    augment.check(digits, model)
+    model = GAN(digits.dataset.image_shape, 10, conditional="projection")
+    augment.check(digits.dataset, model)
     model.view = augment.view
     trainer = train(model, digits, 3, precision=precision)
     assert all(value.isfinite() for value in trainer.callback_metrics.values())
@@ -174,8 +183,8 @@ def test_every_arm_goes_with_odd_shapes(arm, shape):
         assert arm.vary(x, None).shape == x.shape
 
 
-def reconstruction_error(arm: Arm, datamodule) -> float:
-    x = to_float(datamodule.validation.images[:200])
+def reconstruction_error(arm: Arm, dataset: Dataset) -> float:
+    x = to_float(dataset.validation.images[:200])
     with torch.no_grad():
         return float((arm.reconstruct(x) - x).square().mean())
 
@@ -196,7 +205,8 @@ def reconstruction_error(arm: Arm, datamodule) -> float:
 def test_options_of_training_lower_the_reconstruction_error(digits, name, option, worse, better):
     few = {"steps": 100, "width": 4, "lr": 5e-3} if name != "pca" else {}
     errors = [
-        reconstruction_error(fitted(make(name, **{**few, option: value}), digits), digits) for value in (worse, better)
+        reconstruction_error(fitted(make(name, **{**few, option: value}), digits.dataset), digits.dataset)
+        for value in (worse, better)
     ]
     assert errors[1] < 0.9 * errors[0]
 
@@ -205,10 +215,10 @@ def test_the_network_is_the_one_that_was_asked_for(digits):
     sizes = {}
     for name in ("ae", "vae"):
         for autoencoder in ("mlp", "conv", "resnet"):
-            model = fitted(make(name, autoencoder=autoencoder, steps=1), digits).autoencoder
+            model = fitted(make(name, autoencoder=autoencoder, steps=1), digits.dataset).autoencoder
             assert model.hparams.network == autoencoder
         for width in (2, 4):
-            model = fitted(make(name, width=width, steps=1), digits).autoencoder
+            model = fitted(make(name, width=width, steps=1), digits.dataset).autoencoder
             sizes[width] = sum(weight.numel() for weight in model.parameters())
         assert sizes[2] < sizes[4]
 
@@ -219,8 +229,8 @@ def test_the_network_is_the_one_that_was_asked_for(digits):
     + [("vae", perturb) for perturb in ("posterior", "prior")],
 )
 def test_the_stronger_the_further_and_with_labels_not_as_far(digits, name, perturb):
-    arm = fitted(make(name, perturb=perturb), digits)
-    x, labels = batch(digits, 200)
+    arm = fitted(make(name, perturb=perturb), digits.dataset)
+    x, labels = batch(digits.dataset, 200)
     distances = {}
     for given in (None, labels):
         for arm.strength in (0.1, 0.5, 0.9):
@@ -233,9 +243,13 @@ def test_the_stronger_the_further_and_with_labels_not_as_far(digits, name, pertu
 
 
 def test_more_neighbours_are_further(digits):
-    x, labels = batch(digits, 200)
+    x, labels = batch(digits.dataset, 200)
     steps = [
-        float((fitted(make("pca", perturb="interpolate", neighbours=num), digits).vary(x, labels) - x).square().mean())
+        float(
+            (fitted(make("pca", perturb="interpolate", neighbours=num), digits.dataset).vary(x, labels) - x)
+            .square()
+            .mean()
+        )
         for num in (1, 5, 18)
     ]
     assert steps[0] < steps[1] < steps[2]
@@ -259,8 +273,8 @@ def test_options_of_series_switch_off_at_0_and_lead_further_from_the_original(wa
     off = {"crop": 0.0, "jitter": 0.0, "scale": 0.0, "warp": 0.0}
     distances = []
     for value in (0.0, *values):
-        arm = fitted(make("classic", **{**off, option: value}), waves())
-        x, labels = batch(waves())
+        arm = fitted(make("classic", **{**off, option: value}), waves().dataset)
+        x, labels = batch(waves().dataset)
         distances.append(float((seeded(arm.vary, x, labels) - x).square().mean()))
     assert distances[0] == 0
     assert 0 < distances[1] < distances[2]
@@ -390,7 +404,7 @@ def test_gradients_pass_to_images_as_finite_differences_say(arm, digits):
         pytest.skip("stands on the data alone")
     augment = Augmentation({"arm": arm}, on="critic", fraction=0.6)
     augment.restart(3)
-    x, labels = batch(digits, 12)
+    x, labels = batch(digits.dataset, 12)
     x.requires_grad_()
     direction, cotangent = torch.randn_like(x), torch.randn_like(x)
 
@@ -407,7 +421,7 @@ def test_gradients_pass_to_images_as_finite_differences_say(arm, digits):
 @pytest.mark.parametrize("fraction", [0.0, 0.3, 1.0])
 def test_fraction(digits, fraction):
     noise = NoiseAugment()
-    x, labels = batch(digits, 51)
+    x, labels = batch(digits.dataset, 51)
     shares = [(noise(x, labels, fraction) != x).flatten(1).any(1).double().mean() for _ in range(40)]
     assert torch.stack(shares).mean() == pytest.approx(fraction, abs=0.02)
 
@@ -420,15 +434,15 @@ def test_the_number_of_varied_images_of_small_batches_is_right_on_average():
 
 @pytest.mark.parametrize("name", ["ae", "pca", "vae"])
 def test_residual_of_strength_0_is_the_identity(digits, name):
-    arm = fitted(make(name, strength=0.0), digits)
-    x, labels = batch(digits)
+    arm = fitted(make(name, strength=0.0), digits.dataset)
+    x, labels = batch(digits.dataset)
     assert torch.equal(arm.vary(x, labels), x)
     arm.detail = "decode"
     assert torch.equal(arm.vary(x, labels), arm.reconstruct(x))
 
 
 def test_repeat_shows_fewer_originals_of_the_same_classes(digits):
-    x, labels = batch(digits)
+    x, labels = batch(digits.dataset)
     repeated = Repeat()(x, labels, 0.5)
     rows = {tuple(image.flatten().tolist()): int(label) for image, label in zip(x, labels)}
     assert all(rows[tuple(image.flatten().tolist())] == label for image, label in zip(repeated, labels))
@@ -438,8 +452,11 @@ def test_repeat_shows_fewer_originals_of_the_same_classes(digits):
 
 def test_noise_matches_the_error_of_the_ae_arm(digits):
     given = {"steps": 50, "strength": 0.8, "perturb": "gaussian"}
-    noise, other = fitted(NoiseAugment(match="ae", **given), digits), fitted(AutoencoderAugment(**given), digits)
-    x, labels = batch(digits, 200)
+    noise, other = (
+        fitted(NoiseAugment(match="ae", **given), digits.dataset),
+        fitted(AutoencoderAugment(**given), digits.dataset),
+    )
+    x, labels = batch(digits.dataset, 200)
     errors = [(arm.vary(x, labels).clamp(-1, 1) - x).square().mean() for arm in (noise, other)]
     assert errors[0] == pytest.approx(float(errors[1]), rel=0.05)
     assert errors[0] > 0.01
@@ -457,11 +474,11 @@ def test_the_autoencoder_sees_the_training_subset_alone(digits, monkeypatch, arm
         return original(self, batch, batch_idx)
 
     monkeypatch.setattr(model, "training_step", watched)
-    arm_class(steps=30, lr=0.0011).fit(other, **QUIET)
+    arm_class(steps=30, lr=0.0011).fit(other.dataset, **QUIET)
     seen = {tuple(image.flatten().tolist()) for image in torch.cat(seen)}
-    train = [tuple(image.flatten().tolist()) for image in other.train.images.float() / 127.5 - 1]
+    train = [tuple(image.flatten().tolist()) for image in other.dataset.train.images.float() / 127.5 - 1]
     assert seen <= set(train)
-    aside = _training._split(other.train)[1].images.float() / 127.5 - 1
+    aside = _training._split(other.dataset.train)[1].images.float() / 127.5 - 1
     assert len(aside) == 20
     assert not seen & {tuple(image.flatten().tolist()) for image in aside}
     assert len(seen) > 150
@@ -478,7 +495,7 @@ def test_training_stops_when_the_error_on_images_kept_aside_stops_falling(digits
 
     monkeypatch.setattr(_training._Stop, "_look", look)
     arm = AutoencoderAugment(steps=3000, lr=0.02)
-    arm.fit(digits, **QUIET)
+    arm.fit(digits.dataset, **QUIET)
     assert len(looks) < 150
     bests = [best for best, _ in looks]
     assert len(bests) - 1 - bests.index(bests[-1]) == _training._Stop.patience
@@ -489,11 +506,11 @@ def test_training_stops_when_the_error_on_images_kept_aside_stops_falling(digits
 def test_fit_does_not_depend_on_the_run(digits):
     """Runs of other seeds, batch sizes and what was drawn before share one autoencoder."""
     augment = AutoencoderAugment(steps=10, lr=0.0012)
-    augment.fit(digits, **QUIET)
+    augment.fit(digits.dataset, **QUIET)
     digits.seed, digits.batch_size, digits.cache_dir = 5, 32, f"{digits.cache_dir}/another"
     torch.manual_seed(99)
     again = AutoencoderAugment(steps=10, lr=0.0012)
-    again.fit(digits, **QUIET)
+    again.fit(digits.dataset, **QUIET)
     for a, b in zip(augment.autoencoder.state_dict().values(), again.autoencoder.state_dict().values()):
         assert torch.equal(a, b)
     assert digits.augment is None
@@ -502,8 +519,8 @@ def test_fit_does_not_depend_on_the_run(digits):
 
 @pytest.mark.slow
 def test_the_adversarial_autoencoder(digits):
-    arm = fitted(AutoencoderAugment(autoencoder="aegan", steps=300), digits)
-    x, labels = batch(digits)
+    arm = fitted(AutoencoderAugment(autoencoder="aegan", steps=300), digits.dataset)
+    x, labels = batch(digits.dataset)
     assert (arm.reconstruct(x) - x).square().mean() < 0.25
     assert type(arm.autoencoder).__name__ == "AEGAN"
     assert not torch.equal(arm.vary(x, labels), x)
@@ -530,7 +547,7 @@ def fit(rank, folder):
     digits.cache_dir = folder
     digits.setup()
     augment = AutoencoderAugment(steps=100)
-    augment.fit(digits, accelerator="cpu", enable_progress_bar=False)
+    augment.fit(digits.dataset, accelerator="cpu", enable_progress_bar=False)
     print("weights", hash_weights(augment.autoencoder))
 
 # forked: another import of torch takes longer than the training
@@ -549,12 +566,12 @@ def test_wrong_checkpoints(digits, tmp_path):
     path.write_text("no checkpoint")
     expected = r"--augment.checkpoint: '.*some.ckpt' is damaged .*; give one of --model ae or --model aegan"
     with pytest.raises(ValueError, match=expected):
-        AutoencoderAugment(checkpoint=str(path)).check(digits)
+        AutoencoderAugment(checkpoint=str(path)).check(digits.dataset)
     torch.save({"state_dict": {}, "hyper_parameters": {"image_shape": (1, 8, 8), "num_classes": 10}}, path)
     with pytest.raises(ValueError, match=r"expected a checkpoint of --model vae, got .* \(.*Missing key"):
-        VariationalAugment(checkpoint=str(path)).check(digits)
+        VariationalAugment(checkpoint=str(path)).check(digits.dataset)
     with pytest.raises(FileNotFoundError, match=r"--augment.checkpoint: expected a checkpoint or a run folder"):
-        AutoencoderAugment(checkpoint=str(tmp_path / "none")).check(digits)
+        AutoencoderAugment(checkpoint=str(tmp_path / "none")).check(digits.dataset)
 
 
 @pytest.mark.parametrize("model", ["ae", "aegan", "vae"])
@@ -563,15 +580,15 @@ def test_a_checkpoint_of_other_images_is_refused_unless_that_is_meant(cli, digit
     assert cli("--model", model, *short, "--folder", "same")[0] == 0
     assert cli("--model", model, *short, "--data.split_seed", "1", "--folder", "other")[0] == 0
     arm_class = VariationalAugment if model == "vae" else AutoencoderAugment
-    same = fitted(arm_class(checkpoint="same"), digits)
-    assert same.trained_on == digits.fingerprint
+    same = fitted(arm_class(checkpoint="same"), digits.dataset)
+    assert same.trained_on == digits.dataset.fingerprint
     with pytest.raises(ValueError, match=r"--augment.foreign true says that it is meant"):
-        arm_class(checkpoint="other").check(digits)
-    foreign = fitted(arm_class(checkpoint="other", foreign=True), digits)
-    assert foreign.trained_on not in (digits.fingerprint, "unknown")
-    x, _ = batch(digits)
-    extractor = PixelFeatures(digits)
-    quality = foreign.quality(digits, extractor, x, extractor(digits.validation.images))
+        arm_class(checkpoint="other").check(digits.dataset)
+    foreign = fitted(arm_class(checkpoint="other", foreign=True), digits.dataset)
+    assert foreign.trained_on not in (digits.dataset.fingerprint, "unknown")
+    x, _ = batch(digits.dataset)
+    extractor = PixelFeatures(digits.dataset)
+    quality = foreign.quality(digits.dataset, extractor, x, extractor(digits.dataset.validation.images))
     assert quality["autoencoder_images"] == foreign.trained_on
 
 
@@ -585,11 +602,9 @@ def split_of(num: int, shape=(1, 2, 3), classes: int = 3) -> Images:
     return Images(torch.rand(num, *shape) * 2 - 1, torch.arange(num) % classes)
 
 
-def data_of(num: int, **options) -> SimpleNamespace:
-    """As a data module: training images, and 50 validation ones."""
-    return SimpleNamespace(
-        train=split_of(num, **options), validation=split_of(50, **options), fingerprint="mine", cache_dir=None
-    )
+def data_of(num: int, **options) -> Dataset:
+    """Training images, and 50 validation ones."""
+    return dataset_of(split_of(num, **options), validation=split_of(50, **options), fingerprint="mine")
 
 
 def test_options_of_which_nothing_is_said_are_the_documented_ones():
@@ -648,7 +663,7 @@ def test_an_arm_varies_in_float32_and_returns_the_precision_that_it_was_given():
 def test_the_residual_of_text_by_hand():
     """The token at a place changes where the decoded one does, and then to that; what the decoder blurs is kept."""
     arm = AutoencodingArm()
-    arm.check(SimpleNamespace(kind="text", train=split_of(2)))
+    arm.check(dataset_of(split_of(2), modality=Text()))
 
     def one_hot(tokens):
         return 2 * torch.nn.functional.one_hot(torch.tensor(tokens), 4).movedim(1, 2)[:, :, None].float() - 1
@@ -763,8 +778,8 @@ class Strong(AutoencodingArm):
         super().__init__()
         self.fitted = []
 
-    def fit(self, datamodule, **trainer_options):
-        self.fitted.append((datamodule, trainer_options))
+    def fit(self, dataset, **trainer_options):
+        self.fitted.append((dataset, trainer_options))
 
     def vary(self, images, labels):
         varied = images - 0.4 * labels[:, None, None, None]
@@ -776,10 +791,10 @@ def test_noise_with_the_error_of_the_ae_arm_by_its_integral():
     """The squared error, clipped at 1, of a gaussian of deviation d is an integral; d is where it is the arm's."""
     arm, other = NoiseAugment(match="ae"), Strong()
     arm.matched = [other]
-    data = SimpleNamespace(train=Images(torch.zeros(400, 1, 1, 100), torch.arange(400) % 2), kind="series")
+    data = dataset_of(Images(torch.zeros(400, 1, 1, 100), torch.arange(400) % 2), modality=Series())
     arm.check(data)
     arm.fit(data, accelerator="cpu")
-    assert other.fitted == [(data, {"accelerator": "cpu"})] and other.kind == "series"
+    assert other.fitted == [(data, {"accelerator": "cpu"})] and other.modality is data.modality
     wanted = 0.4 + 0.6 * 0.4**2 / 2
 
     def error(deviation):
@@ -789,8 +804,9 @@ def test_noise_with_the_error_of_the_ae_arm_by_its_integral():
     expected = optimize.brentq(lambda deviation: error(deviation) - wanted, 0.1, 3)
     assert arm.deviation == pytest.approx(expected, rel=0.01) and arm.settings() == {"deviation": arm.deviation}
     assert arm.vary(torch.zeros(200, 1, 1, 100), None).std() == pytest.approx(expected, rel=0.03)
-    data.train = Images(torch.full((400, 1, 1, 100), 0.9), torch.zeros(400).long())
-    arm.fit(data)  # brighter ones have less room above than below
+    arm.fit(
+        dataset_of(torch.full((400, 1, 1, 100), 0.9), modality=Series())
+    )  # brighter ones have less room above than below
     wanted = 0.3 * 0.1**2 + 0.1 * 1.9**2
 
     def error_of_bright(deviation):

@@ -1,13 +1,13 @@
 """Transformations of series by hand, against what they must do."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
 from lightning_genae.augment import _series
 from lightning_genae.augment.classic import ClassicAugment
-from lightning_genae.images import lengths
+from lightning_genae.data.modalities.series import Series
+from lightning_genae.data.sequences import lengths
+from tests.data import dataset_of
 
 RAMP = torch.linspace(-1, 1, 41).reshape(1, 1, 1, -1).repeat(500, 1, 1, 1)
 
@@ -48,10 +48,10 @@ def test_jitter_and_scale_have_their_deviations():
 
 
 def test_masked_series_keep_their_padding(waves):
-    datamodule = waves("masked")
+    datamodule = waves("series", has_mask=True)
     arm = ClassicAugment(crop=0.3, warp=0.5)
-    arm.check(datamodule)
-    x = datamodule.train.images
+    arm.check(datamodule.dataset)
+    x = datamodule.dataset.train.images
     varied = arm.vary(x, None)
     beyond = varied[:, -1:] <= 0
     assert (varied[:, :-1] * beyond).abs().max() == 0
@@ -60,7 +60,7 @@ def test_masked_series_keep_their_padding(waves):
 
 
 def test_the_usual_values_are_the_documented_ones(waves):
-    series, images = waves(), torch.rand(20, 1, 16, 16)
+    series, images = waves().dataset, torch.rand(20, 1, 16, 16)
     usual = ClassicAugment(), ClassicAugment(crop=0.1, jitter=0.03, scale=0.1, warp=0.2)
     of_images = ClassicAugment(), ClassicAugment(crop=0.1, flip=False, shift=0.125, rotate=10.0, contrast=0.2)
     for arms, x in ((usual, series.train.images), (of_images, images)):
@@ -133,7 +133,7 @@ def test_masked_series_are_varied_up_to_their_ends():
     there = (mask > 0).float()
     x = torch.cat([(torch.rand(600, 3, 1, 12) - 0.5) * there, mask], 1)
     arm = ClassicAugment(crop=0.0, warp=0.0, scale=0.0, jitter=0.1)
-    arm.check(SimpleNamespace(kind="masked"))
+    arm.check(dataset_of(x, modality=Series(has_mask=True)))
     varied = arm.vary(x, None)
     noise = (varied - x)[:, :3]
     assert torch.equal(varied[:, 3:], mask) and (noise * (1 - there)).abs().max() == 0
@@ -141,15 +141,15 @@ def test_masked_series_are_varied_up_to_their_ends():
         own = noise[ends == end, :, :, :end]
         assert abs(float(own.std()) - 0.1) < 0.01 and abs(float(own.mean())) < 0.01
     arm = ClassicAugment(crop=0.0, warp=0.0, scale=0.5, jitter=0.0)
-    arm.check(SimpleNamespace(kind="masked"))
+    arm.check(dataset_of(x, modality=Series(has_mask=True)))
     varied = arm.vary(x, None)
     assert torch.allclose(varied[:, :3].sum(3), x[:, :3].sum(3), atol=1e-4)  # means are those of what is there
     assert torch.equal(varied[:, 3:], mask) and not torch.allclose(varied, x)
     series = ClassicAugment(crop=0.0, warp=0.0, scale=0.0, jitter=0.1)
-    series.check(SimpleNamespace(kind="series"))
+    series.check(dataset_of(x, modality=Series()))
     assert abs(float((series.vary(x, None) - x)[:, 3].std()) - 0.1) < 0.01  # the last channel is one as the others
     both = ClassicAugment(scale=0.0, jitter=0.0)
-    both.check(SimpleNamespace(kind="masked"))
+    both.check(dataset_of(x, modality=Series(has_mask=True)))
     steady = torch.cat([0.5 * there.expand(-1, 3, -1, -1), mask], 1)
     values, after = both.vary(steady, None).split([3, 1], 1)
     assert ((values == 0) == (after <= 0)).all() and not torch.equal(after, mask)
@@ -157,11 +157,11 @@ def test_masked_series_are_varied_up_to_their_ends():
 
 def test_usual_values_and_options_without_effect(caplog):
     arm = ClassicAugment(flip=True, shift=0.2, jitter=0.5)
-    arm.check(SimpleNamespace(kind="image", image_shape=(1, 8, 8)))
+    arm.check(dataset_of(torch.zeros(2, 1, 8, 8)))
     assert arm.settings() == {"flip": True, "shift": 0.2, "rotate": 10, "contrast": 0.2}
     assert [record.message for record in caplog.records] == ["--augment.jitter has no effect without series"]
     caplog.clear()
-    arm.check(SimpleNamespace(kind="series", image_shape=(5, 1, 8)))
+    arm.check(dataset_of(torch.zeros(2, 5, 1, 8), modality=Series()))
     assert arm.settings() == {"jitter": 0.5, "scale": 0.1, "warp": 0.2}
     expected = [f"--augment.{option} has no effect without images" for option in ("flip", "shift")]
     assert [record.message for record in caplog.records] == expected

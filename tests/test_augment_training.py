@@ -1,6 +1,7 @@
 """How the autoencoders that augment are trained, kept and loaded, with a stand-in that is trained in no time."""
 
 import logging
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -10,19 +11,21 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import nn
 
-from datamodules._base import Images
 from lightning_genae.augment import _training
 from lightning_genae.augment.ae import MODELS, AutoencoderAugment
 from lightning_genae.augment.vae import VariationalAugment
 from lightning_genae.checkpoints import WholeCheckpoints
+from lightning_genae.data.dataset import Images
+from lightning_genae.data.modalities.series import Series
 from lightning_genae.models import ae, aegan, rae, vae
 from lightning_genae.perturb import fit_classes
+from tests.data import dataset_of, images_of
 
 
 class Constant(LightningModule):
     """An "autoencoder" that gives back the same image, its weight, whatever it is shown."""
 
-    def __init__(self, image_shape, num_classes, kind="image", height=0.0):
+    def __init__(self, image_shape, num_classes, modality="image", has_mask=False, height=0.0):
         super().__init__()
         self.save_hyperparameters()
         self.weight = nn.Parameter(torch.full(image_shape, height) + torch.rand(image_shape))
@@ -43,8 +46,8 @@ class Constant(LightningModule):
 class Other(Constant):
     """Another model, with other weights."""
 
-    def __init__(self, image_shape, num_classes, kind="image", height=0.0):
-        super().__init__(image_shape, num_classes, kind, height)
+    def __init__(self, image_shape, num_classes, modality="image", has_mask=False, height=0.0):
+        super().__init__(image_shape, num_classes, modality, has_mask, height)
         self.more = nn.Parameter(torch.zeros(1))
 
 
@@ -84,13 +87,10 @@ def trainers(monkeypatch):
 
 @pytest.fixture
 def data(tmp_path):
-    """As a data module in the middle of a run: 23 images of 2x3 pixels, each of one value, its number."""
+    """23 images of 2x3 pixels, each of one value, its number."""
     images = torch.arange(23).to(torch.uint8)[:, None, None, None].repeat(1, 1, 2, 3)
-    more = {"augment": "augment", "seed": 5, "batches": 9, "trainer": "trainer", "cache_dir": str(tmp_path)}
-    shape = {"image_shape": (1, 2, 3), "num_classes": 4, "kind": "image", "noun": "images"}
-    return SimpleNamespace(
-        train=Images(images, torch.arange(23) % 4), fingerprint="mine", batch_size=2, **shape, **more
-    )
+    train = Images(images, torch.arange(23) % 4)
+    return dataset_of(train, num_classes=4, fingerprint="mine", cache_dir=str(tmp_path))
 
 
 def train(data, steps=30, trainer_options=None, model=Constant, **options):
@@ -100,9 +100,9 @@ def train(data, steps=30, trainer_options=None, model=Constant, **options):
 def test_a_tenth_is_kept_aside_and_the_rest_is_learnt_from(trainers, data):
     train(data)
     alone, stop = trainers[0].datamodule, trainers[0].options["callbacks"][-1]
-    rest, aside = alone.train.images[:, 0, 0, 0].tolist(), stop.images[:, 0, 0, 0].tolist()
+    rest, aside = alone.dataset.train.images[:, 0, 0, 0].tolist(), stop.images[:, 0, 0, 0].tolist()
     assert len(aside) == 2 and sorted([*rest, *aside]) == list(range(23))
-    assert alone.train.labels.tolist() == [number % 4 for number in rest]
+    assert alone.dataset.train.labels.tolist() == [number % 4 for number in rest]
     assert (stop.steps, alone.batch_size) == (30, 21)
 
 
@@ -122,20 +122,18 @@ def test_less_than_ten_images_are_all_learnt_from(num, expected):
 
 
 def test_batches_are_of_64_images_at_most(trainers, data):
-    data.train = Images(torch.zeros(90, 1, 2, 3), torch.zeros(90))
-    train(data)
+    train(replace(data, train=images_of(torch.zeros(90, 1, 2, 3))))
     assert trainers[0].datamodule.batch_size == 64
 
 
 @pytest.mark.parametrize("size, expected", [(128, 64), (129, 63), (256, 16), (512, 4), (2048, 1)])
 def test_batches_are_of_fewer_images_that_are_large(trainers, data, size, expected):
-    data.train, data.image_shape = Images(torch.zeros(90, 1, 2, 3), torch.zeros(90)), (3, size, size)
-    train(data)
+    train(replace(data, train=images_of(torch.zeros(1, 3, 1, 1).expand(90, 3, size, size))))
     assert trainers[0].datamodule.batch_size == expected
 
 
 def test_the_training_does_not_depend_on_the_run_and_leaves_it_as_it_was(trainers, data):
-    data.kind = "masked"
+    data = replace(data, modality=Series(has_mask=True))
     before, drawn = vars(data).copy(), []
     for _ in range(2):  # trained, then found
         torch.manual_seed(1)
@@ -146,7 +144,8 @@ def test_the_training_does_not_depend_on_the_run_and_leaves_it_as_it_was(trainer
     assert (alone.seed, alone.batches, alone.trainer, alone.augment) == (0, 0, None, None)
     assert vars(data) == before
     model = trainers[0].model
-    assert dict(model.hparams) == {"image_shape": (1, 2, 3), "num_classes": 4, "kind": "masked", "height": 2.0}
+    about = {"image_shape": (1, 2, 3), "num_classes": 4, "modality": "series", "has_mask": True}
+    assert dict(model.hparams) == about | {"height": 2.0}
     torch.manual_seed(99)
     train(data, steps=31, height=2.0)
     assert torch.equal(trainers[0].begin, trainers[1].begin)
@@ -182,15 +181,17 @@ def test_an_autoencoder_is_trained_once_for_the_same_images_and_options(trainers
     train(data, steps=29)
     train(data, height=1.0)
     train(data, model=Other)
-    data.fingerprint = "other"
+    data = replace(data, fingerprint="other")
     assert train(data)[1] == "other"
-    data.kind = "series"
+    data = replace(data, modality=Series())
     train(data)
-    data.train = Images(data.train.images[:20], data.train.labels[:20])
+    data = replace(data, modality=Series(has_mask=True))
+    train(data)
+    data = replace(data, train=data.train.subset(slice(20)))
     train(data)
     version = "2"
     train(data)
-    assert len(trainers) == 8
+    assert len(trainers) == 9
     own = {"codes", "losses", "networks"}
     assert all(names == {__name__, *(f"lightning_genae.{name}" for name in own)} for names in sources)
 
@@ -352,8 +353,8 @@ def test_an_arm_without_a_checkpoint_is_trained_as_its_options_say(arm_class, mo
     arm = arm_class(latent_dim=5, steps=12, lr=0.5)
     arm.check(data)
     arm.fit(data, accelerator="cpu")
-    ((found, options, steps, datamodule, trainer_options),) = given
-    assert (found, steps, trainer_options) == (model, 12, {"accelerator": "cpu"}) and datamodule is data
+    ((found, options, steps, dataset, trainer_options),) = given
+    assert (found, steps, trainer_options) == (model, 12, {"accelerator": "cpu"}) and dataset is data
     beta = {"beta": 1.0} if model is vae.VAE else {}
     assert options == {"network": "conv", "latent_dim": 5, "width": 8, "lr": 0.5} | beta
     # and learns where the codes of each class lie
@@ -390,7 +391,7 @@ NETWORKS = {
 def test_networks_and_their_usual_widths(name):
     model, options = NETWORKS[name]
     arm = AutoencoderAugment(autoencoder=name)
-    assert (arm.model_class, arm.options) == (model, {"latent_dim": 16, **options})
+    assert (MODELS[arm.model], arm.options) == (model, {"latent_dim": 16, **options})
     assert arm.settings() == {key: value for key, value in options.items() if key == "width"}
     arm = AutoencoderAugment(autoencoder=name, width=5, lr=0.1)
     assert arm.options == {"latent_dim": 16, "lr": 0.1, **options, **({"width": 5} if name != "mlp" else {})}
@@ -401,18 +402,19 @@ def test_networks_and_their_usual_widths(name):
 
 
 def test_an_autoencoder_of_sequences_does_not_learn_images(data):
-    with pytest.raises(ValueError, match=r"--augment.autoencoder: expected one for data of kind image .*; got rae"):
+    with pytest.raises(
+        ValueError, match=r"--augment.autoencoder: expected ae or aegan for data of modality image .*; got rae"
+    ):
         AutoencoderAugment(autoencoder="rae").check(data)
     AutoencoderAugment(autoencoder="conv").check(data)
 
 
 @pytest.mark.parametrize("arm_class", [AutoencoderAugment, VariationalAugment])
 def test_an_autoencoder_learns_from_two_images_at_least(arm_class, data):
-    for num in (1, 2):
-        data.train = Images(data.train.images[:num], data.train.labels[:num])
+    for num in (2, 1):
+        data = replace(data, train=data.train.subset(slice(num)))
         if num == 2:
             arm_class().check(data)
             continue
         with pytest.raises(ValueError, match=r"--data.num_train: expected at least 2 images for an autoencoder"):
             arm_class().check(data)
-        data.train = Images(torch.zeros(2, 1, 2, 3), torch.zeros(2))

@@ -11,7 +11,7 @@ import yaml
 from torch import nn
 
 from callbacks.adapt import Adapt
-from datamodules._base import ImageDataModule, Images
+from datamodules._base import ImageDataModule
 from lightning_genae import registry
 from lightning_genae.augment._arm import Arm
 from lightning_genae.augment._stream import Stream
@@ -23,8 +23,10 @@ from lightning_genae.augment.none import NoAugment
 from lightning_genae.augment.pca import PCAAugment
 from lightning_genae.augment.repeat import Repeat
 from lightning_genae.augmentation import Augmentation
+from lightning_genae.data.dataset import Images
 from lightning_genae.models.ebgan import EBGAN
 from lightning_genae.models.gan import GAN
+from tests.data import dataset_of
 from tests.test_models import MODELS, TwoPlayers, train
 from tests.test_run import SHORT, results, weights_equal
 
@@ -101,7 +103,7 @@ def test_the_critics_side_heeds_labels_if_the_model_does(model, heeded):
     (x, labels), arm = batch(), Add(0.5)
     augment = Augmentation({"add": arm}, on="critic", fraction=1.0)
     if model is not None:
-        augment.check(SimpleNamespace(kind="image"), model)
+        augment.check(dataset_of(torch.zeros(2, 1, 4, 4)), model)
     augment.view(x, labels)
     augment.vary(x, labels)  # for pictures, as it would be for the critic
     assert [given is not None for given in arm.labels] == [heeded, heeded]
@@ -116,8 +118,8 @@ def test_variations_of_arms_on_the_data_are_within_the_class():
 class Learning(Add):
     """Notes what it learns from, and reconstructs."""
 
-    def fit(self, datamodule, **trainer_options):
-        self.told = datamodule, trainer_options
+    def fit(self, dataset, **trainer_options):
+        self.told = dataset, trainer_options
 
     def settings(self):
         return {"number": self.number}
@@ -151,13 +153,13 @@ def test_the_settings_of_arms_say_what_options_came_to():
 def test_the_gate_measures_every_arm_as_it_stands(monkeypatch, num_conditions):
     """Variations within a class on the data, and on the critic if the model has classes; what shows nothing has none"""
 
-    def measure(arm, datamodule, extractor, heeds_labels, conditional=False):
-        assert (datamodule, extractor) == ("data", "extractor")
+    def measure(arm, dataset, extractor, heeds_labels, conditional=False):
+        assert (dataset, extractor) == ("data", "extractor")
         return {"heeds": heeds_labels, "given": conditional} if isinstance(arm, Add) else {}
 
     monkeypatch.setattr("lightning_genae.gate.measure", measure)
     augment = Augmentation({"add": Add(0.5), "more": Add(1.0), "same": NoAugment()}, on="data+critic+data")
-    augment.check(SimpleNamespace(kind="image"), conditioned(num_conditions=num_conditions))
+    augment.check(dataset_of(torch.zeros(2, 1, 4, 4)), conditioned(num_conditions=num_conditions))
     has_classes, told = num_conditions > 0, {"target": None, "conditional": num_conditions > 0}
     assert augment.quality("data", "extractor") == {
         "add": {"on": "data", "fraction": 0.5, "heeds": True, "given": has_classes, **told},
@@ -193,11 +195,11 @@ def test_the_fraction_is_each_arms_own_or_everybodys():
 def test_an_autoencoder_stands_before_the_critic_if_there_is_one(digits, model, place, fraction):
     arms = {"pca": PCAAugment(), "noise": NoiseAugment()}
     augment = Augmentation(arms)
-    augment.check(digits, MODELS[model]((1, 8, 8), 10))
+    augment.check(digits.dataset, MODELS[model]((1, 8, 8), 10))
     assert augment.places == {"pca": place, "noise": "data"}
     assert augment.fractions == {"pca": fraction, "noise": 0.5}
     chosen = Augmentation(arms, on="data", fraction=0.1)
-    chosen.check(digits, MODELS[model]((1, 8, 8), 10))
+    chosen.check(digits.dataset, MODELS[model]((1, 8, 8), 10))
     assert chosen.places == {"pca": "data", "noise": "data"}
     assert chosen.fractions == {"pca": 0.1, "noise": 0.1}
 
@@ -212,7 +214,7 @@ def test_labels_reach_an_arm_where_generated_images_have_them(digits, model_labe
     for place, heeded in (("data", on_data), ("critic", on_critic)):
         arm = Add(0.0)
         augment = Augmentation({"add": arm}, on=place, model_labels=model_labels)
-        augment.check(digits, model)
+        augment.check(digits.dataset, model)
         (augment if place == "data" else augment.view)(x, labels)
         assert (arm.labels[0] is not None) == heeded
 
@@ -230,12 +232,12 @@ def test_labels_reach_an_arm_where_generated_images_have_them(digits, model_labe
 )
 def test_what_cannot_work_is_refused(digits, options, model, message):
     with pytest.raises(ValueError, match=message):
-        Augmentation({"noise": NoiseAugment()}, **options).check(digits, MODELS[model]((1, 8, 8), 10))
+        Augmentation({"noise": NoiseAugment()}, **options).check(digits.dataset, MODELS[model]((1, 8, 8), 10))
 
 
 def test_wgan_gives_no_signal(digits):
     with pytest.raises(ValueError, match=r"not with --model.loss wgan or wgan-gp.*; got GAN with --model.loss wgan-gp"):
-        Augmentation({"ada": AdaptiveAugment()}).check(digits, GAN((1, 8, 8), 10, loss="wgan-gp"))
+        Augmentation({"ada": AdaptiveAugment()}).check(digits.dataset, GAN((1, 8, 8), 10, loss="wgan-gp"))
 
 
 def test_repeat_stands_on_the_data_alone():
@@ -246,7 +248,7 @@ def test_repeat_stands_on_the_data_alone():
 @pytest.mark.parametrize("name", [name for name in TWO_PLAYERS if name != "aae"])
 def test_all_that_a_critic_judges_passed_the_view(name, digits):
     """Real and generated images alike: what is not viewed would leak."""
-    model = MODELS[name](digits.image_shape, 10)
+    model = MODELS[name](digits.dataset.image_shape, 10)
     viewed, judged = [], []
 
     def view(images, labels):
@@ -270,7 +272,7 @@ def test_all_that_a_critic_judges_passed_the_view(name, digits):
 def test_the_generator_learns_through_the_view(name, digits):
     """Its gradient passes the augmentation before the critic, for generated images; the critic's needs none there."""
     torch.manual_seed(0)
-    model = MODELS[name](digits.image_shape, 10)
+    model = MODELS[name](digits.dataset.image_shape, 10)
     arm = registry.load("lightning_genae.augment", "diffaug")()
     augment = Augmentation({"diffaug": arm}, fraction=1.0)
     viewed = []
@@ -384,7 +386,7 @@ def test_options_of_composed_arms(cli):
         (["--augment", "ae", "--augment.target", "2"], "--augment.target: expected a number above 0 and below 1"),
         (
             ["--augment", "diffaug", "--data", "ring", "--model.network", "mlp"],
-            "--augment: diffaug expected grey or RGB images",
+            "for data of modality points (--data); got diffaug, which is for image",
         ),
         (["--augment", "ae", "--augment.lr", "1000", "--augment.steps", "40"], "--augment.lr: expected one at which"),
         (["--augment", "ae+"], "--augment: expected one of"),
@@ -449,7 +451,7 @@ def test_the_view_is_no_part_of_the_model(digits):
     model = GAN((1, 8, 8), 10)
     names = set(model.state_dict())
     arm = registry.load("lightning_genae.augment", "ae")(steps=5)
-    arm.fit(digits, accelerator="cpu", enable_progress_bar=False)
+    arm.fit(digits.dataset, accelerator="cpu", enable_progress_bar=False)
     model.view = Augmentation({"ae": arm}, on="critic").view
     assert set(model.state_dict()) == names
     assert isinstance(arm, nn.Module)
@@ -461,10 +463,10 @@ TINY = {"network": "mlp", "hidden": [8], "latent_dim": 3}
 def trace(digits, model_class, arm: str, on: str | None, **options) -> dict[str, list]:
     """What a few steps of training draw: initial weights, order of real images, z, and torch's state after a step."""
     torch.manual_seed(5)
-    model = model_class(digits.image_shape, 10, **TINY, **options)
+    model = model_class(digits.dataset.image_shape, 10, **TINY, **options)
     given = {} if arm == "none" else {"fraction": 0.5}
     augment = Augmentation({arm: registry.load("lightning_genae.augment", arm)()}, on=on, **given)
-    augment.fit(digits)
+    augment.fit(digits.dataset)
     data = type(digits)(num_train=200)
     data.seed, data.cache_dir, data.augment, model.view = 3, digits.cache_dir, augment, augment.view
     seen = {"weights": [weight.clone() for weight in model.parameters()], "labels": [], "z": [], "state": []}
@@ -501,7 +503,9 @@ def views(digits, rank: int, first_batch: int = 0) -> list[torch.Tensor]:
     digits.trainer = SimpleNamespace(training=True, global_rank=rank, lightning_module=module)
     drawn = []
     for _ in range(3):
-        x, labels = digits.on_after_batch_transfer([digits.train.images[:4], digits.train.labels[:4]], 0)
+        x, labels = digits.on_after_batch_transfer(
+            [digits.dataset.train.images[:4], digits.dataset.train.labels[:4]], 0
+        )
         assert augment.stream.seed != torch.initial_seed()  # that of all other random numbers
         drawn += [augment.view(torch.zeros_like(x), labels), torch.rand(256)]
     return drawn

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import run
-from datamodules._mel import Mel
+from lightning_genae.data.mel import Mel
 from tests.bad_files import full_disk
 from tests.bad_input import CASES, RUN, Case
 

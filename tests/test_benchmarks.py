@@ -78,10 +78,10 @@ def test_cifar10_from_npm(tmp_path):
     assert benchmark("cifar10_from_npm", "package", "data", cwd=tmp_path).returncode == 0
     data = CIFAR10DataModule(root=str(tmp_path / "data"), batch_size=2)
     data.setup()
-    assert data.train_split.labels.tolist() == labels
-    assert data.heldout.labels.tolist() == [7, 8, 9]
+    assert data.dataset.pool.labels.tolist() == labels
+    assert data.dataset.heldout.labels.tolist() == [7, 8, 9]
     images = torch.from_numpy(rows[:5].reshape(15, 32, 32, 3)).permute(0, 3, 1, 2)
-    assert torch.equal(data.train_split.images, images)
+    assert torch.equal(data.dataset.pool.images, images)
 
 
 @pytest.mark.slow

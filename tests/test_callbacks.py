@@ -7,12 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from callbacks._grids import save_grid, save_scatter
 from callbacks._pictures import pairs
 from callbacks.interpolations import Interpolations
 from callbacks.metrics_csv import MetricsCsv
 from callbacks.samples import Samples
 from callbacks.traversals import Traversals
+from lightning_genae.data.drawing.grids import save_grid, save_scatter
+from lightning_genae.data.modalities.points import Points
 from lightning_genae.evaluation import Evaluation
 from lightning_genae.models.ae import Autoencoder
 from lightning_genae.models.cogan import CoGAN
@@ -112,12 +113,12 @@ def test_grids_show_the_images(tmp_path):
 
 
 def test_evaluate_measures_the_reconstruction_and_repeats_itself(digits):
-    model = Autoencoder(digits.image_shape, 10)
+    model = Autoencoder(digits.dataset.image_shape, 10)
     train(model, digits, 30)
-    evaluation = Evaluation(digits, "pixels", num_samples=300)
+    evaluation = Evaluation(digits.dataset, "pixels", num_samples=300)
     values = evaluation.measure(model)
     assert evaluation.measure(model) == values
-    x = digits.heldout.images.float() / 127.5 - 1
+    x = digits.dataset.heldout.images.float() / 127.5 - 1
     assert values["mse"] == pytest.approx(float((model.reconstruct(x) - x).square().mean()), rel=1e-5)
     assert set(values) == {*IN_PIXELS, *AT_THE_END, "mse", "psnr", "ssim"}
     protocol = evaluation.protocol
@@ -129,8 +130,8 @@ def test_evaluate_measures_the_reconstruction_and_repeats_itself(digits):
 
 
 def test_evaluation_does_not_change_the_training(digits):
-    evaluation = Evaluation(digits, "pixels", num_samples=10)
-    model = Autoencoder(digits.image_shape, 10)
+    evaluation = Evaluation(digits.dataset, "pixels", num_samples=10)
+    model = Autoencoder(digits.dataset.image_shape, 10)
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
@@ -181,7 +182,10 @@ class Run:
 
     def __init__(self, datamodule):
         self.datamodule, self.loggers = datamodule, [Shown()]
-        datamodule.examples = lambda split, num: (getattr(datamodule, split).images[:num].float() / 127.5 - 1, None)
+        datamodule.examples = lambda split, num: (
+            getattr(datamodule.dataset, split).images[:num].float() / 127.5 - 1,
+            None,
+        )
 
 
 class Plain(torch.nn.Module):
@@ -197,9 +201,9 @@ class Plain(torch.nn.Module):
 
 
 def test_interpolations_go_from_one_image_to_the_other(digits, tmp_path):
-    rows = Interpolations(tmp_path, num_rows=3, num_steps=5)._rows(Plain(), digits.heldout.images[:6].float())
+    rows = Interpolations(tmp_path, num_rows=3, num_steps=5)._rows(Plain(), digits.dataset.heldout.images[:6].float())
     rows = rows.reshape(3, 7, 1, 8, 8)
-    x = digits.heldout.images[:6].float()
+    x = digits.dataset.heldout.images[:6].float()
     assert torch.equal(rows[:, 0], x[:3]) and torch.equal(rows[:, 1], x[:3])
     assert torch.equal(rows[:, -1], x[3:]) and torch.allclose(rows[:, -2], x[3:])
     assert torch.allclose(rows[:, 3], (x[:3] + x[3:]) / 2)
@@ -224,7 +228,7 @@ def test_pictures_of_codes(callback, digits, tmp_path):
     picture = np.asarray(Image.open(path))
     assert picture.shape == (8 * 50 + 2, 9 * 50 + 2, 3)
     assert picture.std() > 30
-    callback(tmp_path).on_train_end(trainer, GAN(digits.image_shape, network="mlp", hidden=[4]))
+    callback(tmp_path).on_train_end(trainer, GAN(digits.dataset.image_shape, network="mlp", hidden=[4]))
     assert len(trainer.loggers[0].pictures) == 1  # nothing to show without an encoder
 
 
@@ -237,15 +241,16 @@ def test_samples_show_a_class_a_row_and_pairs(digits, tmp_path):
         def sample(self, num, labels=None):
             return labels.float().reshape(-1, 1, 1, 1).expand(-1, 1, 8, 8)
 
-    shown = samples._draw(Conditional(), digits.image_shape)[:, 0, 0, 0]
+    shown = samples._draw(Conditional(), digits.dataset.modality)[:, 0, 0, 0]
     assert torch.equal(shown.reshape(10, 8), torch.arange(10.0)[:, None].expand(10, 8))
-    both = samples._draw(CoGAN(digits.image_shape, network="mlp", hidden=[4]).eval(), digits.image_shape)
+    model = CoGAN(digits.dataset.image_shape, network="mlp", hidden=[4])
+    both = samples._draw(model.eval(), digits.dataset.modality)
     assert both.shape == (64, 1, 8, 8)
 
 
 def test_points_are_shown_in_the_plane(tmp_path):
     points = torch.tensor([[-0.8, -0.8], [0.8, 0.8]]).repeat(50, 1)
-    picture = np.asarray(Image.open(save_grid(tmp_path / "points.png", points[:, :, None, None], 8)).convert("L"))
+    picture = np.asarray(Image.open(Points().draw(tmp_path / "points.png", points[:, :, None, None], 8)).convert("L"))
     middle = len(picture) // 2
     for half, is_right in ((picture[:middle], True), (picture[middle:], False)):  # (0.8, 0.8) is above, on the right
         marks = (half[20:-60, 80:-20] < 160).sum(0)
@@ -255,15 +260,13 @@ def test_points_are_shown_in_the_plane(tmp_path):
     assert width > 1.5 * height
 
 
-def test_evaluate_reports_likelihood_and_what_the_data_set_measures(digits):
-    evaluate = Evaluation(digits, "pixels", num_samples=50)
-    values = evaluate.measure(VAE(digits.image_shape, 10))
-    x = digits.heldout.images[:250].float() / 127.5 - 1
+def test_evaluate_reports_the_likelihood(digits):
+    evaluate = Evaluation(digits.dataset, "pixels", num_samples=50)
+    values = evaluate.measure(VAE(digits.dataset.image_shape, 10))
+    x = digits.dataset.heldout.images[:250].float() / 127.5 - 1
     assert values["log_likelihood"] < 0
     assert evaluate.protocol["importance_samples"] == 32
-    assert evaluate.measure(VAE(digits.image_shape, 10).eval())["log_likelihood"] != values["log_likelihood"]
-    evaluate.of_data = lambda samples: {"modes": float(len(samples))}
-    assert evaluate.measure(VAE(digits.image_shape, 10))["modes"] == 50
+    assert evaluate.measure(VAE(digits.dataset.image_shape, 10).eval())["log_likelihood"] != values["log_likelihood"]
     assert len(x) == evaluate.protocol["n_log_likelihood"]
 
 

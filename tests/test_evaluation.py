@@ -6,8 +6,10 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -19,19 +21,23 @@ from torchmetrics.functional.image import lpips as torchmetrics_lpips
 
 import run
 from callbacks.evaluate import Evaluate
-from datamodules._base import Images
 from lightning_genae import registry, schedule
 from lightning_genae.augmentation import Augmentation
+from lightning_genae.data.dataset import Dataset
+from lightning_genae.data.modalities.audio import Audio, spectral_convergence
+from lightning_genae.data.storage import to_float
 from lightning_genae.evaluation import Evaluation, reference
 from lightning_genae.extractors._extractor import Extractor
 from lightning_genae.extractors.pixels import PixelFeatures
-from lightning_genae.fidelity import fidelity, lpips, spectral_convergence
-from lightning_genae.images import to_float
+from lightning_genae.fidelity import fidelity, lpips
 from lightning_genae.metrics.frechet import frechet_distance
+from lightning_genae.metrics.likelihood import LikelihoodMetric
+from lightning_genae.metrics.reconstruction import ReconstructionMetric
 from lightning_genae.models.gan import GAN
 from lightning_genae.report import table
 from lightning_genae.run_folder import RunFolder
 from tests import evaluate_job
+from tests.data import dataset_of
 from tests.test_models import train
 from tests.test_run import SHORT, results
 
@@ -62,16 +68,14 @@ class Fixed(nn.Module):
 
 
 def test_too_few_heldout_images_are_found_before_the_training(digits):
-    few = SimpleNamespace(
-        heldout=SimpleNamespace(images=digits.heldout.images[:9]), train_split=digits.train_split, noun="images"
-    )
+    few = replace(digits.dataset, heldout=digits.dataset.heldout.subset(slice(9)))
     with pytest.raises(ValueError, match="--data: expected at least 10 held-out images to measure against; got 9"):
         Evaluation(few)
 
 
 def test_images_that_are_all_the_same_are_found_before_the_training(digits, tmp_path):
     black = torch.zeros(20, 1, 8, 8, dtype=torch.uint8)
-    extractor = PixelFeatures(SimpleNamespace(train_split=SimpleNamespace(images=black)))
+    extractor = PixelFeatures(dataset_of(black))
     with pytest.raises(ValueError, match="--data: expected data that differ"):
         reference(extractor, black, tmp_path)
 
@@ -87,7 +91,7 @@ def test_images_that_are_all_the_same_are_found_before_the_training(digits, tmp_
     ],
 )
 def test_wrong_samples_are_found_before_the_training(digits, images, message):
-    evaluation = Evaluation(digits, "pixels", num_samples=20)
+    evaluation = Evaluation(digits.dataset, "pixels", num_samples=20)
     with pytest.raises(ValueError, match=f"--model: {message}"):
         evaluation.check(Fixed(images))
     evaluation.check(Fixed(torch.zeros(2, 1, 8, 8)))
@@ -104,7 +108,7 @@ def test_features_that_are_not_finite_are_refused(digits, cache):
 
     extractor = Extractor(Broken(), 64, to_float, {"extractor": "broken"})
     with pytest.raises(ValueError, match=r"--metrics.features: expected finite features .*; broken gives others"):
-        reference(extractor, digits.heldout.images, str(cache))
+        reference(extractor, digits.dataset.heldout.images, str(cache))
 
 
 class Counting(PixelFeatures):
@@ -118,7 +122,7 @@ class Counting(PixelFeatures):
 
 
 def test_real_features_are_computed_once_for_their_content(digits, tmp_path):
-    extractor, images = Counting(digits), digits.heldout.images
+    extractor, images = Counting(digits.dataset), digits.dataset.heldout.images
     first = reference(extractor, images, str(tmp_path))
     assert torch.equal(reference(extractor, images.clone(), str(tmp_path)).features, first.features)
     assert extractor.looks == 1
@@ -135,24 +139,24 @@ def test_real_features_are_computed_once_for_their_content(digits, tmp_path):
         for _ in range(3):
             reference(extractor, images, str(tmp_path))
             reference(extractor, changed, str(tmp_path))
-            reference(Counting(digits), images, str(tmp_path))
+            reference(Counting(digits.dataset), images, str(tmp_path))
 
 
 def test_the_references_hold_no_training_image(digits):
     """A reference image inside what is measured lowers the Frechet distance below its floor."""
-    heldout = {image.numpy().tobytes() for image in digits.heldout.images}
-    shared = [image for image in digits.train_split.images if image.numpy().tobytes() in heldout]
+    heldout = {image.numpy().tobytes() for image in digits.dataset.heldout.images}
+    shared = [image for image in digits.dataset.pool.images if image.numpy().tobytes() in heldout]
     assert not shared
 
 
 def test_warnings(digits, caplog):
     with caplog.at_level("INFO", "lightning_genae"):
-        Evaluation(digits, "pixels", num_samples=50)
+        Evaluation(digits.dataset, "pixels", num_samples=50)
     assert "--metrics.num_samples 50 is below the 597" in caplog.text
     assert "50 samples for 64 features" in caplog.text
     caplog.clear()
     with caplog.at_level("INFO", "lightning_genae"):
-        Evaluation(digits, "pixels")
+        Evaluation(digits.dataset, "pixels")
     assert "WARNING" not in caplog.text
 
 
@@ -230,7 +234,7 @@ def test_the_schedule_is_chosen_once_for_all_arms_and_seeds(tmp_path):
 
 def test_trying_out_a_model_leaves_no_trace(digits, cache):
     config = run.parse_run(["--data.num_train", "200", "--model.network", "mlp", "--model.hidden", "[4]"])
-    evaluation = Evaluation(digits, "pixels", num_samples=20)
+    evaluation = Evaluation(digits.dataset, "pixels", num_samples=20)
     digits.augment = lambda images, labels: 1 / 0
     torch.manual_seed(3)
     expected = torch.rand(2)
@@ -260,13 +264,13 @@ class Looks(Callback):
 
 def watched(digits, model, steps: int, looks: int, values=None) -> tuple[Evaluate, Looks]:
     evaluate = Evaluate(features="pixels", num_samples=20)
-    evaluate.prepare(digits, model)
+    evaluate.prepare(digits.dataset, model)
     evaluate.plan(steps, looks)
     return evaluate, Looks(evaluate, values)
 
 
 def small(digits) -> GAN:
-    return GAN(digits.image_shape, 10, network="mlp", hidden=[4])
+    return GAN(digits.dataset.image_shape, 10, network="mlp", hidden=[4])
 
 
 def test_the_best_look_is_chosen_by_validation_and_reported_on_held_out_images(digits):
@@ -296,14 +300,17 @@ def test_a_resumed_run_keeps_its_schedule(digits):
 
 
 def test_fd_validation_is_the_distance_to_images_that_are_neither_trained_on_nor_reported(digits):
-    evaluation = Evaluation(digits, "pixels")
-    model = Fixed(to_float(digits.validation.images))
+    evaluation = Evaluation(digits.dataset, "pixels")
+    model = Fixed(to_float(digits.dataset.validation.images))
     evaluation.num_samples = 250  # as many as are drawn at once
     values = evaluation.measure(model, at_the_end=False)
-    features = [evaluation.extractor(part) for part in (digits.validation.images, digits.validation.images[:250])]
+    features = [
+        evaluation.extractor(part)
+        for part in (digits.dataset.validation.images, digits.dataset.validation.images[:250])
+    ]
     assert values["fd_validation"] == pytest.approx(frechet_distance(*features), rel=1e-6)
     assert values["fd_validation"] < values["fd"] / 2
-    assert evaluation.protocol["n_validation"] == len(digits.validation.images) == 597
+    assert evaluation.protocol["n_validation"] == len(digits.dataset.validation.images) == 597
 
 
 class Modes(nn.Module):
@@ -334,7 +341,7 @@ class Modes(nn.Module):
 def test_models_are_in_evaluation_mode_when_they_are_measured(digits):
     model = Modes()
     before = [module.training for module in model.modules()]
-    evaluation = Evaluation(digits, "pixels", num_samples=20)
+    evaluation = Evaluation(digits.dataset, "pixels", num_samples=20)
     evaluation.check(model)
     evaluation.measure(model)
     assert len(model.seen) == 5  # checked, sampled, reconstructed (597 images in two parts), likelihood
@@ -344,12 +351,12 @@ def test_models_are_in_evaluation_mode_when_they_are_measured(digits):
 
 
 def test_the_floor_says_how_many_images_it_has(digits):
-    assert Evaluation(digits, "pixels", num_samples=20).protocol["n_floor"] == 20
-    evaluation = Evaluation(digits, "pixels", num_samples=1500)  # there are but 1,200
+    assert Evaluation(digits.dataset, "pixels", num_samples=20).protocol["n_floor"] == 20
+    evaluation = Evaluation(digits.dataset, "pixels", num_samples=1500)  # there are but 1,200
     values = evaluation.measure(Fixed(2 * torch.rand(250, 1, 8, 8) - 1).eval(), at_the_end=False)
     assert evaluation.protocol["n_floor"] == 1200
     assert "1,200 real images" in table(values, evaluation.protocol)[1]
-    fewer = Evaluation(digits, "pixels", num_samples=597)
+    fewer = Evaluation(digits.dataset, "pixels", num_samples=597)
     assert table(values, fewer.protocol | {"generator": "raw"})[1].split("interval")[1].strip() == "real images"
 
 
@@ -442,11 +449,16 @@ def test_images_below_six_pixels_have_no_ssim(size, has_ssim):
 
 def test_each_sounds_spectra_count_as_much():
     """The last one of 101 is silent where it should not be, the others are as they should be."""
+
+    class Sound(Audio):
+        def magnitudes(self, x):
+            return x.squeeze(2)
+
     x = torch.rand(101, 1, 1, 8) + 0.1
     x_hat = torch.cat([x[:100], torch.zeros(1, 1, 1, 8)])
-    values = fidelity(x, x_hat, magnitudes=lambda sounds: sounds.squeeze(2))
+    values = fidelity(x, x_hat, modality=Sound())
     assert values["spectral_convergence"] == pytest.approx(1 / 101)
-    twice = fidelity(x, torch.cat([2 * x[:100], 4 * x[100:]]), magnitudes=lambda sounds: sounds.squeeze(2))
+    twice = fidelity(x, torch.cat([2 * x[:100], 4 * x[100:]]), modality=Sound())
     assert twice["spectral_convergence"] == pytest.approx(103 / 101)
     assert spectral_convergence(torch.zeros(1, 2, 2), torch.ones(1, 2, 2)).isfinite().all()
 
@@ -524,19 +536,17 @@ def test_the_folder_of_evaluations_is_named(cli):
 
 
 @pytest.fixture
-def frechet_alone(monkeypatch):
-    """Evaluations know the Frechet distance and no other metric."""
-    names = registry.names
-    monkeypatch.setattr(registry, "names", lambda package: ["frechet"] if "metrics" in package else names(package))
+def few_metrics(monkeypatch):
+    """Evaluations know the Frechet distance and what is measured of the model itself, and no other metric."""
+    names, known = registry.names, ["frechet", "likelihood", "reconstruction"]
+    monkeypatch.setattr(registry, "names", lambda package: known if "metrics" in package else names(package))
 
 
-def few(num: int = 30, shape: tuple = (1, 2, 3), **changes) -> SimpleNamespace:
-    """As a data module: so many small images in each of its parts."""
-    names = ("train", "train_split", "validation", "heldout")
-    images = [torch.randint(0, 256, (num, *shape), dtype=torch.uint8) for _ in names]
-    parts = {name: Images(part, torch.zeros(num).long()) for name, part in zip(names, images)}
-    told = {"kind": "image", "image_shape": shape, "num_classes": 0, "noun": "images", "places": {}, "natural": None}
-    return SimpleNamespace(**parts | told | {"cache_dir": "cache", "measure": lambda images: {}} | changes)
+def few(num: int = 30, shape: tuple = (1, 2, 3), **about) -> Dataset:
+    """So many small images in each part of a data set."""
+    names = ("train", "pool", "validation", "heldout")
+    images = {name: torch.randint(0, 256, (num, *shape), dtype=torch.uint8) for name in names}
+    return dataset_of(**images, cache_dir="cache", **about)
 
 
 @pytest.mark.parametrize(
@@ -548,16 +558,16 @@ def few(num: int = 30, shape: tuple = (1, 2, 3), **changes) -> SimpleNamespace:
         (10_005, None, 10_000, 10_000, 2000, 10_000),
     ],
 )
-def test_numbers_of_the_protocol(frechet_alone, num, num_samples, real, fake, neighbourhoods, floor):
+def test_numbers_of_the_protocol(few_metrics, num, num_samples, real, fake, neighbourhoods, floor):
     """As many samples as held-out images unless another number is given; neither above 10,000."""
     protocol = Evaluation(few(num), "pixels", num_samples=num_samples).protocol
     names = ("n_real", "n_fake", "n_neighbourhoods", "n_floor", "n_validation", "seed_of_z")
     assert [protocol[name] for name in names] == [real, fake, neighbourhoods, floor, real, 0]
 
 
-def test_an_evaluation_neither_follows_nor_moves_the_random_numbers(frechet_alone, monkeypatch):
+def test_an_evaluation_neither_follows_nor_moves_the_random_numbers(few_metrics, monkeypatch):
     """Which training images make the floor, and of which held-out ones the likelihood is, is the same for all seeds."""
-    monkeypatch.setattr(Evaluation, "num_likelihoods", 5)
+    monkeypatch.setattr(LikelihoodMetric, "num_images", 5)
     data, made = few(), []
     extractor = PixelFeatures(data)
     monkeypatch.setattr("lightning_genae.evaluation.build", lambda *args: extractor)
@@ -568,11 +578,13 @@ def test_an_evaluation_neither_follows_nor_moves_the_random_numbers(frechet_alon
         torch.manual_seed(seed)
         assert torch.equal(drawn, torch.rand(2))
     first, second = made
-    assert first.protocol == second.protocol and torch.equal(first.of_likelihood, second.of_likelihood)
+    assert first.protocol == second.protocol
+    chosen, again = (evaluation.metric(LikelihoodMetric).heldout for evaluation in made)
+    assert torch.equal(chosen, again)
     # and they are not those that come first
-    images = data.train_split.images[:12]
+    images = data.pool.images[:12]
     assert first.protocol["floor"]["fd"] != frechet_distance(first.real.features, first.extractor(images))
-    assert len(first.of_likelihood) == 5 and not torch.equal(first.of_likelihood, data.heldout.images[:5])
+    assert len(chosen) == 5 and not torch.equal(chosen, data.heldout.images[:5])
 
 
 class Drawing(nn.Module):
@@ -589,7 +601,7 @@ class Drawing(nn.Module):
         return torch.rand(num, *self.shape) * 2 - 1
 
 
-def test_two_processes_draw_half_of_the_samples_each(frechet_alone, monkeypatch):
+def test_two_processes_draw_half_of_the_samples_each(few_metrics, monkeypatch):
     """The first one measures them all, by the values that one process has; the second one, which gives, has none."""
     evaluation, model, given = Evaluation(few(), "pixels", num_samples=500), Drawing(), []
     alone = evaluation.measure(model)
@@ -603,7 +615,7 @@ def test_two_processes_draw_half_of_the_samples_each(frechet_alone, monkeypatch)
     assert model.asked == [250, 250, 250, 250]
 
 
-def test_the_protocol_says_which_generator_made_the_samples(frechet_alone):
+def test_the_protocol_says_which_generator_made_the_samples(few_metrics):
     evaluation, model = Evaluation(few(), "pixels"), Drawing()
     evaluation.measure(model)
     assert evaluation.protocol["generator"] == "raw"
@@ -622,52 +634,61 @@ class Halving(Drawing):
         return x / 2
 
 
-def test_reconstructions_are_compared_with_held_out_images(frechet_alone, monkeypatch):
+def test_reconstructions_are_compared_with_held_out_images(few_metrics, monkeypatch):
     monkeypatch.setattr("lightning_genae.fidelity.lpips", lambda path: lambda x, x_hat: (len(path) * x - x_hat).mean())
     data = few(shape=(1, 8, 8))
-    values = Evaluation(data, "pixels", lpips="12345")._of_heldout(Halving((1, 8, 8)))
+    values = Evaluation(data, "pixels", lpips="12345").metric(ReconstructionMetric).of_model(Halving((1, 8, 8)))
     x = data.heldout.images.float() / 127.5 - 1
     assert set(values) == {"mse", "psnr", "ssim", "lpips"}
     assert values["mse"] == pytest.approx(float(x.square().mean()) / 4, rel=1e-5)
     assert values["lpips"] == pytest.approx(4.5 * float(x.mean()), rel=1e-4)
-    assert "lpips" not in Evaluation(data, "pixels")._of_heldout(Halving((1, 8, 8)))
+    metric = Evaluation(data, "pixels").metric(ReconstructionMetric)
+    assert "lpips" not in metric.of_model(Halving((1, 8, 8)))
 
 
-def test_reconstructions_of_sounds_are_compared_by_their_spectra_too(frechet_alone):
+def test_reconstructions_of_sounds_are_compared_by_their_spectra_too(few_metrics):
     """Half of a sound is an error of half of it; the sound itself would be one of all of its half."""
-    data = few(shape=(1, 1, 8), kind="audio", magnitudes=lambda x: torch.fft.rfft(x).abs().squeeze(2))
+
+    class Sound(Audio):
+        def magnitudes(self, x):
+            return torch.fft.rfft(x).abs().squeeze(2)
+
+    data = few(shape=(1, 1, 8), modality=Sound())
     model = Halving((1, 1, 8))
     model.dtype = torch.bfloat16  # in which there is no Fourier transform
-    values = Evaluation(data, "pixels")._of_heldout(model)
+    values = Evaluation(data, "pixels").metric(ReconstructionMetric).of_model(model)
     assert values["spectral_convergence"] == pytest.approx(0.5, rel=1e-2)
 
 
 @pytest.mark.parametrize("step, independent", [(5, 6), (9, 6), (10, None), (25, None)])
-def test_the_protocol_says_how_many_windows_share_nothing(frechet_alone, step, independent):
+def test_the_protocol_says_how_many_windows_share_nothing(few_metrics, step, independent):
     """Twelve windows of ten steps of one series: if they lie five apart, every second one shares nothing."""
     starts = step * torch.arange(12)
     places = torch.stack([torch.zeros(12).long(), starts, starts + 10], 1)
-    protocol = Evaluation(few(12, places={"heldout": places, "train_split": places}), "pixels").protocol
+    protocol = Evaluation(few(12, places={"heldout": places, "pool": places}), "pixels").protocol
     assert protocol.get("n_independent") == independent
     assert "n_independent" not in Evaluation(few(12), "pixels").protocol
 
 
-def test_the_likelihood_is_the_mean_over_held_out_images(frechet_alone):
+def test_the_likelihood_is_the_mean_over_held_out_images(few_metrics):
     """Of 250 of them, by 32 codes, which are drawn from a stream of their own that is always the same."""
 
     class Knowing(Drawing):
+        told: ClassVar[list] = []
+
         def log_likelihood(self, x, num_codes):
-            self.asked.append((x, num_codes))
+            self.told.append((x, num_codes))
             return x.flatten(1).sum(1) + torch.rand(len(x))
 
     data, model = few(300), Knowing()
     evaluation = Evaluation(data, "pixels")
+    assert "n_log_likelihood" not in evaluation.protocol
     torch.manual_seed(7)
-    found = [evaluation._of_heldout(model)["log_likelihood"], torch.rand(1).item()]
+    found = [evaluation.measure(model)["log_likelihood"], torch.rand(1).item()]
     torch.manual_seed(7)
     assert torch.rand(1).item() == found[1]
-    assert evaluation._of_heldout(model)["log_likelihood"] == found[0]
-    x, num_codes = model.asked[0]
+    assert evaluation.measure(model)["log_likelihood"] == found[0]
+    x, num_codes = model.told[0]
     assert (len(x), num_codes) == (250, 32)
     assert {tuple(one) for one in x.flatten(1).tolist()} <= {
         tuple(one) for one in (data.heldout.images.flatten(1) / 127.5 - 1).tolist()
@@ -679,7 +700,7 @@ def test_the_likelihood_is_the_mean_over_held_out_images(frechet_alone):
 @pytest.mark.parametrize(
     "num_samples, few_features, few_samples", [(6, True, True), (7, False, True), (9, False, True)]
 )
-def test_warnings_of_few_samples(frechet_alone, caplog, num_samples, few_features, few_samples):
+def test_warnings_of_few_samples(few_metrics, caplog, num_samples, few_features, few_samples):
     """As many samples as features, six of images of six pixels, are too few for a covariance."""
     with caplog.at_level("INFO", "lightning_genae"):
         Evaluation(few(10), "pixels", num_samples=num_samples)

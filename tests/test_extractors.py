@@ -2,7 +2,7 @@
 
 import hashlib
 import sys
-from types import SimpleNamespace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,14 +10,17 @@ from torch import nn
 
 from datamodules.audio import AudioDataModule
 from lightning_genae import registry
+from lightning_genae.data.modalities.series import Series
+from lightning_genae.data.modalities.text import Text
+from lightning_genae.data.storage import to_uint8
 from lightning_genae.extractors import _extractor
 from lightning_genae.extractors.classifier import ClassifierFeatures
 from lightning_genae.extractors.dinov2 import DinoFeatures
 from lightning_genae.extractors.efficientnet import EfficientNetFeatures
 from lightning_genae.extractors.inception import InceptionFeatures
 from lightning_genae.extractors.pixels import PixelFeatures
-from lightning_genae.images import to_uint8
 from lightning_genae.metrics.frechet import frechet_distance
+from tests.data import dataset_of
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +56,13 @@ def dino_weights(tmp_path_factory):
 @pytest.fixture
 def data(digits, sounds):
     """Data that an extractor, by its name, is for."""
-    return lambda name: {"rocket": series(), "moments": sounds}.get(name, digits)
+    return lambda name: {"rocket": series(), "moments": sounds}.get(name, digits.dataset)
 
 
-def series(kind="series", labels=0):
-    """Random sequences, as a data module after its setup has them."""
+def series(modality=None, num_classes=0):
+    """Random sequences."""
     images = torch.randn(300, 2, 1, 20, generator=torch.Generator().manual_seed(0)).cumsum(3).div(10).clamp(-1, 1)
-    split = SimpleNamespace(images=images)
-    return SimpleNamespace(kind=kind, num_classes=labels, image_shape=(2, 1, 20), train_split=split, heldout=split)
+    return dataset_of(images, modality=modality or Series(), num_classes=num_classes)
 
 
 @pytest.fixture
@@ -76,7 +78,7 @@ def sounds(cache):
     datamodule = AudioDataModule()
     datamodule.cache_dir = str(cache)
     datamodule.setup()
-    return datamodule
+    return datamodule.dataset
 
 
 @pytest.mark.parametrize("name", registry.names(_extractor.PACKAGE))
@@ -115,35 +117,35 @@ def test_the_hash_is_the_files(build, inception_weights, dino_weights):
 def test_efficientnet_knows_imagenet(digits):
     """What it says of a flat grey image and of noise differs, and it is sure of neither as a random network would."""
     extractor = EfficientNetFeatures(digits)
-    logits = extractor.logits(extractor(digits.heldout.images[:64]))
+    logits = extractor.logits(extractor(digits.dataset.heldout.images[:64]))
     assert logits.shape == (64, 1000)
     accuracy = nn.functional.softmax(logits, 1).max(1).values.mean()
     assert accuracy > 0.05  # a network without its weights gives each class 0.001
 
 
 def test_the_classifiers_head_is_its_last_layer(digits):
-    extractor = ClassifierFeatures(digits)
-    logits = extractor.logits(extractor(digits.heldout.images))
-    accuracy = (logits.argmax(1) == digits.heldout.labels).double().mean()
+    extractor = ClassifierFeatures(digits.dataset)
+    logits = extractor.logits(extractor(digits.dataset.heldout.images))
+    accuracy = (logits.argmax(1) == digits.dataset.heldout.labels).double().mean()
     assert float(accuracy) == pytest.approx(extractor.description["accuracy_heldout"])
 
 
 def test_classifier_is_good_and_cached(digits, caplog):
-    first = ClassifierFeatures(digits)
+    first = ClassifierFeatures(digits.dataset)
     assert first.description["accuracy_heldout"] > 0.94
     caplog.clear()
     torch.manual_seed(7)
-    second = ClassifierFeatures(digits)
+    second = ClassifierFeatures(digits.dataset)
     assert "Training" not in caplog.text
     assert second.description == first.description
-    features = first(digits.train_split.images)
+    features = first(digits.dataset.pool.images)
     assert features.shape == (1200, 64)
     assert features.std(0).mean() == pytest.approx(1, rel=1e-3)  # the fixed scale
 
 
 def test_pixels_are_principal_components_of_one_scale(digits):
-    extractor = PixelFeatures(digits)
-    features = extractor(digits.train_split.images).double()
+    extractor = PixelFeatures(digits.dataset)
+    features = extractor(digits.dataset.pool.images).double()
     assert features.mean(0).abs().max() < 1e-4
     covariance = torch.cov(features.T)
     assert (covariance - covariance.diag().diag()).abs().max() < 1e-4
@@ -153,8 +155,8 @@ def test_pixels_are_principal_components_of_one_scale(digits):
 @pytest.mark.parametrize("name", ["classifier", "pixels", pytest.param("efficientnet", marks=pytest.mark.slow)])
 def test_order_of_real_and_spoilt_images(build, digits, name):
     extractor = build(name)
-    real = extractor(digits.heldout.images)
-    train = digits.train_split.images[torch.randperm(1200)[:597]]
+    real = extractor(digits.dataset.heldout.images)
+    train = digits.dataset.pool.images[torch.randperm(1200)[:597]]
     noise = torch.randn(train.shape)
     spoilt = [(train.float() + 255 * s * noise).clamp(0, 255).to(torch.uint8) for s in (0, 0.2, 0.5)]
     spoilt.append(torch.randint(0, 256, train.shape, dtype=torch.uint8))
@@ -164,19 +166,22 @@ def test_order_of_real_and_spoilt_images(build, digits, name):
 
 def test_extractor_choice(digits, sounds):
     assert _extractor.build(None, None, sounds).description["extractor"] == "moments"
-    assert _extractor.build(None, None, digits).description["extractor"] == "classifier"
-    unlabelled = SimpleNamespace(kind="image", num_classes=0, train_split=digits.train_split, image_shape=(1, 8, 8))
+    assert _extractor.build(None, None, digits.dataset).description["extractor"] == "classifier"
+    unlabelled = replace(digits.dataset, num_classes=0)
     assert _extractor.build(None, None, unlabelled).description["extractor"] == "pixels"
-    for kind in ("series", "masked", "text"):
-        assert _extractor.build(None, None, series(kind, labels=2)).description["extractor"] == "rocket"
-    with pytest.raises(ValueError, match=r"--metrics.features: rocket is for sequences; got images of 8x8 pixels"):
-        _extractor.build("rocket", None, digits)
+    for modality in (Series(), Series(has_mask=True), Text()):
+        assert _extractor.build(None, None, series(modality, num_classes=2)).description["extractor"] == "rocket"
+    fitting = "classifier or dinov2 or efficientnet or inception or pixels for data of modality image"
+    for name in ("rocket", "moments"):
+        message = rf"--metrics.features: expected {fitting} \(--data\); got {name}, which is for series, text, audio"
+        with pytest.raises(ValueError, match=message):
+            _extractor.build(name, None, digits.dataset)
     with pytest.raises(ValueError, match=r"--metrics.features: classifier needs labels"):
         _extractor.build("classifier", None, unlabelled)
     with pytest.raises(ValueError, match=r"--metrics.weights: goes with .* dinov2 or inception, not with pixels"):
-        _extractor.build("pixels", "some.pth", digits)
+        _extractor.build("pixels", "some.pth", digits.dataset)
     with pytest.raises(ValueError, match=r"--metrics.features: expected one of classifier, .*; got 'inceptoin'"):
-        _extractor.build("inceptoin", None, digits)
+        _extractor.build("inceptoin", None, digits.dataset)
 
 
 class Malicious:
@@ -227,7 +232,7 @@ def test_without_timm(monkeypatch, extractor):
 
 def test_features_are_of_bytes(digits):
     """What a pipeline stores is what is measured: values between two bytes are the nearer one's."""
-    extractor = PixelFeatures(digits)
+    extractor = PixelFeatures(digits.dataset)
     x = torch.full((2, 1, 8, 8), 0.2)
     x[1] += 0.2 / 255
     assert torch.equal(*extractor(to_uint8(x)))

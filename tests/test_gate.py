@@ -1,14 +1,13 @@
 """What the quality gate measures and warns of."""
 
+from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
 
 import pytest
 import torch
 from sklearn.decomposition import PCA
 from torch import nn
 
-from datamodules._base import Images
 from lightning_genae import gate, report
 from lightning_genae.augment._arm import Arm
 from lightning_genae.augment.ae import AutoencoderAugment
@@ -16,38 +15,42 @@ from lightning_genae.augment.noise import NoiseAugment
 from lightning_genae.augment.none import NoAugment
 from lightning_genae.augment.pca import PCAAugment
 from lightning_genae.augmentation import Augmentation
+from lightning_genae.data.dataset import Dataset, Images
+from lightning_genae.data.modalities.image import Image
+from lightning_genae.data.modalities.points import Points
+from lightning_genae.data.storage import to_float
 from lightning_genae.extractors import classifier as classifier_module
 from lightning_genae.extractors.classifier import ClassifierFeatures
 from lightning_genae.extractors.pixels import PixelFeatures
-from lightning_genae.images import to_float
 from lightning_genae.metrics.frechet import frechet_distance
 from lightning_genae.metrics.neighbours import prdc
 from lightning_genae.models.gan import GAN
+from tests.data import dataset_of
 
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
 
 
 @pytest.fixture
 def extractor(digits):
-    return PixelFeatures(digits)
+    return PixelFeatures(digits.dataset)
 
 
-def measured(arms, datamodule, extractor, **options) -> dict:
+def measured(arms, dataset, extractor, **options) -> dict:
     augment = Augmentation(arms, **options)
-    augment.fit(datamodule, **QUIET)
-    return augment.quality(datamodule, extractor)
+    augment.fit(dataset, **QUIET)
+    return augment.quality(dataset, extractor)
 
 
 def test_the_gate_of_an_autoencoder(digits, extractor):
-    quality = measured({"ae": AutoencoderAugment(steps=300, strength=0.25)}, digits, extractor)["ae"]
-    splits = digits.train, digits.validation
+    quality = measured({"ae": AutoencoderAugment(steps=300, strength=0.25)}, digits.dataset, extractor)["ae"]
+    splits = digits.dataset.train, digits.dataset.validation
     train, aside = (split.images.float().flatten(1).numpy() / 127.5 - 1 for split in splits)
     pca = PCA(16).fit(train)
     expected = ((pca.inverse_transform(pca.transform(aside)) - aside) ** 2).mean()
     assert quality["mse_pca"] == pytest.approx(expected, rel=1e-3)
     assert quality["mse_validation"] < 0.2
-    assert quality["images_trained_on"] == quality["autoencoder_images"] == digits.train.fingerprint
-    real, originals = extractor(digits.validation.images), extractor(digits.train.images)
+    assert quality["images_trained_on"] == quality["autoencoder_images"] == digits.dataset.train.fingerprint
+    real, originals = extractor(digits.dataset.validation.images), extractor(digits.dataset.train.images)
     assert quality["originals"]["fd"] == pytest.approx(frechet_distance(real, originals))
     rows = quality["strengths"]
     assert [row["strength"] for row in rows] == [0, 0.25, 0.5, 0.75, 1]
@@ -62,41 +65,41 @@ def test_the_gate_of_an_autoencoder(digits, extractor):
 
 
 def test_the_gate_of_an_arm_without_a_strength(digits, extractor):
-    quality = measured({"noise": NoiseAugment(deviation=0.3)}, digits, extractor)["noise"]
+    quality = measured({"noise": NoiseAugment(deviation=0.3)}, digits.dataset, extractor)["noise"]
     assert quality["strengths"] == []
     # noise of 0.3 on pixels, half of which it cannot darken any more
     assert 0.2 < quality["variations"]["distance_to_original"] < 0.3
     assert quality["variations"]["fd"] > quality["originals"]["fd"]
-    assert measured({"none": NoAugment()}, digits, extractor) == {}
+    assert measured({"none": NoAugment()}, digits.dataset, extractor) == {}
 
 
 def test_the_gate_leaves_the_random_numbers_alone_and_repeats_itself(digits, extractor):
     torch.manual_seed(3)
-    first = measured({"noise": NoiseAugment()}, digits, extractor)
+    first = measured({"noise": NoiseAugment()}, digits.dataset, extractor)
     drawn = torch.rand(3)
     torch.manual_seed(3)
     assert torch.equal(drawn, torch.rand(3))
-    assert measured({"noise": NoiseAugment()}, digits, extractor) == first
+    assert measured({"noise": NoiseAugment()}, digits.dataset, extractor) == first
 
 
 def test_warnings(digits, extractor):
-    spoilt = measured({"noise": NoiseAugment(deviation=0.8)}, digits, extractor)
+    spoilt = measured({"noise": NoiseAugment(deviation=0.8)}, digits.dataset, extractor)
     assert any("further from validation images" in line for line in report.gate(spoilt))
-    both_sides = measured({"noise": NoiseAugment(deviation=0.8)}, digits, extractor, on="critic")
+    both_sides = measured({"noise": NoiseAugment(deviation=0.8)}, digits.dataset, extractor, on="critic")
     assert not any("WARNING" in line for line in report.gate(both_sides))
-    nothing = measured({"noise": NoiseAugment(deviation=1e-5)}, digits, extractor)
+    nothing = measured({"noise": NoiseAugment(deviation=1e-5)}, digits.dataset, extractor)
     assert any("the variations are the originals" in line for line in report.gate(nothing))
-    unused = measured({"noise": NoiseAugment()}, digits, extractor, fraction=0.0)
+    unused = measured({"noise": NoiseAugment()}, digits.dataset, extractor, fraction=0.0)
     assert any("varies no image" in line for line in report.gate(unused))
-    untrained = measured({"ae": AutoencoderAugment(steps=2, strength=0.1)}, digits, extractor)
+    untrained = measured({"ae": AutoencoderAugment(steps=2, strength=0.1)}, digits.dataset, extractor)
     assert any("worse than PCA" in line for line in report.gate(untrained))
 
 
 def test_examples_grow_from_left_to_right(digits):
     arm = AutoencoderAugment(steps=100)
-    arm.fit(digits, **QUIET)
-    x, labels = digits.train.images[:5].float() / 127.5 - 1, digits.train.labels[:5]
-    rows = gate.examples(arm, x, labels, "image").reshape(5, 6, *x.shape[1:])
+    arm.fit(digits.dataset, **QUIET)
+    x, labels = digits.dataset.train.images[:5].float() / 127.5 - 1, digits.dataset.train.labels[:5]
+    rows = gate.examples(arm, x, labels, Image()).reshape(5, 6, *x.shape[1:])
     assert torch.equal(rows[:, 0], x)
     assert torch.equal(rows[:, 1], x)  # strength 0
     distances = (rows - x[:, None]).square().flatten(2).mean((0, 2))
@@ -106,12 +109,12 @@ def test_examples_grow_from_left_to_right(digits):
 
 def test_what_the_gate_says_does_not_depend_on_the_held_out_images(digits, extractor):
     """People choose by it, and held-out images are for reporting alone."""
-    before = measured({"pca": PCAAugment()}, digits, extractor)
-    heldout, validation = digits.heldout, digits.validation
-    digits.heldout = type(heldout)(torch.zeros_like(heldout.images), heldout.labels)
-    assert measured({"pca": PCAAugment()}, digits, extractor) == before
-    digits.validation = type(validation)(validation.images[:100], validation.labels[:100])
-    other = measured({"pca": PCAAugment()}, digits, extractor)["pca"]
+    data = digits.dataset
+    before = measured({"pca": PCAAugment()}, data, extractor)
+    black = Images(torch.zeros_like(data.heldout.images), data.heldout.labels)
+    assert measured({"pca": PCAAugment()}, replace(data, heldout=black), extractor) == before
+    fewer = replace(data, validation=data.validation.subset(slice(100)))
+    other = measured({"pca": PCAAugment()}, fewer, extractor)["pca"]
     for key in ("mse_validation", "mse_pca", "fd_decoded", "originals", "variations", "strengths"):
         assert other[key] != before["pca"][key]
 
@@ -135,17 +138,17 @@ class Mistaken(Arm):
 @pytest.fixture
 def classifier(digits) -> ClassifierFeatures:
     """One that has not learnt all."""
-    return ClassifierFeatures(digits, num_steps=60)
+    return ClassifierFeatures(digits.dataset, num_steps=60)
 
 
 def test_the_share_of_labels_that_variations_keep(digits, classifier):
-    images, labels = digits.train
+    images, labels = digits.dataset.train
     x = images.float() / 127.5 - 1
     known = classifier.logits(classifier(images)).argmax(1) == labels
     assert 0.5 < known.double().mean() < 1  # so that the two shares below differ
     arm = Mistaken(x, labels, known)
     arm.of = labels.tolist()
-    quality = gate.measure(arm, digits, classifier, heeds_labels=True)
+    quality = gate.measure(arm, digits.dataset, classifier, heeds_labels=True)
     assert quality["labels_known"] == pytest.approx(float(known.double().mean()))
     kept = known & (torch.arange(len(x)) % 3 != 0)
     assert quality["variations"]["labels_kept"] == pytest.approx(float(kept.sum() / known.sum()))
@@ -153,9 +156,9 @@ def test_the_share_of_labels_that_variations_keep(digits, classifier):
 
 def test_strong_variations_of_all_codes_lose_labels_and_those_within_a_class_keep_them(digits, classifier):
     arm = PCAAugment()
-    arm.fit(digits)
+    arm.fit(digits.dataset)
     shares = {
-        heeds: [row["labels_kept"] for row in gate.measure(arm, digits, classifier, heeds)["strengths"]]
+        heeds: [row["labels_kept"] for row in gate.measure(arm, digits.dataset, classifier, heeds)["strengths"]]
         for heeds in (True, False)
     }
     assert shares[True][0] == shares[False][0] == 1  # strength 0
@@ -170,15 +173,17 @@ def few_steps(trained, datamodule, num_features, num_steps):
 def test_labels_of_other_features_are_measured_for_conditional_models_alone(digits, extractor, waves, monkeypatch):
     monkeypatch.setattr(classifier_module, "_trained", partial(few_steps, classifier_module._trained))
     arm = NoiseAugment()
-    assert "labels_kept" not in gate.measure(arm, digits, extractor, True)["variations"]
-    assert 0.5 < gate.measure(arm, digits, extractor, True, conditional=True)["variations"]["labels_kept"] <= 1
+    assert "labels_kept" not in gate.measure(arm, digits.dataset, extractor, True)["variations"]
+    assert 0.5 < gate.measure(arm, digits.dataset, extractor, True, conditional=True)["variations"]["labels_kept"] <= 1
     series = waves()
-    assert "labels_known" not in gate.measure(arm, series, PixelFeatures(series), True, conditional=True)
+    assert "labels_known" not in gate.measure(
+        arm, series.dataset, PixelFeatures(series.dataset), True, conditional=True
+    )
 
 
 @pytest.mark.parametrize("kept, conditional, warned", [(0.89, True, True), (0.91, True, False), (0.5, False, False)])
 def test_a_conditional_model_is_warned_of_lost_labels(digits, extractor, kept, conditional, warned):
-    quality = measured({"pca": PCAAugment()}, digits, extractor)
+    quality = measured({"pca": PCAAugment()}, digits.dataset, extractor)
     quality["pca"]["variations"]["labels_kept"] = kept
     quality["pca"] |= {"labels_known": 0.996, "conditional": conditional}
     lines = report.gate(quality)
@@ -192,9 +197,9 @@ def test_a_conditional_model_is_warned_of_lost_labels(digits, extractor, kept, c
 def test_the_augmentation_tells_the_gate_whether_the_model_is_conditional(digits, classifier):
     for how in ("no", "projection"):
         augment = Augmentation({"pca": PCAAugment()}, on="data")
-        augment.check(digits, GAN(digits.image_shape, 10, conditional=how))
-        augment.fit(digits)
-        assert augment.quality(digits, classifier)["pca"]["conditional"] == (how == "projection")
+        augment.check(digits.dataset, GAN(digits.dataset.image_shape, 10, conditional=how))
+        augment.fit(digits.dataset)
+        assert augment.quality(digits.dataset, classifier)["pca"]["conditional"] == (how == "projection")
 
 
 class Turned(Arm):
@@ -222,23 +227,15 @@ class Known(ClassifierFeatures):
         return torch.stack([-features[:, 0], features[:, 0]], 1)
 
 
-def few_images(num: int) -> SimpleNamespace:
-    """As a data module: images of 2x3 pixels in two classes, one of which a classifier takes for the other."""
+def few_images(num: int) -> Dataset:
+    """Images of 2x3 pixels in two classes, one of which a classifier takes for the other."""
     parts = [Images(torch.randint(0, 256, (n, 1, 2, 3), dtype=torch.uint8), torch.zeros(n).long()) for n in (num, 40)]
     for images, labels in parts:
         labels[:] = images[:, 0, 0, 0] > 127
         labels[0] = 1 - labels[0]
     train, validation = parts
     train.labels[1:2] = train.labels[:1]  # images 0 and 1 are of one class, as the labels say
-    return SimpleNamespace(
-        train=train,
-        validation=validation,
-        kind="image",
-        image_shape=(1, 2, 3),
-        num_classes=2,
-        noun="images",
-        fingerprint="x",
-    )
+    return dataset_of(train, validation=validation, num_classes=2)
 
 
 def test_rows_of_the_gate_by_hand():
@@ -277,17 +274,15 @@ def test_the_gate_of_an_arm_with_a_strength_beside_the_grid_and_of_one_image():
     assert quality["variations"]["distance_to_nearest_other"] == 0.0  # there is no other
     assert quality["labels_known"] in (0.0, 1.0)
     assert gate.measure(arm, few_images(2), extractor, False)["variations"]["distance_to_nearest_other"] > 0
-    points = few_images(30)
-    points.image_shape = (6, 1, 1)
-    assert "labels_known" not in gate.measure(arm, points, extractor, heeds_labels=False)
-    points.image_shape, points.num_classes = (1, 2, 3), 0
-    assert "labels_known" not in gate.measure(arm, points, extractor, heeds_labels=False)
+    for change in ({"modality": Points()}, {"num_classes": 0}):
+        changed = replace(few_images(30), **change)
+        assert "labels_known" not in gate.measure(arm, changed, extractor, heeds_labels=False)
 
 
 def test_examples_by_hand():
     images, labels = torch.rand(3, 2, 2, 2) * 2 - 1, torch.arange(3)
     arm = Turned()
-    rows = gate.examples(arm, images, labels, "image")
+    rows = gate.examples(arm, images, labels, Image())
     assert rows.shape == (18, 2, 2, 2)
     rows = rows.reshape(3, 6, 2, 2, 2)
     assert torch.equal(rows[:, 0], images) and all(torch.equal(given, labels) for given in arm.given)

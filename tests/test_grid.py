@@ -72,7 +72,10 @@ def test_seeds_of_a_grid_draw_their_data_unless_the_split_is_given(cache):
         loaded = {}
         for cell in made.cells:
             data = run.build_datamodule(cell.config | {"cache": str(cache)})
-            loaded[cell.values["augment"], cell.config["seed"]] = (data.train.fingerprint, data.heldout.fingerprint)
+            loaded[cell.values["augment"], cell.config["seed"]] = (
+                data.dataset.train.fingerprint,
+                data.dataset.heldout.fingerprint,
+            )
         return loaded
 
     drawn = fingerprints()

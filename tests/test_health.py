@@ -9,6 +9,7 @@ from callbacks import health
 from callbacks.health import Health, diversity
 from lightning_genae import registry
 from lightning_genae.models._two_players import TwoPlayers
+from tests.data import dataset_of
 
 
 class Model(torch.nn.Module):
@@ -27,8 +28,8 @@ class Model(torch.nn.Module):
 
 def watch(watched: Health, model: Model, batches: range) -> None:
     real = 0.5 * torch.randn(1000, 1, 4, 4)
-    datamodule = SimpleNamespace(batches=0, noun="images", examples=lambda split, num: (real[:num].clamp(-1, 1), None))
-    datamodule.image_shape = (1, 4, 4)
+    datamodule = SimpleNamespace(batches=0, dataset=dataset_of(torch.zeros(2, 1, 4, 4)))
+    datamodule.examples = lambda part, num: (real[:num].clamp(-1, 1), None)
     trainer = SimpleNamespace(datamodule=datamodule, is_global_zero=True)
     watched.on_train_start(trainer, model)
     for datamodule.batches in batches:
@@ -53,7 +54,7 @@ def test_what_is_wrong_is_said_once(caplog, spread, accuracy, said):
 def test_of_large_images_fewer_are_looked_at(monkeypatch):
     asked = []
     monkeypatch.setattr(health, "draw", lambda model, num, seed: asked.append(num) or torch.rand(num, 1, 4, 4))
-    datamodule = SimpleNamespace(image_shape=(3, 512, 512), batches=400, noun="images")
+    datamodule = SimpleNamespace(dataset=dataset_of(torch.zeros(1, 1, 1, 1).expand(2, 3, 512, 512)), batches=400)
     datamodule.examples = lambda split, num: asked.append(num) or (torch.rand(num, 1, 4, 4), None)
     trainer = SimpleNamespace(datamodule=datamodule, is_global_zero=True)
     watched = Health(2000)
@@ -90,9 +91,9 @@ def test_critics_that_tell_real_from_generated_are_scored(digits, name):
     model_class = registry.load("lightning_genae.models", name)
     if not issubclass(model_class, TwoPlayers) or name in ("began", "ebgan"):  # whose critics are autoencoders
         return
-    model = model_class(digits.image_shape, 10)
+    model = model_class(digits.dataset.image_shape, 10)
     model.log_part = lambda *args, **options: None
-    x, labels = digits.train.images[:8].float() / 127.5 - 1, digits.train.labels[:8]
+    x, labels = digits.dataset.train.images[:8].float() / 127.5 - 1, digits.dataset.train.labels[:8]
     model.loss_critic(x, labels)
     assert 0 <= float(model.critic_accuracy) <= 1
 

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ALLOWED = {
-    "datamodules": {"datamodules"},
+    "datamodules": {"datamodules", "lightning_genae"},
     "callbacks": {"callbacks", "lightning_genae"},
     "lightning_genae": {"lightning_genae"},
 }
@@ -29,6 +29,21 @@ def imported(path: Path) -> set[str]:
 def test_arrows(path):
     allowed = ALLOWED[path.relative_to(ROOT).parts[0]]
     assert {module.partition(".")[0] for module in imported(path)} & OURS <= allowed
+
+
+def imported_of_ours(path: Path) -> set[str]:
+    return {module for module in imported(path) if module.startswith("lightning_genae.")}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "datamodules").glob("*.py")), ids=lambda path: path.stem)
+def test_data_sets_import_the_data_package_alone(path):
+    assert all(module.startswith("lightning_genae.data") for module in imported_of_ours(path))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "lightning_genae" / "data").rglob("*.py")), ids=lambda path: path.stem)
+def test_the_data_package_imports_no_model_and_no_metric(path):
+    others = {module for module in imported_of_ours(path) if not module.startswith("lightning_genae.data")}
+    assert others <= {"lightning_genae.registry"}
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.parent.name == "models"], ids=lambda path: path.stem)

@@ -16,7 +16,12 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 from lightning_genae import registry
 from lightning_genae.cache import cached
-from lightning_genae.images import CHUNK, draw, draw_parts, to_uint8
+from lightning_genae.data import modalities
+from lightning_genae.data.modalities.image import Image
+from lightning_genae.data.modalities.points import Points
+from lightning_genae.data.modalities.series import Series
+from lightning_genae.data.modalities.text import Text
+from lightning_genae.data.storage import to_uint8
 from lightning_genae.metrics import _recurrent
 from lightning_genae.metrics._metric import Given, SampleMetric, Samples, jackknife
 from lightning_genae.metrics.classes import ClassMetric
@@ -24,6 +29,8 @@ from lightning_genae.metrics.frechet import FrechetMetric, frechet_distance
 from lightning_genae.metrics.kernel import KernelMetric, kernel_distance
 from lightning_genae.metrics.memorisation import MemorisationMetric, nearest
 from lightning_genae.metrics.neighbours import curve, prdc, radii
+from lightning_genae.sampling import CHUNK, draw, draw_parts
+from tests.data import dataset_of
 
 
 @pytest.fixture(autouse=True)
@@ -44,15 +51,11 @@ def some(num, seed, shift=0.0):
 
 
 def some_text(num, seed, shift=0.0):
-    """The same with texts, of which `read_text` gives the strings: three letters and blanks."""
+    """The same with texts: three letters and blanks."""
     generator = torch.Generator().manual_seed(seed)
     tokens = torch.randint(0, len(LETTERS), (num, 1, 1, 20), generator=generator)
     images = torch.zeros(num, len(LETTERS), 1, 20, dtype=torch.uint8).scatter_(1, tokens, 255)
     return some(num, seed, shift)._replace(images=images)
-
-
-def read_text(images):
-    return ["".join(LETTERS[i] for i in row) for row in images.argmax(1).squeeze(1).tolist()]
 
 
 def some_series(num, seed, shift=0.0):
@@ -61,25 +64,33 @@ def some_series(num, seed, shift=0.0):
     return some(num, seed, shift)._replace(images=(steps.cumsum(3) / 10).clamp(-1, 1))
 
 
+def some_points(num, seed, shift=0.0):
+    """A set of random points, with features as `some` has them."""
+    points = torch.randn(num, 2, 1, 1, generator=torch.Generator().manual_seed(seed)) / 3 + shift
+    return some(num, seed, shift)._replace(images=points)
+
+
 LETTERS = "abc  "
-# what data of a kind are made by, and what they are to people
-OF_KIND = {"image": (some, None), "series": (some_series, None), "text": (some_text, read_text)}
+OF_MODALITY = {  # what makes data of a modality
+    Image(): some,
+    Points(centres=torch.zeros(1, 2), std=0.3): some_points,
+    Series(): some_series,
+    Text(decode=lambda tokens: ["".join(LETTERS[i] for i in row) for row in tokens]): some_text,
+}
 
 
 def suiting(name):
-    """A metric's class, a maker of data that it is for, and what else it is told: their `natural` and kind."""
+    """A metric's class, and a modality that it is for with a maker of such data."""
     metric = registry.load("lightning_genae.metrics", name)
-    kind = metric.kinds[0] if metric.kinds else "image"
-    make, natural = OF_KIND[kind]
-    return metric, make, (natural, kind)
+    return metric, *next(pair for pair in OF_MODALITY.items() if modalities.supports(metric, pair[0]))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_contract(name):
     """A torchmetrics Metric: by parts as at once, repeatable, silent to the random numbers, finite at the floor."""
-    build, some, told = suiting(name)
+    build, modality, some = suiting(name)
     real, fake = some(120, 0), some(100, 1, 0.3)
-    metric = build(real, some(80, 2).images, *told)
+    metric = build(real, dataset_of(some(80, 2).images, real.images, modality))
     assert isinstance(metric, SampleMetric) and isinstance(metric, torchmetrics.Metric)
     torch.manual_seed(3)
     expected = torch.rand(1)
@@ -87,7 +98,7 @@ def test_contract(name):
     values = metric.measure(fake)
     more = metric.at_the_end(fake)
     assert torch.rand(1) == expected
-    assert values | more
+    assert values | more | metric.of_model(Knowing())
     assert all(isinstance(value, float) and np.isfinite(value) for value in (values | more).values())
     assert not set(values) & set(more)
     assert metric.measure(fake) == values and metric.at_the_end(fake) == more
@@ -96,7 +107,7 @@ def test_contract(name):
     assert metric.compute() == pytest.approx(values)
     floor = set(metric.floor(some(100, 4)))
     assert floor == set(values) if values else floor <= set(more)  # some have nothing to say but at the end
-    assert floor
+    assert floor or metric.of_model(Knowing())
     for key in values:
         if f"{key}_low" in more:
             assert more[f"{key}_low"] < values[key] < more[f"{key}_high"]
@@ -105,11 +116,25 @@ def test_contract(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_metric_lacks(name):
     """Without classes or training images a metric of these says nothing, instead of something wrong."""
-    build, some, told = suiting(name)
+    build, modality, some = suiting(name)
     real, fake = some(120, 0)._replace(logits=None), some(100, 1)._replace(logits=None)
-    metric = build(real, None, *told)
+    metric = build(real, dataset_of(some(80, 2).images, real.images, modality))
+    metric.trained_on = None
     values = metric.measure(fake) | metric.at_the_end(fake)
-    assert bool(values) == (name not in ("classes", "memorisation"))
+    assert bool(values) == (name not in ("classes", "memorisation", "likelihood", "reconstruction"))
+    assert metric.of_model(torch.nn.Identity()) == {}  # it has neither an encoder nor a likelihood
+
+
+class Knowing:
+    """A model that reconstructs and knows how probable data are."""
+
+    device, dtype = torch.device("cpu"), torch.float32
+
+    def reconstruct(self, x):
+        return x / 2
+
+    def log_likelihood(self, x, num_codes):
+        return x.flatten(1).sum(1)
 
 
 def gaussian_features(num, mean, covariance, seed):
@@ -346,7 +371,7 @@ def test_the_nearest_shows_copies():
 
 def test_copying_tells_copies_from_fresh_images():
     train, heldout, fresh = (some(300, seed).images for seed in range(3))
-    metric = MemorisationMetric(Samples(images=heldout), train)
+    metric = MemorisationMetric(Samples(images=heldout), dataset_of(train))
     assert metric.measure(Samples(images=fresh))["copying"] == pytest.approx(0.5, abs=0.06)
     copies = metric.measure(Samples(images=train))
     assert copies["copying"] == 1
@@ -415,7 +440,7 @@ def test_samples_come_in_parts_of_which_some_may_be_missing():
     for num in (3, 4):
         metric.update(Samples(features=torch.zeros(num, 2), images=torch.zeros(num, 1, 1, 1)))
     assert metric.compute() == {"features": 7, "images": 7}
-    assert (metric.trained_on, metric.natural, metric.kind) == (None, None, "image")
+    assert (metric.trained_on, metric.modality.name) == (None, "image")
     assert metric.left_out(3) == metric.at_the_end(Samples()) == {}
     assert metric.floor(Samples(logits=torch.zeros(2, 3))) == {"logits": 2}
 
@@ -599,7 +624,7 @@ def test_distances_to_the_training_images_by_hand():
     train = torch.tensor([[0, 0], [255, 255]], dtype=torch.uint8).reshape(2, 1, 1, 2)
     heldout = torch.tensor([[51, 0], [255, 102], [153, 255]], dtype=torch.uint8).reshape(3, 1, 1, 2)
     distances = [(0.4**2 / 2) ** 0.5, (1.2**2 / 2) ** 0.5, (0.8**2 / 2) ** 0.5]
-    metric = MemorisationMetric(Samples(images=heldout), train)
+    metric = MemorisationMetric(Samples(images=heldout), dataset_of(train))
     assert metric.floor(Samples()) == {"distance_to_train": pytest.approx(np.mean(distances)), "copying": 0.5}
     fake = torch.tensor([[255, 180], [0, 0], [255, 255], [0, 75]], dtype=torch.uint8).reshape(4, 1, 1, 2)
     values = metric.measure(Samples(images=fake))  # 0 and 75 / 127.5, which is less than two of the three

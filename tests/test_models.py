@@ -1,15 +1,18 @@
 """The contract of models/__init__.py, for every model there is, and what is special to each."""
 
 import math
+from dataclasses import replace
 from typing import get_args
 
 import pytest
 import torch
 from pytorch_lightning import Trainer
 
-from datamodules._base import ImageDataModule, Images
+from datamodules._base import ImageDataModule
 from lightning_genae import losses, registry
-from lightning_genae.images import settle
+from lightning_genae.data import modalities
+from lightning_genae.data.dataset import Images
+from lightning_genae.data.modalities.image import Image
 from lightning_genae.models._two_players import TwoPlayers
 from lightning_genae.models.ae import Autoencoder
 from lightning_genae.models.aegan import AEGAN
@@ -43,18 +46,25 @@ def train(model, datamodule, steps, accelerator="cpu", callbacks=(), ckpt_path=N
     return trainer
 
 
-IMAGES = [name for name, model in MODELS.items() if "image" in model.kinds]
-SEQUENCES = [(name, kind) for name, model in MODELS.items() for kind in model.kinds if kind not in ("image", "audio")]
+IMAGES = [name for name, model in MODELS.items() if modalities.supports(model, Image())]
+SEQUENCES = [
+    (name, modality, has_mask)
+    for name, model in MODELS.items()
+    for modality, has_mask in (("series", False), ("series", True), ("text", False))
+    if modalities.supports(model, modalities.new(modality))
+]
 
 
 @pytest.fixture
 def data_of(digits, waves):
-    """Data of a kind that a model takes: digits if it takes images."""
+    """Data that a model takes: digits if it takes images."""
     return lambda name: digits if name in IMAGES else waves()
 
 
 def build(name: str, datamodule, **options):
-    return MODELS[name](datamodule.image_shape, datamodule.num_classes, kind=datamodule.kind, **options)
+    dataset = datamodule.dataset
+    about = {"modality": dataset.modality.name, "has_mask": dataset.modality.has_mask}
+    return MODELS[name](dataset.image_shape, dataset.num_classes, **about, **options)
 
 
 @pytest.mark.parametrize("image_shape", [(1, 8, 8), (3, 32, 32)], ids=str)
@@ -64,21 +74,22 @@ def test_sample_and_reconstruct(name, network, image_shape):
     check_samples(MODELS[name](image_shape, 10, network=network), image_shape)
 
 
-@pytest.mark.parametrize("name, kind", SEQUENCES)
-def test_sequences(name, kind, waves, accelerator):
-    """What every model does with series, masked ones and text, if it takes them: trained, in every network."""
-    datamodule = waves(kind)
-    x = settle(torch.rand(4, *datamodule.image_shape) * 2 - 1, kind)
+@pytest.mark.parametrize("name, modality, has_mask", SEQUENCES)
+def test_sequences(name, modality, has_mask, waves, accelerator):
+    """What every model does with series, those with ends, and text, if it takes them: trained, in every network."""
+    datamodule = waves(modality, has_mask)
+    project = datamodule.dataset.modality.project
+    x = project(torch.rand(4, *datamodule.dataset.image_shape) * 2 - 1)
     networks = ["mlp", "conv", "resnet", "recurrent"] if "network" in options_of(MODELS[name]) else [None]
     for network in networks:
         model = build(name, datamodule, **({"network": network} if network else {}))
         trainer = train(model, datamodule, 2, accelerator, precision="bf16-mixed" if network == "recurrent" else 32)
         assert all(value.isfinite() for value in trainer.callback_metrics.values())
         model = model.cpu()
-        check_samples(model, datamodule.image_shape, x)
+        check_samples(model, datamodule.dataset.image_shape, x)
         samples = model.sample(5)
-        if kind != "series" and "text" in MODELS[name].kinds:
-            assert torch.equal(samples, settle(samples, kind))
+        if (has_mask or modality == "text") and modalities.supports(MODELS[name], modalities.new("text")):
+            assert torch.equal(samples, project(samples))
 
 
 def check_samples(model, image_shape, x=None):
@@ -141,14 +152,14 @@ def test_every_choice_of_the_gan_has_finite_losses_in_bf16(digits):
     for options in [{"loss": loss} for loss in get_args(Loss)] + [
         {"conditional": conditional, "r1": 1.0} for conditional in ("projection", "concatenation")
     ]:
-        model = GAN(digits.image_shape, 10, network="mlp", hidden=[8], **options)
+        model = GAN(digits.dataset.image_shape, 10, network="mlp", hidden=[8], **options)
         trainer = train(model, digits, digits.batches + 3, precision="bf16-mixed")
         assert all(torch.isfinite(value) for value in trainer.callback_metrics.values())
 
 
 def test_ae_learns_to_reconstruct(digits):
-    model = Autoencoder(digits.image_shape, 10, width=4, lr=5e-3)
-    x, _ = digits.train
+    model = Autoencoder(digits.dataset.image_shape, 10, width=4, lr=5e-3)
+    x, _ = digits.dataset.train
     x = x.float() / 127.5 - 1
     train(model, digits, 60)
     assert (model.reconstruct(x) - x).square().mean() < 0.6 * (x - x.mean(0)).square().mean()
@@ -185,7 +196,7 @@ def test_ae_samples_have_the_moments_of_the_codes():
 
 
 def test_gan_average_of_parameters_and_copy_of_buffers(digits):
-    model = GAN(digits.image_shape, 10, ema=0.9)
+    model = GAN(digits.dataset.image_shape, 10, ema=0.9)
     history, buffers = [], None
 
     class Watch(torch.nn.Module):
@@ -216,7 +227,7 @@ def test_gan_average_of_parameters_and_copy_of_buffers(digits):
 
 @pytest.mark.parametrize("name", [name for name, model in MODELS.items() if issubclass(model, TwoPlayers)])
 def test_the_second_player_steps_every_n_critic_batches(name, digits):
-    model = MODELS[name](digits.image_shape, 10, n_critic=3, network="mlp", hidden=[8])
+    model = MODELS[name](digits.dataset.image_shape, 10, n_critic=3, network="mlp", hidden=[8])
     updates = {"critic": 0, "generator": 0}
     for player in updates:
         original = getattr(model, f"loss_{player}")
@@ -237,7 +248,7 @@ def test_the_second_player_steps_every_n_critic_batches(name, digits):
 
 
 def test_gan_clips_each_players_gradient(digits):
-    model = GAN(digits.image_shape, 10, gradient_clip=1e-3)
+    model = GAN(digits.dataset.image_shape, 10, gradient_clip=1e-3)
     norms = []
     original = model.on_before_optimizer_step
 
@@ -274,9 +285,9 @@ def test_a_conditional_model_wants_labels():
 
 @pytest.mark.slow
 def test_samples_follow_their_labels(digits):
-    model = GAN(digits.image_shape, 10, conditional="projection", network="mlp", lr=2e-3)
+    model = GAN(digits.dataset.image_shape, 10, conditional="projection", network="mlp", lr=2e-3)
     train(model, digits, 400)
-    x, y = digits.train.images.float() / 127.5 - 1, digits.train.labels
+    x, y = digits.dataset.train.images.float() / 127.5 - 1, digits.dataset.train.labels
     means = torch.stack([x[y == label].mean(0) for label in range(10)]).flatten(1)
     labels = torch.arange(10).repeat_interleave(50)
     samples = model.sample(500, labels).flatten(1)
@@ -287,12 +298,12 @@ def test_samples_follow_their_labels(digits):
 
 @pytest.mark.parametrize("conditional", ["projection", "concatenation"])
 def test_classes_of_samples_without_labels_are_as_frequent_as_in_training(conditional, digits, tmp_path):
-    rare = digits.train.labels < 2  # two classes, 3 to 1, of ten
-    images, labels = (part[rare] for part in digits.train)
+    rare = digits.dataset.train.labels < 2  # two classes, 3 to 1, of ten
+    images, labels = (part[rare] for part in digits.dataset.train)
     keep = (labels == 0) | (torch.cumsum(labels == 1, 0) <= (labels == 0).sum() // 3)
-    digits.train = Images(images[keep], labels[keep])
+    digits.dataset = replace(digits.dataset, train=Images(images[keep], labels[keep]))
     digits.batch_size = 8
-    model = GAN(digits.image_shape, 10, conditional=conditional, network="mlp", hidden=[4])
+    model = GAN(digits.dataset.image_shape, 10, conditional=conditional, network="mlp", hidden=[4])
 
     def shares(model) -> list[float]:
         seen = []
@@ -302,7 +313,7 @@ def test_classes_of_samples_without_labels_are_as_frequent_as_in_training(condit
         return (torch.bincount(seen[0].cpu(), minlength=10) / 4000).tolist()
 
     assert shares(model) == pytest.approx([0.1] * 10, abs=0.03)  # nothing is known before training
-    expected = (torch.bincount(digits.train.labels, minlength=10) / len(digits.train.labels)).tolist()
+    expected = (torch.bincount(digits.dataset.train.labels, minlength=10) / len(digits.dataset.train.labels)).tolist()
     assert expected[0] > 0.7 and expected[2:] == [0] * 8
     train(model, digits, 1).save_checkpoint(tmp_path / "gan.ckpt")
     assert shares(model.cpu()) == pytest.approx(expected, abs=0.03)
@@ -328,9 +339,9 @@ def test_r1_passes_the_augmentation_twice(arm, digits):
         one.vary = lambda images, labels: encode(images.flatten(1)).tanh().reshape(images.shape)
     if arm == "noise":
         one.vary = lambda images, labels: images + 0.1 * torch.randn_like(images)
-    model = GAN(digits.image_shape, 10, network="mlp", hidden=[4], r1=1.0, loss="wgan")
+    model = GAN(digits.dataset.image_shape, 10, network="mlp", hidden=[4], r1=1.0, loss="wgan")
     model.view, model.log_part = augment.view, lambda *args, **options: None
-    x = digits.train.images[:6].float() / 127.5 - 1
+    x = digits.dataset.train.images[:6].float() / 127.5 - 1
 
     def loss() -> torch.Tensor:
         torch.manual_seed(0)
@@ -357,40 +368,40 @@ def test_r1_is_the_slope_at_the_image_before_its_augmentation():
 
 
 def test_wgan_keeps_its_critics_weights_within_the_clip(digits):
-    model = GAN(digits.image_shape, 10, loss="wgan", clip=0.02)
+    model = GAN(digits.dataset.image_shape, 10, loss="wgan", clip=0.02)
     train(model, digits, 3)
     assert max(weight.detach().abs().max() for weight in model.critic.parameters()) == pytest.approx(0.02)
 
 
 def test_aegan_starts_from_an_autoencoder(digits, tmp_path):
-    start = Autoencoder(digits.image_shape, 10)
+    start = Autoencoder(digits.dataset.image_shape, 10)
     train(start, digits, 5).save_checkpoint(tmp_path / "ae.ckpt")
-    model = AEGAN(digits.image_shape, 10, variational=False, start=str(tmp_path / "ae.ckpt"))
+    model = AEGAN(digits.dataset.image_shape, 10, variational=False, start=str(tmp_path / "ae.ckpt"))
     for network, original in ((model.generator, start.decoder), (model.encoder, start.encoder)):
         assert all(torch.equal(a, b.cpu()) for a, b in zip(network.parameters(), original.parameters()))
     train(model, digits, 2).save_checkpoint(tmp_path / "aegan.ckpt")
     (tmp_path / "ae.ckpt").unlink()  # a trained model needs it no more
     again = AEGAN.load_from_checkpoint(tmp_path / "aegan.ckpt", map_location="cpu", weights_only=True)
     assert torch.equal(again.generator[0].weight, model.generator[0].weight.cpu())
-    train(VAE(digits.image_shape, 10), digits, 1).save_checkpoint(tmp_path / "vae.ckpt")
+    train(VAE(digits.dataset.image_shape, 10), digits, 1).save_checkpoint(tmp_path / "vae.ckpt")
     for other in ({"start": "vae.ckpt"}, {"start": "aegan.ckpt"}, {"start": "aegan.ckpt", "variational": False}):
         with pytest.raises(ValueError, match=r"--model.start: expected an `ae` of the same images"):
-            AEGAN(digits.image_shape, 10, **other | {"start": str(tmp_path / other["start"])})
+            AEGAN(digits.dataset.image_shape, 10, **other | {"start": str(tmp_path / other["start"])})
     with pytest.raises(ValueError, match=r"--model.start: expected an `ae` of the same images"):
-        AEGAN(digits.image_shape, 10, latent_dim=5, start=str(tmp_path / "aegan.ckpt"))
+        AEGAN(digits.dataset.image_shape, 10, latent_dim=5, start=str(tmp_path / "aegan.ckpt"))
     with pytest.raises(FileNotFoundError, match=r"--model.start: expected a checkpoint"):
-        AEGAN(digits.image_shape, 10, start=str(tmp_path / "ae.ckpt"))
+        AEGAN(digits.dataset.image_shape, 10, start=str(tmp_path / "ae.ckpt"))
 
 
 def test_cogan_shares_layers_and_knows_no_pairs(digits):
     for num_shared in (0, 2):
-        model = CoGAN(digits.image_shape, num_shared=num_shared)
+        model = CoGAN(digits.dataset.image_shape, num_shared=num_shared)
         first, second = model.generator.first, model.generator.second
         assert sum(a is b for a, b in zip(first, second) if hasattr(a, "weight") and a.weight.dim() > 1) == num_shared
         assert (model.critic.first[-1] is model.critic.second[-1]) == (num_shared > 0)
         assert model.critic.first[0] is not model.critic.second[0]
     with pytest.raises(ValueError, match=r"--model.num_shared: expected at most 3, the layers there are; got 9"):
-        CoGAN(digits.image_shape, num_shared=9)
+        CoGAN(digits.dataset.image_shape, num_shared=9)
 
 
 def test_the_command_of_wgan_gps_paper():
@@ -427,7 +438,7 @@ def test_aae_refuses_a_line_for_a_roll():
 
 
 def test_the_kl_weight_rises_to_beta(digits):
-    model = VAE(digits.image_shape, beta=8.0, warmup=4)
+    model = VAE(digits.dataset.image_shape, beta=8.0, warmup=4)
     weights = []
     original = model._kl_weight
     model._kl_weight = lambda: weights.append(original()) or weights[-1]

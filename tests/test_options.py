@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from lightning_genae import losses, networks, registry
-from lightning_genae.images import settle
-from lightning_genae.models._options import Decay, check_kind, warn_unused, warn_unused_size
+from lightning_genae.data import modalities
+from lightning_genae.models._options import Decay, warn_unused, warn_unused_size
 from lightning_genae.models._two_players import TwoPlayers
 from lightning_genae.models.cogan import edges
 from lightning_genae.models.gan import Loss
+from tests.data import project
 from tests.test_defaults import KNOWN
 from tests.test_values import CASES as VALUES
 from tests.test_values import fit_one
@@ -30,7 +31,7 @@ def build(name: str, **options):
     model_class = registry.load(PACKAGE, name)
     torch.manual_seed(0)
     if name == "rae":
-        shape = (3, 1, 6) if options.get("kind") == "text" else (2, 1, 6)
+        shape = (3, 1, 6) if options.get("modality") == "text" else (2, 1, 6)
         return model_class(shape, **RAE_SMALL | options)
     return model_class((1, 2, 2), 3, **SMALL | options)
 
@@ -39,7 +40,7 @@ def batch_of(model) -> tuple[torch.Tensor, torch.Tensor]:
     if model.hparams.image_shape == (1, 2, 2):
         return IMAGES
     x = torch.rand(8, *model.hparams.image_shape, generator=torch.Generator().manual_seed(0)) * 1.8 - 0.9
-    return settle(x, model.hparams.kind), IMAGES[1]
+    return model.modality.project(x), IMAGES[1]
 
 
 class Give(nn.Module):
@@ -211,7 +212,7 @@ def check_loss_of_ae(name):
         model.decoder = Give(lambda z: torch.full((8, 1, 2, 2), 1.5).double())
         costs[loss] = float(model.training_step((torch.full((8, 1, 2, 2), -0.5).double(), IMAGES[1]), 0).detach())
     assert costs == {"mse": 4.0, "l1": 2.0, "bce": pytest.approx(0.75 * 1.5 + math.log1p(math.exp(-1.5)))}
-    with pytest.raises(ValueError, match=r"--model.loss: expected mse, bce or l1"):
+    with pytest.raises(ValueError, match=r"--model.loss: expected mse or bce or l1"):
         build(name, loss="ce")
 
 
@@ -240,8 +241,8 @@ def check_likelihood(name):
     model = build(name, likelihood="gaussian", sigma=1.0)
     expected = -0.5 * x.square().flatten(1).sum(1) - 2 * math.log(2 * math.pi)
     assert torch.allclose(model._log_p(output, x), expected, atol=1e-5)
-    text = registry.load(PACKAGE, name)((5, 1, 6), kind="text", likelihood="categorical", **SMALL)
-    tokens = settle(torch.rand(8, 5, 1, 6), "text")
+    text = registry.load(PACKAGE, name)((5, 1, 6), modality="text", likelihood="categorical", **SMALL)
+    tokens = project(torch.rand(8, 5, 1, 6), "text")
     assert torch.allclose(text._log_p(torch.zeros(8, 5, 1, 6), tokens), torch.tensor(-6 * math.log(5)))
 
 
@@ -459,8 +460,8 @@ def check_loss_of_rae(name):
         model.log_scale.data.zero_()
         none, two, four = (float(model._log_p(torch.full((1, 6, 2), error), x).detach()) for error in (0.0, 2.0, 4.0))
         assert [(none - two) / 12, (none - four) / 12] == pytest.approx(extra)
-    text = build(name, kind="text", loss="ce")
-    tokens = settle(torch.rand(1, 3, 1, 6), "text")
+    text = build(name, modality="text", loss="ce")
+    tokens = project(torch.rand(1, 3, 1, 6), "text")
     assert float(text._log_p(torch.zeros(1, 6, 3), tokens)) == pytest.approx(-6 * math.log(3))
 
 
@@ -554,9 +555,9 @@ OPTIONS = {
 
 def options_of(model_class) -> set[str]:
     """The options of a model, its own and those that it inherits."""
-    ours = [kind for kind in model_class.__mro__ if kind.__module__.startswith("lightning_genae")]
-    names = {name for kind in ours for name in inspect.signature(kind.__init__).parameters}
-    return names - {"self", "image_shape", "num_classes", "kind", "kwargs"}
+    ours = [base for base in model_class.__mro__ if base.__module__.startswith("lightning_genae")]
+    names = {name for base in ours for name in inspect.signature(base.__init__).parameters}
+    return names - {"self", "image_shape", "num_classes", "modality", "has_mask", "kwargs"}
 
 
 @pytest.mark.parametrize("name", registry.names(PACKAGE))
@@ -619,14 +620,15 @@ def test_sizes_that_a_network_does_not_have_warn(caplog, name, options, warned):
 
 
 def test_what_models_do_not_take_is_refused():
-    """Decays that are no share below 1, and data of another kind."""
+    """Decays that are no share below 1, and data of another modality."""
     assert [Decay(value) for value in (0.0, 0.5, 0.999)] == [0.0, 0.5, 0.999]
     for value in (-0.1, 1.0, 1.5):
         with pytest.raises(ValueError):
             Decay(value)
     model_class = registry.load(PACKAGE, "cogan")
-    check_kind("--model", model_class, "image")
-    with pytest.raises(
-        ValueError, match=r"^--model: expected one for data of kind text \(--data\); got cogan, which is"
-    ):
-        check_kind("--model", model_class, "text")
+    modalities.check("--model", PACKAGE, model_class, modalities.new("image"))
+    expected = (
+        r"^--model: expected ae or gan or rae or vae for data of modality text \(--data\); got cogan, which is for"
+    )
+    with pytest.raises(ValueError, match=expected):
+        modalities.check("--model", PACKAGE, model_class, modalities.new("text"))

@@ -8,9 +8,13 @@ import torch
 from sklearn.decomposition import PCA
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
-from datamodules._base import ImageDataModule, Images, to_float
+from datamodules._base import ImageDataModule
 from lightning_genae import losses, networks
+from lightning_genae.data.dataset import Images
+from lightning_genae.data.storage import to_float
+from lightning_genae.metrics._metric import Samples
 from lightning_genae.metrics.frechet import frechet_distance
+from lightning_genae.metrics.modes import ModeMetric
 from lightning_genae.models.aae import AdversarialAutoencoder
 from lightning_genae.models.ae import Autoencoder
 from lightning_genae.models.began import BEGAN
@@ -33,7 +37,7 @@ def train_finer(model, datamodule, *stages: tuple[int, float]) -> None:
 def descend(model, datamodule, *stages: tuple[int, float]) -> None:
     """Takes steps on all data at once, without a Trainer, in stages of (steps, learning rate)."""
     model.log = lambda *args, **options: None
-    batch = to_float(datamodule.train.images), datamodule.train.labels
+    batch = to_float(datamodule.dataset.train.images), datamodule.dataset.train.labels
     for steps, model.hparams.lr in stages:
         optimizer = model.configure_optimizers()
         for _ in range(steps):
@@ -62,16 +66,16 @@ class Gaussian(ImageDataModule):
         split = Images(x, torch.zeros(self.num, dtype=torch.long))
         return split, split, 0
 
-    def split(self, split):
-        return split, split  # of a part the covariance would not be exact
+    def split(self, pool, num_heldout):
+        return pool, pool  # of a part the covariance would not be exact
 
 
 def test_a_linear_autoencoder_is_pca(digits):
-    x = digits.train.images.float() / 127.5 - 1
+    x = digits.dataset.train.images.float() / 127.5 - 1
     flat = x.flatten(1).numpy()
     pca = PCA(8).fit(flat)
     expected = ((pca.inverse_transform(pca.transform(flat)) - flat) ** 2).mean()
-    model = Autoencoder(digits.image_shape, latent_dim=8, **LINEAR)
+    model = Autoencoder(digits.dataset.image_shape, latent_dim=8, **LINEAR)
     descend(model, digits, (800, 3e-2), (300, 5e-3), (100, 5e-4))
     with torch.no_grad():
         error = (model.decoder(model.encode(x)) - x).square().mean().item()
@@ -82,9 +86,9 @@ def test_a_linear_autoencoder_is_pca(digits):
 def test_a_linear_denoiser_shrinks_by_the_closed_form():
     """Error of the best rank-2 denoiser of x + N(0, t^2): sum lambda - sum of lambda^2 / (lambda + t^2) kept."""
     data, t = Gaussian(1.0, 0.5, 0.2, 0.1), 0.5
-    model = Autoencoder(data.image_shape, latent_dim=2, noise="gaussian", noise_level=t, **LINEAR)
+    model = Autoencoder(data.dataset.image_shape, latent_dim=2, noise="gaussian", noise_level=t, **LINEAR)
     descend(model, data, (200, 2e-2), (200, 2e-3))
-    x = data.train.images
+    x = data.dataset.train.images
     with torch.no_grad():
         errors = [
             (model.decoder(model.encode(x + t * torch.randn_like(x))) - x).square().sum((1, 2, 3)) for _ in range(50)
@@ -103,7 +107,9 @@ def test_a_denoiser_is_the_posterior_mean():
             return split, split, 0
 
     data, t = TwoGaussians(1.0), 0.5
-    model = Autoencoder(data.image_shape, latent_dim=1, network="mlp", hidden=[64], noise="gaussian", noise_level=t)
+    model = Autoencoder(
+        data.dataset.image_shape, latent_dim=1, network="mlp", hidden=[64], noise="gaussian", noise_level=t
+    )
     descend(model, data, (300, 1e-2), (300, 1e-3))
     y = torch.linspace(-1.5, 1.5, 61, dtype=torch.double, requires_grad=True)
     noisy = MixtureSameFamily(
@@ -127,13 +133,13 @@ def elbo(model: VAE, x: torch.Tensor, num_draws: int = 50) -> float:
 def test_a_linear_vae_is_probabilistic_pca():
     eigenvalues = [2.0, 1.0, 0.5, 0.1, 0.08, 0.06, 0.05, 0.03]
     data, k = Gaussian(*eigenvalues), 3
-    model = VAE(data.image_shape, likelihood="gaussian", latent_dim=k, **LINEAR)
+    model = VAE(data.dataset.image_shape, likelihood="gaussian", latent_dim=k, **LINEAR)
     train_finer(model, data, (400, 2e-2), (200, 2e-3), (100, 2e-4))
     discarded = sum(eigenvalues[k:]) / (8 - k)
     assert model.log_sigma.exp().item() ** 2 == pytest.approx(discarded, rel=0.02)
     log_eigenvalues = sum(map(math.log, eigenvalues[:k])) + (8 - k) * math.log(discarded)
     expected = -0.5 * (8 * math.log(2 * math.pi) + log_eigenvalues + 8)
-    x = data.train.images
+    x = data.dataset.train.images
     assert elbo(model, x) == pytest.approx(expected, rel=0.02)
     # for this model the bound is tight, so more importance samples change nothing
     assert model.log_likelihood(x, 50).mean().item() == pytest.approx(expected, rel=0.02)
@@ -145,9 +151,9 @@ def test_posterior_collapse_of_a_linear_beta_vae(beta):
     """Dimension j lives iff lambda_j > s = beta sigma^2, with KL ln(lambda_j / s) / 2."""
     eigenvalues, sigma = [1.0, 0.5, 0.2, 0.08, 0.02], 0.2
     data, s = Gaussian(*eigenvalues), beta * sigma**2
-    model = VAE(data.image_shape, likelihood="gaussian", latent_dim=5, sigma=sigma, beta=beta, **LINEAR)
+    model = VAE(data.dataset.image_shape, likelihood="gaussian", latent_dim=5, sigma=sigma, beta=beta, **LINEAR)
     train_finer(model, data, (600, 2e-2), (200, 2e-3), (100, 2e-4))
-    x = data.train.images
+    x = data.dataset.train.images
     with torch.no_grad():
         mean, log_variance = model.posterior(x)
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean(0)
@@ -163,8 +169,10 @@ def test_posterior_collapse_of_a_linear_beta_vae(beta):
 
 @pytest.mark.slow
 def test_codes_of_an_adversarial_autoencoder_reach_the_prior(digits):
-    model = AdversarialAutoencoder(digits.image_shape, latent_dim=4, network="mlp", hidden=[64], adversarial=0.1)
-    x = digits.train.images.float() / 127.5 - 1
+    model = AdversarialAutoencoder(
+        digits.dataset.image_shape, latent_dim=4, network="mlp", hidden=[64], adversarial=0.1
+    )
+    x = digits.dataset.train.images.float() / 127.5 - 1
     prior = torch.randn(20_000, 4)
 
     def distance() -> float:
@@ -191,14 +199,14 @@ def test_a_bigans_encoder_inverts_its_generator():
             z = self.noise(len(x))
             return (x, self.encoder(x)), (self.generator(z), z)
 
-    model = Linear(data.image_shape, latent_dim=2, **LINEAR)
+    model = Linear(data.dataset.image_shape, latent_dim=2, **LINEAR)
     train_finer(model, data, (1000, 2e-3), (300, 2e-4))
     with torch.no_grad():
         z = torch.randn(1000, 2)
         again = model.encode(model.averaged.module(z))
         x = model.averaged.module(torch.randn(5000, 2))
     assert (again - z).square().mean() < 0.1
-    assert frechet_distance(data.train.images.flatten(1), x.flatten(1)) < 0.3
+    assert frechet_distance(data.dataset.train.images.flatten(1), x.flatten(1)) < 0.3
 
 
 def test_a_trained_critic_is_optimal():
@@ -243,8 +251,8 @@ def test_the_gap_of_a_clipped_linear_critic():
 
 
 def test_ebgans_critic_loses_the_margin_where_energies_are_equal(digits):
-    model = EBGAN(digits.image_shape, margin=5.0)
-    x = digits.train.images[:64].float() / 127.5 - 1
+    model = EBGAN(digits.dataset.image_shape, margin=5.0)
+    x = digits.dataset.train.images[:64].float() / 127.5 - 1
     model.generate = lambda num: x
     model.log_part = lambda *args: None
     assert model.loss_critic(x, None).item() == pytest.approx(5, rel=1e-5)
@@ -253,7 +261,7 @@ def test_ebgans_critic_loses_the_margin_where_energies_are_equal(digits):
 @pytest.mark.slow
 def test_began_reaches_its_equilibrium(digits):
     """The errors' ratio goes to gamma, k stays within [0, 1]."""
-    model = BEGAN(digits.image_shape, network="mlp", hidden=[64], gamma=0.6, lambda_k=0.05)
+    model = BEGAN(digits.dataset.image_shape, network="mlp", hidden=[64], gamma=0.6, lambda_k=0.05)
     ratios, convergences = [], []
     original = model.loss_generator
 
@@ -273,9 +281,9 @@ def test_began_reaches_its_equilibrium(digits):
 
 @pytest.mark.parametrize("model_class", [EBGAN, BEGAN])
 def test_a_critic_that_is_an_autoencoder_knows_real_images(model_class, digits):
-    model = model_class(digits.image_shape, network="mlp", hidden=[64], lr=3e-3)
+    model = model_class(digits.dataset.image_shape, network="mlp", hidden=[64], lr=3e-3)
     train(model, digits, 100)
-    x = digits.heldout.images.float() / 127.5 - 1
+    x = digits.dataset.heldout.images.float() / 127.5 - 1
     shuffled = x.flatten(1)[:, torch.randperm(64)].reshape(x.shape)  # the pixels' values, but no digit
     noise = torch.rand_like(x) * 2 - 1
 
@@ -295,8 +303,16 @@ def test_regularised_gans_find_all_modes_of_the_ring(options, good):
 
     ring = Ring(batch_size=256)
     ring.setup()
-    model = GAN(ring.image_shape, ring.num_classes, network="mlp", hidden=[128, 128], lr=1e-3, latent_dim=2, **options)
+    model = GAN(
+        ring.dataset.image_shape,
+        ring.dataset.num_classes,
+        network="mlp",
+        hidden=[128, 128],
+        lr=1e-3,
+        latent_dim=2,
+        **options,
+    )
     train(model, ring, 3000)
-    found = ring.measure(model.sample(2500))
+    found = ModeMetric(Samples(), ring.dataset).measure(Samples(images=model.sample(2500)))
     assert found["modes"] == 8
     assert found["good"] > good

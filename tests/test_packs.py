@@ -9,14 +9,15 @@ import pytest
 import torch
 
 from datamodules import _packs
-from datamodules._base import Images, split_off
+from datamodules._base import split_off
 from datamodules._packs import Packed, new_array, opened
 from datamodules.folder import FolderDataModule
 from lightning_genae.augment._autoencoding import of_all
 from lightning_genae.components import components
+from lightning_genae.data.dataset import Images
+from lightning_genae.data.storage import num_at_once
 from lightning_genae.evaluation import Evaluation
 from lightning_genae.fidelity import fidelity
-from lightning_genae.images import num_at_once
 from lightning_genae.metrics import memorisation
 
 
@@ -90,7 +91,7 @@ def test_a_run_on_many_images_is_that_on_few(cli, picture_folder, monkeypatch):
     data = FolderDataModule(root=str(picture_folder), batch_size=8)
     data.cache_dir = "shared"
     data.setup()
-    assert isinstance(data.train.images, Packed)
+    assert isinstance(data.dataset.train.images, Packed)
     distances, codes, network = [], [], torch.nn.Linear(1, 1)
     monkeypatch.setattr(memorisation, "nearest", lambda *given: distances.append(given) or (torch.rand(12), None))
 
@@ -99,8 +100,8 @@ def test_a_run_on_many_images_is_that_on_few(cli, picture_folder, monkeypatch):
         return x[:, 0, 0].clone()
 
     for _ in range(2):  # the second start finds both in the cache
-        Evaluation(data, "pixels")
-        assert of_all(encode, network, data.train.images, data.cache_dir).shape == (sum(codes), 12)
+        Evaluation(data.dataset, "pixels")
+        assert of_all(encode, network, data.dataset.train.images, data.cache_dir).shape == (sum(codes), 12)
     assert len(distances) == len(codes) == 1
 
 
@@ -113,7 +114,7 @@ def test_components_of_many_values_are_scikit_learns(monkeypatch):
     images = torch.randint(0, 256, (50, 1, 8, 8), dtype=torch.uint8)
     expected = components(images, 6)
     monkeypatch.setattr("lightning_genae.components.MAX_VALUES", 0)
-    monkeypatch.setattr("lightning_genae.images.AT_ONCE", 100)
+    monkeypatch.setattr("lightning_genae.data.storage.AT_ONCE", 100)
     found = components(images, 6)
     assert np.abs((found.rows * expected.rows).sum(1)) == pytest.approx(np.ones(6), abs=1e-5)
     assert found.variances == pytest.approx(expected.variances, rel=1e-5)

@@ -11,10 +11,13 @@ from statsmodels.tsa.arima_process import ArmaProcess
 
 from datamodules.text import TextDataModule
 from datamodules.timeseries import TimeSeriesDataModule
-from lightning_genae.images import as_input, draw, lengths, settle
+from lightning_genae.data.sequences import lengths
+from lightning_genae.data.storage import as_input
 from lightning_genae.models.ae import Autoencoder
 from lightning_genae.models.gan import GAN
 from lightning_genae.models.rae import RecurrentAutoencoder
+from lightning_genae.sampling import draw
+from tests.data import project
 from tests.test_models import train
 from tests.test_oracles import descend
 
@@ -32,7 +35,7 @@ def masked(num: int = 8, length: int = 20, channels: int = 2) -> torch.Tensor:
     x = torch.rand(num, channels + 1, 1, length) * 2 - 1
     ends = torch.randint(1, length, (num, 1, 1, 1))
     x[:, -1:] = torch.where(torch.arange(length) < ends, 1.0, -1.0)
-    return settle(x, "masked")
+    return project(x, "series", has_mask=True)
 
 
 @pytest.mark.parametrize("options", [{}, {"cell": "gru", "num_layers": 2}, {"variational": True}], ids=str)
@@ -42,7 +45,7 @@ def test_what_lies_beyond_the_end_is_not_seen(options):
     other = torch.where(beyond, torch.randn_like(x), x)
     ends = (torch.arange(len(x)), -1, 0, lengths(x))
     other[ends] = -1.0  # the end itself; what follows it may hold anything
-    model = RecurrentAutoencoder((3, 1, 20), kind="masked", **options)
+    model = RecurrentAutoencoder((3, 1, 20), modality="series", has_mask=True, **options)
     assert not torch.equal(other, x)
     assert torch.equal(model.encode(other), model.encode(x))
     shorter = x[:1, :, :, : int(lengths(x)[0]) + 1]
@@ -54,7 +57,7 @@ def test_what_lies_beyond_the_end_is_not_seen(options):
 def test_the_likelihood_of_masked_series_counts_what_is_there():
     """Values beyond the end change nothing, and the ends have their probability."""
     x = masked()
-    model = RecurrentAutoencoder((3, 1, 20), kind="masked")
+    model = RecurrentAutoencoder((3, 1, 20), modality="series", has_mask=True)
     output = torch.randn(8, 20, 3)
     beyond = torch.arange(20) >= lengths(x)[:, None, None, None]
     other = x.clone()
@@ -72,7 +75,7 @@ def test_the_likelihood_of_masked_series_counts_what_is_there():
     "loss, distribution", [("mse", torch.distributions.Normal), ("l1", torch.distributions.Laplace)]
 )
 def test_likelihoods_and_draws_are_of_the_same_distribution(loss, distribution):
-    model = RecurrentAutoencoder((2, 1, 6), kind="series", loss=loss, teacher_decay=0)
+    model = RecurrentAutoencoder((2, 1, 6), modality="series", loss=loss, teacher_decay=0)
     model.log_scale.data = torch.tensor([-2.0, -3.0])
     x, output = torch.rand(5, 2, 1, 6) - 0.5, torch.rand(5, 6, 2) - 0.5
     given = distribution(output, model.log_scale.exp())
@@ -84,7 +87,7 @@ def test_likelihoods_and_draws_are_of_the_same_distribution(loss, distribution):
 
 
 def test_tokens_are_drawn_by_their_probabilities():
-    model = RecurrentAutoencoder((3, 1, 6), kind="text")
+    model = RecurrentAutoencoder((3, 1, 6), modality="text")
     logits = torch.tensor([0.5, 0.3, 0.2]).log()
     drawn = model._next(logits.expand(100_000, 1, 3), temperature=1.0)
     assert torch.allclose((drawn > 0).double().mean((0, 1)), logits.exp().double(), atol=0.01)
@@ -93,8 +96,12 @@ def test_tokens_are_drawn_by_their_probabilities():
 
 def test_the_writer_that_is_told_its_own_steps_is_the_one_that_is_told_them():
     """Free running and teacher forcing are one function."""
-    for kind, shape in (("series", (2, 1, 9)), ("masked", (3, 1, 9)), ("text", (5, 1, 9))):
-        model = RecurrentAutoencoder(shape, kind=kind)
+    for modality, has_mask, shape in (
+        ("series", False, (2, 1, 9)),
+        ("series", True, (3, 1, 9)),
+        ("text", False, (5, 1, 9)),
+    ):
+        model = RecurrentAutoencoder(shape, modality=modality, has_mask=has_mask)
         z = torch.randn(4, 16)
         written = model._write(z, 0.0, drawn=True)
         outputs = model._write(z, 0.0, bounded=False)
@@ -108,7 +115,7 @@ def test_log_likelihood_is_a_density():
     x = 2 * torch.nn.functional.one_hot(every, 2).float().transpose(1, 2).unsqueeze(2) - 1
     for variational in (True, False):
         torch.manual_seed(0)
-        model = RecurrentAutoencoder((2, 1, 3), kind="text", latent_dim=2, variational=variational)
+        model = RecurrentAutoencoder((2, 1, 3), modality="text", latent_dim=2, variational=variational)
         if not variational:
             model.codes.keep(torch.randn(100, 2))
         total = model.log_likelihood(x.repeat(100, 1, 1, 1), 10).exp().mean() * 8
@@ -121,13 +128,15 @@ def test_linear_autoencoder_of_windows_is_singular_spectrum_analysis(tmp_path):
     steps = np.arange(1200)
     values = np.sin(0.3 * steps) + 0.5 * np.sin(0.9 * steps) + 0.2 * generator.standard_normal(1200)
     datamodule = series_of(tmp_path, values, window=16)
-    model = Autoencoder(datamodule.image_shape, kind="series", network="mlp", hidden=[], latent_dim=4, lr=5e-3)
+    model = Autoencoder(
+        datamodule.dataset.image_shape, modality="series", network="mlp", hidden=[], latent_dim=4, lr=5e-3
+    )
     descend(model, datamodule, (600, 2e-2), (200, 2e-3))
-    trajectory = datamodule.train.images.flatten(1).double()
+    trajectory = datamodule.dataset.train.images.flatten(1).double()
     centred = trajectory - trajectory.mean(0)
     _, singular, vectors = torch.linalg.svd(centred, full_matrices=False)
     discarded = float(singular[4:].square().sum() / len(centred) / 16)
-    error = (model.reconstruct(datamodule.train.images) - datamodule.train.images).square().mean()
+    error = (model.reconstruct(datamodule.dataset.train.images) - datamodule.dataset.train.images).square().mean()
     assert float(error) == pytest.approx(discarded, rel=0.02)
     basis = torch.linalg.qr(model.decoder[0].weight.detach().double())[0]
     cosines = torch.linalg.svdvals(vectors[:4] @ basis)  # of the angles between the subspaces
@@ -149,8 +158,8 @@ def spectrum(windows: np.ndarray) -> np.ndarray:
 
 
 MODELS = {
-    "rae": lambda shape: RecurrentAutoencoder(shape, kind="series", variational=True, teacher_decay=0),
-    "gan": lambda shape: GAN(shape, kind="series", r1=0.1),  # with 1 it takes over 4,000 batches
+    "rae": lambda shape: RecurrentAutoencoder(shape, modality="series", variational=True, teacher_decay=0),
+    "gan": lambda shape: GAN(shape, modality="series", r1=0.1),  # with 1 it takes over 4,000 batches
 }
 
 
@@ -162,12 +171,12 @@ def test_an_autoregressive_process_is_learned(name, steps, most, tmp_path):
     process = ArmaProcess([1, -1.2, 0.7])
     values = process.generate_sample(6000, distrvs=np.random.default_rng(0).standard_normal, burnin=100)
     datamodule = series_of(tmp_path, values, window=24, heldout=0.1)
-    model = MODELS[name](datamodule.image_shape)
+    model = MODELS[name](datamodule.dataset.image_shape)
     train(model, datamodule, steps)
-    samples = datamodule.natural(draw(model, 1000, seed=0))[..., 0]
+    samples = datamodule.dataset.modality.inverse_transform(draw(model, 1000, seed=0))[..., 0]
     assert np.abs(autocorrelation(samples, 10) - process.acf(11)).max() < most
     assert samples.std() == pytest.approx(math.sqrt(process.acovf(1)[0]), rel=0.15)
-    real = datamodule.natural(datamodule.train.images)[..., 0]
+    real = datamodule.dataset.modality.inverse_transform(datamodule.dataset.train.images)[..., 0]
     assert np.abs(spectrum(samples) - spectrum(real)).sum() / 2 < most
 
 
@@ -178,13 +187,13 @@ def test_mixtures_of_sines_are_learned(tmp_path):
     frequency, phase = generator.uniform(0.06, 0.14, (2000, 1)), generator.uniform(0, 2 * np.pi, (2000, 1))
     values = np.sin(2 * np.pi * frequency * np.arange(24) + phase)[..., None]
     datamodule = series_of(tmp_path, values)
-    model = RecurrentAutoencoder(datamodule.image_shape, kind="series", latent_dim=4)
+    model = RecurrentAutoencoder(datamodule.dataset.image_shape, modality="series", latent_dim=4)
     train(model, datamodule, 2500)
-    samples = datamodule.natural(draw(model, 1000, seed=0))[..., 0]
+    samples = datamodule.dataset.modality.inverse_transform(draw(model, 1000, seed=0))[..., 0]
     real = values[..., 0]
     assert np.abs(autocorrelation(samples, 10) - autocorrelation(real, 10)).max() < 0.12
     assert np.abs(spectrum(samples) - spectrum(real)).sum() / 2 < 0.12
-    x = datamodule.heldout.images
+    x = datamodule.dataset.heldout.images
     assert (model.reconstruct(x) - x).square().mean() < 0.05 * x.var()
 
 
@@ -206,9 +215,13 @@ def test_a_markov_chain_of_letters_is_learned(tmp_path):
     Path(tmp_path, "chain.txt").write_text(chain(40_000))
     datamodule = TextDataModule(str(tmp_path / "chain.txt"), window=32)
     datamodule.setup()
-    model = RecurrentAutoencoder(datamodule.image_shape, kind="text", free_bits=0.0)
+    model = RecurrentAutoencoder(datamodule.dataset.image_shape, modality="text", free_bits=0.0)
     train(model, datamodule, 1000)
-    pairs = [pair for text in datamodule.natural(draw(model, 2000, seed=0)) for pair in pairwise(text)]
+    pairs = [
+        pair
+        for text in datamodule.dataset.modality.inverse_transform(draw(model, 2000, seed=0))
+        for pair in pairwise(text)
+    ]
     letters = [(before, after) for before, after in pairs if {before, after} <= set(LETTERS)]
     assert len(letters) > 0.999 * len(pairs)  # the others are the token of what is unknown
     counts = np.zeros((4, 4))
@@ -219,6 +232,6 @@ def test_a_markov_chain_of_letters_is_learned(tmp_path):
     entropy = -(TRANSITIONS * np.log2(TRANSITIONS)).sum(1)
     # the first letter of a window has no other before it
     ideal = (-(stationary * np.log2(stationary)).sum() + 31 * stationary @ entropy) / 32
-    x = as_input(model, datamodule.heldout.images)
+    x = as_input(model, datamodule.dataset.heldout.images)
     bits = -float(model.log_likelihood(x, 16).mean()) / 32 / math.log(2)
     assert ideal - 0.03 < bits < ideal + 0.05

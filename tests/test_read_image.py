@@ -191,7 +191,7 @@ def test_links_are_followed_and_what_is_skipped_is_named(tmp_path, caplog, monke
     data.cache_dir = str(tmp_path / "cache")
     caplog.set_level("INFO")
     data.setup()
-    assert data.num_classes == 2
+    assert data.dataset.num_classes == 2
     assert torch_counts(data) == [15, 15]
     assert "30 files of" in caplog.text and "5 skipped: " in caplog.text
     for name, why in (
@@ -208,7 +208,7 @@ def test_links_are_followed_and_what_is_skipped_is_named(tmp_path, caplog, monke
 
 
 def torch_counts(data: FolderDataModule) -> list[int]:
-    return (data.train_split.labels.bincount() + data.heldout.labels.bincount()).tolist()
+    return (data.dataset.pool.labels.bincount() + data.dataset.heldout.labels.bincount()).tolist()
 
 
 def test_packs_are_of_their_ground_and_leave_nothing_where_they_fail(tmp_path):
@@ -216,7 +216,7 @@ def test_packs_are_of_their_ground_and_leave_nothing_where_they_fail(tmp_path):
         data = FolderDataModule(root=str(tmp_path / "pictures"), batch_size=4, **options)
         data.cache_dir = str(tmp_path / "cache")
         data.setup()
-        return data.train.images
+        return data.dataset.train.images
 
     (tmp_path / "pictures").mkdir()
     for i in range(30):

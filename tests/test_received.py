@@ -5,6 +5,7 @@ import pickle
 import shutil
 import threading
 import zipfile
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -112,11 +113,11 @@ def test_checkpoints(received, cli, mark, how):
 @pytest.mark.parametrize("how", ["pickle", "torch"])
 def test_caches(digits, tmp_path, mark, how):
     """Features, a classifier and an autoencoder."""
-    digits.cache_dir = str(tmp_path / "cache")
+    data = replace(digits.dataset, cache_dir=str(tmp_path / "cache"))
     makers = {
-        "features": lambda: reference(PixelFeatures(digits), digits.heldout.images[:50], digits.cache_dir),
-        "classifier": lambda: ClassifierFeatures(digits, num_steps=1),
-        "autoencoder": lambda: trained(Autoencoder, {}, 1, digits, {"accelerator": "cpu"}),
+        "features": lambda: reference(PixelFeatures(data), data.heldout.images[:50], data.cache_dir),
+        "classifier": lambda: ClassifierFeatures(data, num_steps=1),
+        "autoencoder": lambda: trained(Autoencoder, {}, 1, data, {"accelerator": "cpu"}),
     }
     for kind, make in makers.items():
         make()

@@ -37,8 +37,8 @@ class Linear(nn.Module):
 
 @pytest.fixture
 def values(digits):
-    x = digits.train.images.float() / 127.5 - 1
-    return representation(Linear(x, 10), digits.train, digits.heldout, has_labels=True)
+    x = digits.dataset.train.images.float() / 127.5 - 1
+    return representation(Linear(x, 10), digits.dataset.train, digits.dataset.heldout, has_labels=True)
 
 
 def test_pca_is_as_good_as_pca(values):
@@ -50,15 +50,17 @@ def test_pca_is_as_good_as_pca(values):
 def test_figures(values, digits):
     assert values["psnr"] == pytest.approx(10 * math.log10(4 / values["mse"]), abs=1e-3)
     assert 0.5 < values["ssim"] < 1
-    x = digits.heldout.images.float() / 127.5 - 1
+    x = digits.dataset.heldout.images.float() / 127.5 - 1
     variance = (x - x.mean(0)).square().mean().item()
     assert values["bits_per_dimension"] == pytest.approx(math.log2(variance / values["mse"]) / 2, abs=1e-4)
-    flat = [split.images.flatten(1).numpy() for split in (digits.train, digits.heldout)]
-    knn = KNeighborsClassifier(5).fit(flat[0], digits.train.labels).score(flat[1], digits.heldout.labels)
+    flat = [split.images.flatten(1).numpy() for split in (digits.dataset.train, digits.dataset.heldout)]
+    knn = (
+        KNeighborsClassifier(5).fit(flat[0], digits.dataset.train.labels).score(flat[1], digits.dataset.heldout.labels)
+    )
     assert values["knn_pixels"] == pytest.approx(knn, abs=5e-3)
     scale = StandardScaler().fit(flat[0])
-    probe = LogisticRegression(max_iter=300).fit(scale.transform(flat[0]), digits.train.labels)
-    expected = probe.score(scale.transform(flat[1]), digits.heldout.labels)
+    probe = LogisticRegression(max_iter=300).fit(scale.transform(flat[0]), digits.dataset.train.labels)
+    expected = probe.score(scale.transform(flat[1]), digits.dataset.heldout.labels)
     assert values["linear_probe_pixels"] == pytest.approx(expected, abs=5e-3) and expected > 0.85
 
 
@@ -72,8 +74,8 @@ def test_fidelity_of_flat_images():
 
 
 def test_without_labels_there_are_no_accuracies(digits):
-    x = digits.train.images.float() / 127.5 - 1
-    values = representation(Linear(x, 3), digits.train, digits.heldout, has_labels=False)
+    x = digits.dataset.train.images.float() / 127.5 - 1
+    values = representation(Linear(x, 3), digits.dataset.train, digits.dataset.heldout, has_labels=False)
     assert not any("probe" in name or "knn" in name for name in values)
 
 

@@ -488,4 +488,4 @@ def test_points_go_the_whole_way(cli):
     assert 0 <= results("ring")["metrics"]["good"] <= 1
     assert results("ring")["protocol"]["n_fake"] == 2500
     assert cli("sample", "ring", "--num", "30")[0] == 0
-    assert np.load("ring/samples-seed0.npz")["images"].dtype == np.float32
+    assert np.load("ring/samples-seed0.npz")["points"].dtype == np.float32

@@ -65,7 +65,7 @@ def check_samples(data: str) -> None:
         again = TimeSeriesDataModule("run/samples-seed0.csv", batch_size=2)
         train, heldout, _ = again.load()
         assert len(train.images) + len(heldout.images) == 9
-        assert again.channels == ["temperature in °C"]
+        assert again.modality.channels == ("temperature in °C",)
     elif data == "text":
         assert len(Path("run/samples-seed0.txt").read_text().splitlines()) == 9
     else:
@@ -127,9 +127,9 @@ def test_longer_series_are_cut_with_a_line(caplog):
     with caplog.at_level("INFO"):
         datamodule.setup()
     assert "40 of 60 series are longer than --data.window 20: cut into windows" in caplog.text
-    assert datamodule.kind == "masked" and datamodule.image_shape == (2, 1, 20)
-    parts = datamodule.train, datamodule.validation, datamodule.heldout
-    found = np.concatenate([datamodule.natural(split.images) for split in parts])
+    assert datamodule.dataset.modality.has_mask and datamodule.dataset.image_shape == (2, 1, 20)
+    parts = datamodule.dataset.train, datamodule.dataset.validation, datamodule.dataset.heldout
+    found = np.concatenate([datamodule.dataset.modality.inverse_transform(split.images) for split in parts])
     assert len(found) == 20 + 2 * 40  # two whole windows of 39 steps
     wanted = [np.pad(one, ((0, 10), (0, 0)), constant_values=np.nan) for one in many[:20]]
     wanted += [one[start : start + 20] for one in many[20:] for start in (0, 10)]

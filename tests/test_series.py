@@ -10,9 +10,12 @@ from sklearn.metrics.pairwise import rbf_kernel
 from statsmodels.datasets import elnino, sunspots
 from statsmodels.tsa.arima_process import ArmaProcess
 
-from datamodules._base import Images
 from datamodules._sequences import SequenceDataModule
 from datamodules.timeseries import TimeSeriesDataModule
+from lightning_genae.data.dataset import Images
+from lightning_genae.data.modalities.series import Series
+from lightning_genae.data.modalities.text import Text
+from lightning_genae.data.sequences import apart, num_independent, values_and_valid, with_mask
 from lightning_genae.evaluation import Evaluation
 from lightning_genae.extractors.rocket import RocketFeatures
 from lightning_genae.metrics import _recurrent, predictive
@@ -24,7 +27,7 @@ from lightning_genae.metrics.mmd import DiscrepancyMetric
 from lightning_genae.metrics.predictive import PredictiveMetric
 from lightning_genae.metrics.spectrum import SpectrumMetric
 from lightning_genae.report import table
-from lightning_genae.series import apart, num_independent, values_and_valid, with_mask
+from tests.data import dataset_of
 
 METRICS = [SpectrumMetric, DiscrepancyMetric, DiscriminativeMetric, PredictiveMetric]
 WHITE, AR1, AR2 = (ArmaProcess(ar) for ar in ([1.0], [1, -0.7], [1, -1.2, 0.8]))
@@ -43,11 +46,11 @@ def cut(images, seed=0, shortest=2):
     lengths = torch.randint(shortest, length + 1, (num,), generator=torch.Generator().manual_seed(seed))
     valid = torch.arange(length) < lengths[:, None]
     values = torch.where(valid[:, None], images[:, :, 0], 0.9)
-    return with_mask(values, valid, "masked")[:, :, None]
+    return with_mask(values, valid, True)[:, :, None]
 
 
-def made(metric, real, kind="series"):
-    return metric(Samples(images=real), real, None, kind)
+def made(metric, real, has_mask=False):
+    return metric(Samples(images=real), dataset_of(real, modality=Series(has_mask)))
 
 
 def values_of(metric, images):
@@ -58,12 +61,12 @@ def values_of(metric, images):
 def test_values_and_masks():
     mask = torch.tensor([[1.0, 1, -1, 1], [0.2, 0.1, 0.3, 0.1], [0, 1, 1, 1]])  # a sequence ends once
     images = torch.stack([torch.ones(3, 4), mask], 1)[:, :, None]
-    values, valid = values_and_valid(images, "masked")
+    values, valid = values_and_valid(images, True)
     assert valid.tolist() == [[True, True, False, False], [True] * 4, [False] * 4]
     assert torch.equal(values[:, 0], valid.float())
-    assert torch.equal(with_mask(values, valid, "masked")[:, 1], 2 * valid.float() - 1)
-    values, valid = values_and_valid(images, "series")
-    assert torch.equal(with_mask(values, valid, "series"), images[:, :, 0]) and valid.all()
+    assert torch.equal(with_mask(values, valid, True)[:, 1], 2 * valid.float() - 1)
+    values, valid = values_and_valid(images, False)
+    assert torch.equal(with_mask(values, valid, False), images[:, :, 0]) and valid.all()
 
 
 @pytest.fixture
@@ -76,11 +79,11 @@ def few_steps(monkeypatch):
 def test_masked_series_beyond_their_end_do_not_count(metric, few_steps):
     """Nor is it an error if a model makes sequences without any value, or of one alone."""
     real = cut(drawn(AR1, 60, 10))
-    metric = made(metric, real, "masked")
+    metric = made(metric, real, True)
     fake = cut(drawn(AR1, 60, 10, seed=1), seed=1)
     fake[:5, -1], fake[5:10, -1, :, 1:] = -1, -1
-    values, valid = values_and_valid(fake, "masked")
-    expected = values_of(metric, with_mask(values, valid, "masked")[:, :, None])
+    values, valid = values_and_valid(fake, True)
+    expected = values_of(metric, with_mask(values, valid, True)[:, :, None])
     assert values_of(metric, fake) == expected
     nothing = fake.clone()
     nothing[:, -1] = -1
@@ -101,7 +104,7 @@ def test_networks_are_trained_wherever_gradients_are_off(metric, few_steps):
 @pytest.mark.parametrize("is_masked", [False, True])
 def test_autocorrelation_against_statsmodels(process, is_masked):
     real = drawn(process, 3000)
-    metric = made(SpectrumMetric, cut(real) if is_masked else real, "masked" if is_masked else "series")
+    metric = made(SpectrumMetric, cut(real) if is_masked else real, is_masked)
     assert metric.of_real[0][0].numpy() == pytest.approx(process.acf(13)[1:], abs=0.03)
 
 
@@ -199,8 +202,8 @@ def test_discriminative_score_tells_samples():
     metric = made(DiscriminativeMetric, real)
     assert values_of(metric, torch.full_like(real, 0.3))["discriminative_score"] > 0.45
     assert values_of(metric, drawn(AR2, 200, 12))["discriminative_score"] > 0.25
-    too_long = with_mask(real[:, :, 0], torch.ones(200, 12, dtype=torch.bool), "masked")[:, :, None]
-    metric = made(DiscriminativeMetric, cut(real), "masked")
+    too_long = with_mask(real[:, :, 0], torch.ones(200, 12, dtype=torch.bool), True)[:, :, None]
+    metric = made(DiscriminativeMetric, cut(real), True)
     assert values_of(metric, too_long)["discriminative_score"] > 0.35
 
 
@@ -220,12 +223,12 @@ def test_predictive_score_of_known_processes(monkeypatch):
 
 def test_stretches_of_long_series():
     images = torch.arange(300.0).expand(MAX_SEQUENCES + 5, 2, 1, 300) / 300
-    values, valid = stretches(images, "series")
+    values, valid = stretches(images, False)
     assert values.shape == (MAX_SEQUENCES, 2, MAX_LENGTH) and valid.shape == (MAX_SEQUENCES, MAX_LENGTH)
     assert values.diff(dim=2).numpy() == pytest.approx(1 / 300, abs=1e-6)
     assert values[:, 0, 0].min() < 0.01 and values[:, 0, -1].max() > 0.99
     assert torch.equal(values[:, 0], values[:, 1])
-    values, valid = stretches(cut(images, shortest=40), "masked")
+    values, valid = stretches(cut(images, shortest=40), True)
     lengths = valid.sum(1)
     assert lengths.min() < 60 and lengths.max() == MAX_LENGTH  # as much as there is
     assert torch.equal(values[:, 0] * ~valid, torch.zeros_like(values[:, 0]))
@@ -238,9 +241,8 @@ def windows(x, length=24, step=2):
     return torch.from_numpy(parts).float()[:, None, None]
 
 
-def extractor_of(images, kind="series"):
-    split = SimpleNamespace(images=images)
-    return RocketFeatures(SimpleNamespace(image_shape=tuple(images.shape[1:]), kind=kind, train_split=split))
+def extractor_of(images, modality=None):
+    return RocketFeatures(dataset_of(images, modality=modality or Series()))
 
 
 @pytest.mark.parametrize("name", ["sunspots", "elnino"])
@@ -269,11 +271,11 @@ def test_features_are_of_one_scale():
 
 def test_features_of_masked_series():
     images = cut(drawn(AR1, 100))
-    extractor = extractor_of(images, "masked")
+    extractor = extractor_of(images, Series(has_mask=True))
     features = extractor(images)
     assert features.shape == (100, 65) and features.isfinite().all()
-    values, valid = values_and_valid(images, "masked")
-    assert torch.equal(extractor(with_mask(values, valid, "masked")[:, :, None]), features)
+    values, valid = values_and_valid(images, True)
+    assert torch.equal(extractor(with_mask(values, valid, True)[:, :, None]), features)
     lengths = valid.sum(1).float()
     centred = lengths - lengths.mean()
     assert torch.allclose(features[:, -1] / features[:, -1].max(), centred / centred.max(), atol=1e-4)
@@ -297,7 +299,7 @@ def test_features_of_texts_know_the_order_of_tokens():
         torch.nn.functional.one_hot(tokens, 80).movedim(1, 2)[:, :, None].to(torch.uint8) * 255
         for tokens in (texts[:150], texts[150:], texts[150:].gather(1, torch.rand(150, 32).argsort(1)))
     ]
-    extractor = extractor_of(stored[0], "text")
+    extractor = extractor_of(stored[0], Text())
     real, fresh, spoilt = (extractor(images) for images in stored)
     assert frechet_distance(real, spoilt) > 5 * frechet_distance(real, fresh)
 
@@ -316,7 +318,7 @@ def test_series_are_measured_by_their_metrics(tmp_path, monkeypatch):
     datamodule = Process(batch_size=20)
     datamodule.cache_dir = str(tmp_path)
     datamodule.setup()
-    evaluation = Evaluation(datamodule)
+    evaluation = Evaluation(datamodule.dataset)
     model = torch.nn.Module()
     model.device = torch.device("cpu")
     model.sample = lambda num, labels: drawn(WHITE, num, 12, int(torch.randint(9, ())))
@@ -365,14 +367,14 @@ def test_halves_of_windows_share_no_value():
 def test_the_network_is_tested_on_what_shares_nothing_with_its_training(monkeypatch):
     """Neither among the real sequences nor, at the floor, among the real ones in the place of samples."""
     real, fresh = long_windows(torch.arange(400.0) / 1000), long_windows(-torch.arange(300.0) / 1000)
-    metric = DiscriminativeMetric(real, None, None, "series")
+    metric = DiscriminativeMetric(real, dataset_of(real.images, modality=Series()))
     (values, _, is_real), (tested, _, tested_is_real) = metric._halves(fresh)
     for label in (0, 1):
         assert not values_in(values[is_real == label]) & values_in(tested[tested_is_real == label])
     assert is_real.mean() == 0.5 and len(tested) == 139 + 189
     monkeypatch.setattr(_recurrent, "NUM_STEPS", 1)
     few = long_windows(torch.arange(200.0) / 1000)
-    metric = DiscriminativeMetric(few, None, None, "series")
+    metric = DiscriminativeMetric(few, dataset_of(few.images, modality=Series()))
     assert metric.at_the_end(fresh) == {}
     assert "4 to test on that share no value; it wants 5" in metric.left_out(100)["discriminative_score"]
 
@@ -396,7 +398,7 @@ def test_real_against_real_of_one_long_series_is_at_the_floor(monkeypatch):
     scores = []
     for seed in range(4):
         real, fresh = (long_windows(drawn(AR1, 1, 600, 2 * seed + i)[0, 0, 0], 10) for i in range(2))
-        metric = DiscriminativeMetric(real, None, None, "series")
+        metric = DiscriminativeMetric(real, dataset_of(real.images, modality=Series()))
         scores.append(metric.floor(fresh)["discriminative_score"])
     second = apart(real.places, len(real.places))[1]
     assert num_independent(real.places[second], 0) == 30
@@ -409,7 +411,7 @@ def test_evaluations_tell_metrics_which_windows_overlap(tmp_path):
 
         def load(self):
             sides = [long_windows(torch.linspace(-1, 1, 301)[part], 12) for part in (slice(0, 180), slice(180, 301))]
-            self.places = {name: side.places for name, side in zip(("train_split", "heldout"), sides)}
+            self.places = {name: side.places for name, side in zip(("pool", "heldout"), sides)}
             return *(Images(side.images, torch.zeros(len(side.images)).long()) for side in sides), 0
 
     datamodule = Long(batch_size=4)
@@ -419,7 +421,7 @@ def test_evaluations_tell_metrics_which_windows_overlap(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DiscriminativeMetric, "floor", lambda self, fresh: seen.append((self.real, fresh)) or {})
         patch.setattr(PredictiveMetric, "floor", lambda self, fresh: {})
-        protocol = Evaluation(datamodule, "moments", num_samples=30).protocol
+        protocol = Evaluation(datamodule.dataset, "moments", num_samples=30).protocol
     ((real, fresh),) = seen
     for samples, length in ((real, 110), (fresh, 30)):
         starts = samples.places[:, 1]
@@ -439,28 +441,30 @@ def test_what_chooses_shares_no_value_with_training(tmp_path, stride, num_train)
     options = {"window": 10, "stride": stride, "num_train": num_train}
     data = TimeSeriesDataModule(str(tmp_path / "long.npy"), batch_size=2, **options)
     data.setup()
-    parts = [values_in(split.images) for split in (data.train, data.validation, data.heldout)]
+    parts = [values_in(split.images) for split in (data.dataset.train, data.dataset.validation, data.dataset.heldout)]
     assert not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
-    total, num = len(data.train_split.images), len(data.validation.images)
+    total, num = len(data.dataset.pool.images), len(data.dataset.validation.images)
     assert num == max(10, total // 10)
-    assert len(data.train.images) == (num_train or total - num - math.ceil(9 / stride))
-    for name in ("train_split", "train", "validation", "heldout"):
-        first = data.natural(getattr(data, name).images)[:, 0, 0] - (210 if name == "heldout" else 0)
-        assert first.round().tolist() == data.places[name][:, 1].tolist()
+    assert len(data.dataset.train.images) == (num_train or total - num - math.ceil(9 / stride))
+    for name in ("pool", "train", "validation", "heldout"):
+        values = data.dataset.modality.inverse_transform(getattr(data.dataset, name).images)[:, 0, 0]
+        first = values - (210 if name == "heldout" else 0)
+        assert first.round().tolist() == data.dataset.places[name][:, 1].tolist()
 
 
 def test_whole_series_choose(tmp_path):
     np.save(tmp_path / "many.npy", np.arange(40 * 20.0).reshape(40, 20, 1))
     data = TimeSeriesDataModule(str(tmp_path / "many.npy"), batch_size=2, window=8)
     data.setup()
-    splits = (data.train, data.validation, data.heldout)
-    series = [set((data.natural(split.images).round() // 20).astype(int).flatten()) for split in splits]
+    splits = (data.dataset.train, data.dataset.validation, data.dataset.heldout)
+    values = [data.dataset.modality.inverse_transform(split.images) for split in splits]
+    series = [set((part.round() // 20).astype(int).flatten()) for part in values]
     assert [len(part) for part in series] == [25, 3, 12] and len(set.union(*series)) == 40
     with pytest.raises(ValueError, match=r"--data.num_train: expected at most 325, the sequences that share nothing"):
         TimeSeriesDataModule(str(tmp_path / "many.npy"), batch_size=2, window=8, num_train=326).setup()
     whole = TimeSeriesDataModule(str(tmp_path / "many.npy"), batch_size=2)
     whole.setup()
-    assert whole.places == {} and len(whole.validation.images) == 10
+    assert whole.dataset.places == {} and len(whole.dataset.validation.images) == 10
 
 
 class LastValue(torch.nn.Module):
@@ -517,7 +521,7 @@ def test_what_the_discriminating_network_learns(answers_with_values):
     """Binary cross-entropy at the last place with a value, equally many of both kinds, with values in units of their
     deviation; of masked sequences the mask is told as well."""
     real, fake = cut(drawn(AR1, 60, 10), shortest=1), cut(drawn(AR2, 30, 10, seed=1), seed=1)
-    metric = made(DiscriminativeMetric, real, "masked")
+    metric = made(DiscriminativeMetric, real, True)
     metric.accuracy(Samples(images=fake))
     ((make, loss, num),) = answers_with_values
     (x, valid, is_real), (tested, _, tested_is_real) = metric._halves(Samples(images=fake))
@@ -558,18 +562,20 @@ def test_without_a_half_to_train_on_there_is_no_score():
             break
     real = Samples(images=drawn(WHITE, 18, 4), places=places)
     assert num_independent(places[apart(places, 18)[1]], 9) == 9
-    reason = DiscriminativeMetric(real, None, None, "series").left_out(100)["discriminative_score"]
+    reason = DiscriminativeMetric(real, dataset_of(real.images, modality=Series())).left_out(100)[
+        "discriminative_score"
+    ]
     assert reason.startswith("held-out sequences leave 0 to test on")
 
 
-@pytest.mark.parametrize("kind", ["series", "masked"])
-def test_the_error_of_a_prediction_by_hand(kind):
+@pytest.mark.parametrize("has_mask", [False, True])
+def test_the_error_of_a_prediction_by_hand(has_mask):
     """A network that expects each value to go on by its deviation times the value, of places that have one."""
     network = SimpleNamespace(deviation=torch.tensor(0.5))
     images = drawn(AR1, 30, 6)
     images = torch.cat([images, images.flip(0) ** 2], 1)
-    stored = cut(images) if kind == "masked" else images
-    values, valid = values_and_valid(stored, kind)
+    stored = cut(images) if has_mask else images
+    values, valid = values_and_valid(stored, has_mask)
     errors = []
     for i in range(30):
         for place in range(1, int(valid[i].sum())):
@@ -613,7 +619,7 @@ def test_what_the_predicting_network_learns(monkeypatch):
     network = make()
     assert (num, network.gru.input_size, network.head.out_features) == (40, 3, 3)
     assert float(network.deviation) == pytest.approx(float(fake.std()))
-    values, _ = stretches(fake, "series", seed=1)
+    values, _ = stretches(fake, False, seed=1)
     chosen = torch.tensor([3, 9])
     assert float(loss(Still(), chosen)) == pytest.approx(float(values[chosen].diff(dim=2).abs().mean()), rel=1e-5)
 
@@ -677,9 +683,9 @@ def test_stretches_by_hand(monkeypatch):
     monkeypatch.setattr(_recurrent, "MAX_LENGTH", 4)
     lengths = torch.arange(3, 10).repeat(300)
     numbers = (torch.arange(9.0) + 10 * torch.arange(2100)[:, None])[:, None] / 30_000
-    stored = with_mask(numbers, torch.arange(9) < lengths[:, None], "masked")[:, :, None]
+    stored = with_mask(numbers, torch.arange(9) < lengths[:, None], True)[:, :, None]
     torch.manual_seed(3)
-    values, valid = stretches(stored, "masked", seed=2, most=2000)
+    values, valid = stretches(stored, True, seed=2, most=2000)
     after = torch.rand(1)
     torch.manual_seed(3)
     assert after == torch.rand(1)
@@ -695,9 +701,9 @@ def test_stretches_by_hand(monkeypatch):
     assert (values[:, 0] * 30_000).round().long().tolist() == expected.tolist()
 
 
-def by_definition(images, kind):
+def by_definition(images, has_mask):
     """Autocorrelations and spectrum of a set, sum by sum."""
-    values, valid = (part.double().numpy() for part in values_and_valid(images, kind))
+    values, valid = (part.double().numpy() for part in values_and_valid(images, has_mask))
     num, channels, length = values.shape
     mean = values.sum((0, 2)) / valid.sum()
     centred = (values - mean[:, None]) * valid[:, None]
@@ -718,13 +724,13 @@ def by_definition(images, kind):
 
 
 @pytest.mark.parametrize("length", [5, 12, 24])
-@pytest.mark.parametrize("kind", ["series", "masked"])
-def test_autocorrelations_and_spectra_by_definition(kind, length):
+@pytest.mark.parametrize("has_mask", [False, True])
+def test_autocorrelations_and_spectra_by_definition(has_mask, length):
     sets = [torch.cat([drawn(AR1, 6, length, seed) + 0.2, drawn(other, 6, length, seed) / 2], 1)
             for seed, other in enumerate((AR2, WHITE))]  # fmt: skip
-    real, fake = (cut(images) if kind == "masked" else images for images in sets)
-    metric = made(SpectrumMetric, real, kind)
-    expected = by_definition(real, kind), by_definition(fake, kind)
+    real, fake = (cut(images) if has_mask else images for images in sets)
+    metric = made(SpectrumMetric, real, has_mask)
+    expected = by_definition(real, has_mask), by_definition(fake, has_mask)
     for found, part in zip(metric.of_real, expected[0]):
         assert found.numpy() == pytest.approx(part, abs=1e-5)
     values = metric.measure(Samples(images=fake))
@@ -736,15 +742,15 @@ def test_autocorrelations_and_spectra_by_definition(kind, length):
 def test_autocorrelations_of_two_values():
     """About their mean they are opposite: -1 at a lag of 1, of one pair, and beyond it there are none."""
     images = torch.tensor([[0.1, 0.5, 9, 9, 9, 9], [1, 1, -1, -1, -1, -1]])[None, :, None]
-    autocorrelations, _ = made(SpectrumMetric, images, "masked").of_real
+    autocorrelations, _ = made(SpectrumMetric, images, True).of_real
     assert autocorrelations[0].tolist() == pytest.approx([-1, 0, 0], abs=1e-9)
 
 
 def test_what_does_not_vary_varies_infinitely_slowly():
-    alone = with_mask(torch.full((3, 1, 6), 0.8), torch.zeros(3, 6, dtype=torch.bool), "masked")[:, :, None]
+    alone = with_mask(torch.full((3, 1, 6), 0.8), torch.zeros(3, 6, dtype=torch.bool), True)[:, :, None]
     alone[1, 1, 0, 0] = 1.0  # a single value
-    for images, kind in ((torch.full((4, 2, 1, 6), 0.4), "series"), (alone, "masked")):
-        autocorrelations, spectrum = made(SpectrumMetric, images, kind).of_real
+    for images, has_mask in ((torch.full((4, 2, 1, 6), 0.4), False), (alone, True)):
+        autocorrelations, spectrum = made(SpectrumMetric, images, has_mask).of_real
         assert (autocorrelations == 1).all() and (spectrum[:, 0] == 1).all() and (spectrum[:, 1:] == 0).all()
 
 
@@ -762,10 +768,10 @@ def test_the_width_of_the_kernel_where_most_sequences_are_copies():
 
 def test_the_discrepancy_of_masked_sequences_is_of_what_they_have_and_of_their_ends():
     real, fake = cut(drawn(AR1, 30, 6)), cut(drawn(AR2, 20, 6), seed=1)
-    metric = made(DiscrepancyMetric, real, "masked")
+    metric = made(DiscrepancyMetric, real, True)
     x, y = (
         np.concatenate([part[0].flatten(1).numpy(), 2 * part[1].numpy() - 1], 1)
-        for part in (values_and_valid(images, "masked") for images in (real, fake))
+        for part in (values_and_valid(images, True) for images in (real, fake))
     )
     xx, yy, xy = (rbf_kernel(*pair, gamma=1 / (2 * metric.width**2)) for pair in ((x, x), (y, y), (x, y)))
     expected = sum((k.sum() - np.trace(k)) / (len(k) * (len(k) - 1)) for k in (xx, yy)) - 2 * xy.mean()

@@ -4,6 +4,7 @@ import math
 import random
 import sys
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,16 +15,19 @@ from nltk.translate.bleu_score import corpus_bleu
 from nltk.util import everygrams
 
 from datamodules import text
-from datamodules._base import to_float
 from datamodules.text import UNKNOWN, TextDataModule
 from lightning_genae import registry
+from lightning_genae.data.modalities.text import Text
+from lightning_genae.data.storage import to_float
 from lightning_genae.evaluation import Evaluation
 from lightning_genae.metrics._metric import Samples
+from lightning_genae.metrics.likelihood import LikelihoodMetric
 from lightning_genae.metrics.perplexity import PerplexityMetric
 from lightning_genae.metrics.self_bleu import SelfBLEUMetric
 from lightning_genae.metrics.words import WordMetric, filled_up, whole_words
 from lightning_genae.ngram import CharacterNGram, floors
 from lightning_genae.report import table
+from tests.data import dataset_of
 
 WORDS = "the model sees a small text and draws from it what no one has read before, über alles; naïve ☃\n"
 
@@ -35,7 +39,22 @@ def prose(num_words, seed=0):
 
 def texts_of(data):
     """Those of the training split, in the order of the text."""
-    return data.natural(data.train_split.images)
+    return data.dataset.modality.inverse_transform(data.dataset.pool.images)
+
+
+def train_texts_of(data):
+    """The windows that are trained on, which overlap if the stride is below the window."""
+    return data.dataset.modality.inverse_transform(data.dataset.train.images)
+
+
+def heldout_texts_of(data):
+    """The windows that are held out, in the order of the text."""
+    return data.dataset.modality.inverse_transform(data.dataset.heldout.images)
+
+
+def texts_trained_on(data):
+    """What is trained on, each character once."""
+    return data.dataset.modality.joined(data.dataset.train.images, data.dataset.places.get("train"))
 
 
 def loaded(root, **options):
@@ -57,26 +76,29 @@ def test_windows_hold_the_text_and_nothing_that_is_held_out(file, tokens):
     cut = round(len(whole) * 0.7)
     data = loaded(file, tokens=tokens, vocabulary=90, window=32, heldout=0.3)
     size = data.tokenizer.get_vocab_size()
-    assert data.image_shape == (size, 1, 32) and data.num_classes == 0
+    assert data.dataset.image_shape == (size, 1, 32) and data.dataset.num_classes == 0
     assert size == (90 if tokens == "bpe" else len(set(whole[:cut])) + 1)
     for split, part, texts in (
-        (data.train_split, whole[:cut], texts_of(data)),
-        (data.heldout, whole[cut:], data.heldout_texts),
+        (data.dataset.pool, whole[:cut], texts_of(data)),
+        (data.dataset.heldout, whole[cut:], heldout_texts_of(data)),
     ):
         assert set(split.images.unique().tolist()) == {0, 255}
         assert (split.images.sum(1, dtype=torch.int64) == 255).all()
         # all of it, but what does not fill the last window
         assert part.startswith("".join(texts)) and "".join(texts)
         assert len(data.tokenizer.encode(part).ids) - 32 < 32 * len(texts)
-        assert data.natural(to_float(split.images)) == texts
-    num_characters = len("".join(data.heldout_texts)) / (32 * len(data.heldout_texts))  # of a token
+        assert data.dataset.modality.inverse_transform(to_float(split.images)) == texts
+    num_characters = len("".join(heldout_texts_of(data))) / (32 * len(heldout_texts_of(data)))  # of a token
     assert num_characters > 1.5 if tokens == "bpe" else num_characters == 1
 
 
 def test_floats_that_are_no_tokens_are_read_by_their_largest_channel(file):
     data = loaded(file)
-    images = to_float(data.heldout.images[:5])
-    assert data.natural(images * 0.3 - 0.1 + 0.05 * torch.rand(images.shape)) == data.heldout_texts[:5]
+    images = to_float(data.dataset.heldout.images[:5])
+    assert (
+        data.dataset.modality.inverse_transform(images * 0.3 - 0.1 + 0.05 * torch.rand(images.shape))
+        == heldout_texts_of(data)[:5]
+    )
 
 
 def test_strides_and_subsets(file):
@@ -84,11 +106,11 @@ def test_strides_and_subsets(file):
     half, none = loaded(file, window=32, stride=16), loaded(file, window=32)
     assert texts_of(half)[::2] == texts_of(none)
     assert texts_of(half)[1] == whole[16:48]
-    assert half.heldout_texts == none.heldout_texts  # which never overlap
+    assert heldout_texts_of(half) == heldout_texts_of(none)  # which never overlap
     few, other = loaded(file, num_train=20), loaded(file, num_train=20, split_seed=1)
-    assert len(few.train_texts) == 20 and few.train_texts != other.train_texts
-    assert set(few.train_texts) <= set(texts_of(few))
-    assert few.image_shape == loaded(file).image_shape
+    assert len(train_texts_of(few)) == 20 and train_texts_of(few) != train_texts_of(other)
+    assert set(train_texts_of(few)) <= set(texts_of(few))
+    assert few.dataset.image_shape == loaded(file).dataset.image_shape
 
 
 @pytest.mark.parametrize("tokens", ["characters", "bpe"])
@@ -99,18 +121,18 @@ def test_the_tokens_know_training_text_alone(tmp_path, tokens):
     data = loaded(tmp_path / "a.txt", tokens=tokens, window=8, heldout=0.2)
     assert not set("xyz") & set("".join(data.tokenizer.get_vocab()))
     assert data.tokenizer.token_to_id(UNKNOWN) == 0
-    assert data.heldout_texts[-1] == f" {UNKNOWN}" * 4
+    assert heldout_texts_of(data)[-1] == f" {UNKNOWN}" * 4
     # the unknown sign among the text, which is no other one than the token
     (tmp_path / "a.txt").write_text((f"ab{UNKNOWN}cab" + " cab" * 20) * 100)
     data = loaded(tmp_path / "a.txt", tokens=tokens, window=8)
-    assert sorted(data.tokenizer.get_vocab().values()) == list(range(data.image_shape[0]))
+    assert sorted(data.tokenizer.get_vocab().values()) == list(range(data.dataset.image_shape[0]))
     assert "".join(texts_of(data)).startswith(f"ab{UNKNOWN}cab cab")
 
 
 def test_rare_characters_are_unknown(tmp_path):
     (tmp_path / "a.txt").write_text("aaaaaaaabbbbbbccccd " * 300)
     data = loaded(tmp_path / "a.txt", vocabulary=4)
-    assert data.image_shape[0] == 4
+    assert data.dataset.image_shape[0] == 4
     assert texts_of(data)[0][:20] == f"aaaaaaaabbbbbbcccc{UNKNOWN * 2}"
     with pytest.raises(ValueError, match=r"--data.vocabulary: .*; 3 tokens leave 30% of what is trained on unknown"):
         loaded(tmp_path / "a.txt", vocabulary=3)
@@ -134,9 +156,9 @@ def test_a_folder_joins_the_ends_of_its_files(tmp_path):
     options = {"window": 10, "batch_size": 2}
     data = loaded(root, heldout=0.5, **options)
     assert "".join(texts_of(data)) == "\n\n".join(["a" * 50, "b" * 50, "C" * 50])[:150]
-    assert "".join(data.heldout_texts) == "\n\n".join(["a" * 50, "b" * 50, "C" * 50])[:150]
+    assert "".join(heldout_texts_of(data)) == "\n\n".join(["a" * 50, "b" * 50, "C" * 50])[:150]
     assert "".join(texts_of(loaded(root, heldout=0.5, lowercase=True, **options)))[-9:] == "c" * 9
-    assert loaded(root, **options).train.fingerprint == loaded(root, **options).train.fingerprint
+    assert loaded(root, **options).dataset.fingerprint == loaded(root, **options).dataset.fingerprint
 
 
 def test_signs_of_the_system_are_left_out(tmp_path):
@@ -148,12 +170,15 @@ def test_signs_of_the_system_are_left_out(tmp_path):
 def test_the_default_text_holds_out_what_it_does_not_train_on(tokens):
     data = loaded(None, tokens=tokens)
     again = loaded(None, tokens=tokens)
-    assert data.train.fingerprint == again.train.fingerprint and data.heldout.fingerprint == again.heldout.fingerprint
-    assert len(data.train.images) > 2000 and len(data.heldout.images) > 500
-    train = "".join(data.train_texts)
+    assert (
+        data.dataset.train.fingerprint == again.dataset.train.fingerprint
+        and data.dataset.heldout.fingerprint == again.dataset.heldout.fingerprint
+    )
+    assert len(data.dataset.train.images) > 2000 and len(data.dataset.heldout.images) > 500
+    train = "".join(train_texts_of(data))
     assert "statement" in train and UNKNOWN not in train
-    copies = sum(window in train for window in data.heldout_texts[::4])
-    assert copies < 0.02 * len(data.heldout_texts) / 4  # usual phrases, but no paragraph
+    copies = sum(window in train for window in heldout_texts_of(data)[::4])
+    assert copies < 0.02 * len(heldout_texts_of(data)) / 4  # usual phrases, but no paragraph
 
 
 def test_errors(tmp_path, monkeypatch):
@@ -207,13 +232,16 @@ def one_hot(texts):
     return images.scatter_(1, tokens[:, None, None], 255)
 
 
-def natural(images):
-    return ["".join(ALPHABET[i] for i in row) for row in images.argmax(1).squeeze(1).tolist()]
+def told(metric, heldout, trained_on=None):
+    """A metric that knows held-out texts, and those that were trained on, if there are any."""
+    heldout = one_hot(heldout)
+    modality = Text(decode=lambda tokens: ["".join(ALPHABET[i] for i in row) for row in tokens])
+    train = heldout[:0] if trained_on is None else one_hot(trained_on)
+    return metric(Samples(images=heldout), dataset_of(train, heldout, modality))
 
 
 def measured(metric, heldout, samples, trained_on=None):
-    build = metric(Samples(images=one_hot(heldout)), None if trained_on is None else one_hot(trained_on), natural)
-    return build.measure(Samples(images=one_hot(samples)))
+    return told(metric, heldout, trained_on).measure(Samples(images=one_hot(samples)))
 
 
 def windows(num, seed, length=40):
@@ -238,7 +266,7 @@ def test_distinct_and_known_words_by_hand():
     assert values == pytest.approx({"distinct_1": 3 / 6, "distinct_2": 3 / 4, "known_words": 5 / 6})
     assert measured(WordMetric, heldout, [" cat dog cat ", "t xx cat dog "])["known_words"] == 3 / 6
     assert set(measured(WordMetric, heldout, ["............"]).values()) == {0}
-    metric = WordMetric(Samples(images=one_hot(heldout)), one_hot([" dog ate by "]), natural)
+    metric = told(WordMetric, heldout, [" dog ate by "])
     # cat is in both held-out texts, by in the training text; sat, on and ran are nowhere else
     floor = metric.floor(Samples(images=one_hot(trained_on)))
     # dog ate it cat sat on cat ran by, of which eight differ
@@ -261,8 +289,8 @@ def test_self_bleu_against_nltk():
 
 
 def test_floors_of_few_training_windows_are_of_as_many_as_samples():
-    heldout, few = one_hot(windows(300, 0)), one_hot(windows(10, 1))
-    metric = SelfBLEUMetric(Samples(images=heldout), few, natural)
+    few = one_hot(windows(10, 1))
+    metric = told(SelfBLEUMetric, windows(300, 0), windows(10, 1))
     (floor,) = metric.floor(Samples(images=few)).values()
     (enough,) = metric.measure(Samples(images=one_hot(windows(100, 2)))).values()
     (too_few,) = metric.measure(Samples(images=few)).values()
@@ -312,9 +340,9 @@ def test_few_words_by_hand():
     heldout = [" cat sat on ", " cat ran by "]
     assert measured(WordMetric, heldout, [" cat "]) == {"distinct_1": 1, "distinct_2": 0, "known_words": 1}
     assert measured(WordMetric, heldout, [" dog "]) == {"distinct_1": 1, "distinct_2": 0, "known_words": 0}
-    metric = WordMetric(Samples(images=one_hot(["catcatcatcat"])), one_hot(heldout), natural)
+    metric = told(WordMetric, ["catcatcatcat"], heldout)
     assert metric.floor(Samples(images=one_hot(heldout)))["known_words"] == 0
-    metric = WordMetric(Samples(images=one_hot(["a cat ran on"])), one_hot(heldout), natural)
+    metric = told(WordMetric, ["a cat ran on"], heldout)
     assert metric.floor(Samples(images=one_hot(heldout)))["known_words"] == 1  # cat and ran, of the training text
 
 
@@ -323,18 +351,18 @@ def test_floors_begin_with_the_fresh_texts(monkeypatch):
     monkeypatch.setattr(SelfBLEUMetric, "num_compared", 4)
     monkeypatch.setattr(WordMetric, "num_distinct", 2)
     heldout, fresh = windows(20, 0), [" the cat sat on the mat ".ljust(40)] * 3
-    metric = SelfBLEUMetric(Samples(images=one_hot(heldout)), None, natural)
+    metric = told(SelfBLEUMetric, heldout)
     beside = heldout[int(torch.randperm(20, generator=torch.Generator().manual_seed(0))[0])]
     expected = measured(SelfBLEUMetric, heldout, [*fresh, beside])["self_bleu"]
     assert metric.floor(Samples(images=one_hot(fresh)))["self_bleu"] == pytest.approx(expected)
     assert metric.floor(Samples(images=one_hot([*fresh, fresh[0]])))["self_bleu"] == pytest.approx(1)
-    metric = WordMetric(Samples(images=one_hot(heldout)), None, natural)
+    metric = told(WordMetric, heldout)
     assert metric.floor(Samples(images=one_hot(fresh)))["distinct_1"] == 5 / 12  # of twice six words
 
 
 def test_words_of_three_held_out_texts_are_known_from_any_other_one():
     texts = ["a cat sat b", "a dog sat b", "a cat ran b"]
-    metric = WordMetric(Samples(images=one_hot(texts)), None, natural)
+    metric = told(WordMetric, texts)
     # cat is in the first and the last, sat in the first and the second; dog and ran once
     assert metric.floor(Samples(images=one_hot(texts[:1])))["known_words"] == 4 / 6
 
@@ -442,7 +470,7 @@ class Known:
         self.data = data
 
     def log_likelihood(self, x, num_codes):
-        self.asked = self.data.natural(x)
+        self.asked = self.data.dataset.modality.inverse_transform(x)
         return torch.tensor([-3 * math.log(2) * len(one) for one in self.asked])
 
 
@@ -451,46 +479,49 @@ def test_bits_per_character_and_its_floors_are_of_the_same_windows(tmp_path, tok
     """The held-out text is easy at its beginning and hard at its end: windows are of all of it."""
     (tmp_path / "a.txt").write_text(prose(800) + " the" * 300 + prose(250, 1))
     data = loaded(tmp_path / "a.txt", tokens=tokens, vocabulary=90, window=16, stride=8, heldout=0.35)
-    data.cache_dir = str(tmp_path)
-    monkeypatch.setattr(Evaluation, "num_likelihoods", 20)
-    names = registry.names
-    monkeypatch.setattr(registry, "names", lambda name: ["frechet"] if name.endswith("metrics") else names(name))
-    evaluation, model = Evaluation(data, "moments", num_samples=20), Known(data)
-    values = evaluation._of_heldout(model)
+    monkeypatch.setattr(LikelihoodMetric, "num_images", 20)
+    names, known = registry.names, ["frechet", "likelihood", "reconstruction"]
+    monkeypatch.setattr(registry, "names", lambda name: known if name.endswith("metrics") else names(name))
+    evaluation, model = (
+        Evaluation(replace(data.dataset, cache_dir=str(tmp_path)), "moments", num_samples=20),
+        Known(data),
+    )
+    metric = evaluation.metric(LikelihoodMetric)
+    values = metric.of_model(model)
     assert values["bits_per_character"] == pytest.approx(3, rel=1e-5)
-    assert len(set(model.asked) & set(data.heldout_texts)) >= 8 and len(model.asked) == 20
-    easy, of_all = (np.mean(["the the" in one for one in texts]) for texts in (model.asked, data.heldout_texts))
+    assert len(set(model.asked) & set(heldout_texts_of(data))) >= 8 and len(model.asked) == 20
+    easy, of_all = (np.mean(["the the" in one for one in texts]) for texts in (model.asked, heldout_texts_of(data)))
     assert easy == pytest.approx(of_all, abs=0.2)
     of = evaluation.protocol["bits_per_character_of"]
-    assert of["ngram"] == CharacterNGram().fit(data.texts_trained_on).bits_per_character(model.asked)
-    assert of["ngram"] != CharacterNGram().fit(data.train_texts).bits_per_character(model.asked)  # windows overlap
+    assert of["ngram"] == CharacterNGram().fit(texts_trained_on(data)).bits_per_character(model.asked)
+    assert of["ngram"] != CharacterNGram().fit(train_texts_of(data)).bits_per_character(model.asked)  # windows overlap
     assert of["ngram"] != pytest.approx(
-        CharacterNGram().fit(data.texts_trained_on).bits_per_character(data.heldout_texts[:20])
+        CharacterNGram().fit(texts_trained_on(data)).bits_per_character(heldout_texts_of(data)[:20])
     )
-    lines = table(values, evaluation.protocol | {"generator": "raw"})
+    lines = table(values, evaluation.protocol | metric.protocol() | {"generator": "raw"})
     assert any(f"at most 3.000; of the same by character n-grams {of['ngram']:.3f}" in line for line in lines)
 
 
 def test_the_likelihoods_mean_is_weighted_by_characters():
     """Two windows of 1 and 3 characters that need 8 and 4 bits: 3 bits a character, not the mean of 8 and 4 / 3."""
-    evaluation = SimpleNamespace(heldout=torch.zeros(2, 1, 1, 1), of_likelihood=torch.zeros(2, 1, 1, 1), kind="text")
-    evaluation = SimpleNamespace(**vars(evaluation), num_codes=1, seed=0, characters=4, protocol={})
+    metric = told(LikelihoodMetric, ["a"] * 2, ["a"])
+    metric.num_characters = 4
     bits = torch.tensor([8.0, 4.0])
     model = SimpleNamespace(device="cpu", dtype=torch.float32, log_likelihood=lambda x, num_codes: -bits * math.log(2))
-    assert Evaluation._of_heldout(evaluation, model)["bits_per_character"] == pytest.approx(3)
+    assert metric.of_model(model)["bits_per_character"] == pytest.approx(3)
 
 
 def test_windows_that_overlap_count_each_character_once(file):
     """Of the joined windows, n-grams know what they know of the text as it is."""
     data = loaded(file, window=32, stride=16)
-    (whole,) = data.texts_trained_on
-    assert file.read_text().startswith(whole) and len(whole) < 0.8 * 32 * len(data.train_texts)
+    (whole,) = texts_trained_on(data)
+    assert file.read_text().startswith(whole) and len(whole) < 0.8 * 32 * len(train_texts_of(data))
     few = loaded(file, window=32, stride=16, num_train=100)
-    assert len("".join(few.texts_trained_on)) < 32 * 100
-    assert all(piece in file.read_text() for piece in few.texts_trained_on)
-    assert all(any(window in piece for piece in few.texts_trained_on) for window in few.train_texts)
+    assert len("".join(texts_trained_on(few))) < 32 * 100
+    assert all(piece in file.read_text() for piece in texts_trained_on(few))
+    assert all(any(window in piece for piece in texts_trained_on(few)) for window in train_texts_of(few))
     apart = loaded(file, window=32)
-    assert apart.texts_trained_on == apart.train_texts
+    assert texts_trained_on(apart) == train_texts_of(apart)
 
 
 def test_an_ngram_by_hand():

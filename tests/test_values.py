@@ -739,7 +739,9 @@ def test_a_gan_knows_how_frequent_classes_are_in_training():
     model = fixed("gan", conditional="projection")
     assert model.class_shares.tolist() == pytest.approx([1 / 3] * 3)
     for train, shares in ((None, [1 / 3] * 3), (SimpleNamespace(labels=torch.tensor([1, 0, 1, 1])), [0.25, 0.75, 0.0])):
-        model.trainer = SimpleNamespace(datamodule=SimpleNamespace(train=train) if train else SimpleNamespace())
+        model.trainer = SimpleNamespace(
+            datamodule=SimpleNamespace(dataset=SimpleNamespace(train=train)) if train else SimpleNamespace()
+        )
         model.on_fit_start()
         assert model.class_shares.tolist() == pytest.approx(shares)
     model.noise = lambda num: torch.zeros(num, 2).double()
@@ -765,7 +767,7 @@ def test_checkpoints_from_before_there_were_shares_of_classes():
 
 
 def test_a_gan_of_text_is_judged_by_probabilities_and_samples_tokens():
-    model = registry.load("lightning_genae.models", "gan")((3, 1, 2), 0, kind="text", **TINY).double()
+    model = registry.load("lightning_genae.models", "gan")((3, 1, 2), 0, modality="text", **TINY).double()
     model.noise, seen = lambda num: torch.from_numpy(Z), []
     for network, show in ((model.generator, lambda: model.loss_generator(*BATCH)), (model.averaged.module, None)):
         output = apply(network, Z).reshape(NUM, 3, 2)

@@ -11,10 +11,10 @@ from scipy.special import expit, log_expit, log_softmax
 from scipy.stats import kstest, laplace, norm
 from torch import nn
 
-from lightning_genae.images import settle
 from lightning_genae.models.ae import Autoencoder
 from lightning_genae.models.rae import RecurrentAutoencoder
 from lightning_genae.models.vae import VAE
+from tests.data import project
 from tests.test_values import SHAPE, TINY, X, apply, fit_one, values
 
 NUM, PIXELS, LATENT = 3, 4, 2
@@ -115,8 +115,8 @@ def test_codes_that_are_kept_are_of_clean_images(noise):
 
 def test_autoencoder_of_text():
     """Its loss is the cross-entropy of the tokens, and it shows their probabilities."""
-    x = settle(torch.randn(NUM, 3, 1, 5, generator=torch.Generator().manual_seed(2)).double(), "text")
-    model = without_trainer(Autoencoder((3, 1, 5), kind="text", **TINY))
+    x = project(torch.randn(NUM, 3, 1, 5, generator=torch.Generator().manual_seed(2)).double(), "text")
+    model = without_trainer(Autoencoder((3, 1, 5), modality="text", **TINY))
     output = apply(model.decoder, apply(model.encoder, x.flatten(1).numpy())).reshape(NUM, 3, 5)
     log_p = np.take_along_axis(log_softmax(output, axis=1), x.argmax(1).numpy(), 1)
     assert model.training_step((x, BATCH[1]), 0).item() == pytest.approx(-log_p.mean())
@@ -135,7 +135,7 @@ def test_samples_of_an_autoencoder_are_decoded_codes():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"loss": "ce"}, "--model.loss: expected mse, bce or l1 for data that are no text; got ce"),
+        ({"loss": "ce"}, "--model.loss: expected mse or bce or l1 for data of modality image; got ce"),
         (
             {"noise": "masking", "noise_level": 1.5},
             "--model.noise_level: expected a share of pixels, at most 1; got 1.5",
@@ -230,8 +230,8 @@ def test_vae(options):
 
 
 def test_vae_of_text():
-    x = settle(torch.randn(NUM, 3, 1, 5, generator=torch.Generator().manual_seed(2)).double(), "text")
-    model = prepare(VAE((3, 1, 5), kind="text", **TINY))
+    x = project(torch.randn(NUM, 3, 1, 5, generator=torch.Generator().manual_seed(2)).double(), "text")
+    model = prepare(VAE((3, 1, 5), modality="text", **TINY))
     torch.manual_seed(0)
     noise = torch.randn(NUM, LATENT, dtype=torch.double).numpy()
     tokens = x.argmax(1).squeeze(1).numpy()
@@ -270,14 +270,14 @@ def test_importance_weights_of_a_vae(num_codes, options):
     [
         ({}, "bernoulli"),
         ({"likelihood": "gaussian"}, "gaussian"),
-        ({"kind": "series"}, "gaussian"),
-        ({"kind": "masked"}, "gaussian"),
-        ({"kind": "audio"}, "gaussian"),
-        ({"kind": "text"}, "categorical"),
-        ({"kind": "series", "likelihood": "bernoulli"}, "bernoulli"),
+        ({"modality": "series"}, "gaussian"),
+        ({"modality": "series", "has_mask": True}, "gaussian"),
+        ({"modality": "audio"}, "gaussian"),
+        ({"modality": "text"}, "categorical"),
+        ({"modality": "series", "likelihood": "bernoulli"}, "bernoulli"),
     ],
 )
-def test_likelihoods_of_kinds_of_data(caplog, options, likelihood):
+def test_likelihoods_of_modalities(caplog, options, likelihood):
     """A deviation that is not given is learned, from 1/e on; one of another likelihood has no effect."""
     model = VAE((2, 1, 4), **TINY, **options)
     assert model.likelihood == likelihood
@@ -293,7 +293,7 @@ def test_likelihoods_of_kinds_of_data(caplog, options, likelihood):
 
 
 def test_pixels_have_no_tokens():
-    message = "--model.likelihood: expected bernoulli or gaussian for data that are no text; got categorical"
+    message = "--model.likelihood: expected bernoulli or gaussian for data of modality image; got categorical"
     with pytest.raises(ValueError, match=message):
         VAE(SHAPE, **TINY, likelihood="categorical")
 
@@ -303,7 +303,7 @@ def test_pixels_have_no_tokens():
     [
         ({}, lambda output: 2 * expit(output) - 1),
         ({"likelihood": "gaussian"}, lambda output: output.clip(-1, 1)),
-        ({"kind": "text"}, lambda output: 2 * np.exp(log_softmax(output, axis=1)) - 1),
+        ({"modality": "text"}, lambda output: 2 * np.exp(log_softmax(output, axis=1)) - 1),
     ],
     ids=["bernoulli", "gaussian", "categorical"],
 )
@@ -320,7 +320,7 @@ def test_what_a_vae_shows(monkeypatch, options, shown):
     z = torch.randn(NUM, LATENT, dtype=torch.double).numpy()
     torch.manual_seed(3)
     expected = shown(apply(model.decoder, z).reshape(NUM, 3, 5))
-    if "kind" in options:
+    if "modality" in options:
         expected = np.where(expected == expected.max(1, keepdims=True), 1.0, -1.0)
     assert np.allclose(model.sample(NUM).squeeze(2), expected)
 
@@ -361,7 +361,7 @@ def test_the_bound_of_a_batch_is_the_mean_of_its_images_bounds(kind, monkeypatch
     monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
     torch.manual_seed(0)
     options = TINY if kind is VAE else RAE | {"variational": True}
-    model = of_batch(kind((2, 1, 4), kind="series", **options), 0)
+    model = of_batch(kind((2, 1, 4), modality="series", **options), 0)
     losses = [
         model.training_step((SERIES[some], BATCH[1][some]), 0).item()
         for some in (slice(None), slice(0, 1), slice(1, 2), slice(2, 3))
@@ -460,9 +460,9 @@ def test_the_teacher_leaves_on_a_line(batch, share):
 
 @pytest.mark.parametrize("options", [{}, {"free_bits": 0.0, "beta": 3.0}, {"warmup": 10}], ids=str)
 def test_variational_recurrent_autoencoder_of_text(options):
-    x = settle(torch.randn(NUM, 3, 1, 5, generator=torch.Generator().manual_seed(2)).double(), "text")
+    x = project(torch.randn(NUM, 3, 1, 5, generator=torch.Generator().manual_seed(2)).double(), "text")
     steps, tokens = x.squeeze(2).transpose(1, 2).numpy(), x.argmax(1).squeeze(1).numpy()
-    model = prepare(RecurrentAutoencoder((3, 1, 5), kind="text", word_dropout=0.0, **RAE, **options), batch=3)
+    model = prepare(RecurrentAutoencoder((3, 1, 5), modality="text", word_dropout=0.0, **RAE, **options), batch=3)
     torch.manual_seed(0)
     noise = torch.randn(NUM, LATENT, dtype=torch.double).numpy()
 
@@ -535,12 +535,12 @@ RESOLVED = ("loss", "variational", "free_bits", "beta", "warmup", "word_dropout"
     "options, values",
     [
         ({}, ("mse", False, 0.0, 1.0, 1000, 0.0, 1000, 0.0)),
-        ({"kind": "masked"}, ("mse", False, 0.0, 1.0, 1000, 0.0, 1000, 0.0)),
-        ({"kind": "text"}, ("ce", True, 0.5, 1.0, 1000, 0.25, 0, 1.0)),
-        ({"kind": "text", "variational": False}, ("ce", False, 0.5, 1.0, 1000, 0.0, 0, 1.0)),
-        ({"kind": "audio", "variational": True}, ("mse", True, 0.0, 1.0, 1000, 0.0, 1000, 0.0)),
+        ({"modality": "series", "has_mask": True}, ("mse", False, 0.0, 1.0, 1000, 0.0, 1000, 0.0)),
+        ({"modality": "text"}, ("ce", True, 0.5, 1.0, 1000, 0.25, 0, 1.0)),
+        ({"modality": "text", "variational": False}, ("ce", False, 0.5, 1.0, 1000, 0.0, 0, 1.0)),
+        ({"modality": "audio", "variational": True}, ("mse", True, 0.0, 1.0, 1000, 0.0, 1000, 0.0)),
         ({"loss": "l1", "teacher_decay": 0}, ("l1", False, 0.0, 1.0, 1000, 0.0, 0, 1.0)),
-        ({"kind": "text", "teacher_decay": 50}, ("ce", True, 0.5, 1.0, 1000, 0.25, 50, 0.0)),
+        ({"modality": "text", "teacher_decay": 50}, ("ce", True, 0.5, 1.0, 1000, 0.25, 50, 0.0)),
     ],
     ids=str,
 )
@@ -549,25 +549,27 @@ def test_what_a_recurrent_autoencoder_does_unless_it_is_told(caplog, options, va
     model = RecurrentAutoencoder((3, 1, 4), **RAE, **options)
     assert tuple(getattr(model, name) for name in RESOLVED) == values
     rate = model.configure_optimizers().param_groups[0]["lr"]
-    assert rate == (5e-3 if options.get("kind") == "text" else 2e-3)
+    assert rate == (5e-3 if options.get("modality") == "text" else 2e-3)
     # a deviation for each channel but the one that says where there are values, to begin with 1/e
-    scales = {"text": [], "masked": [math.exp(-1)] * 2}.get(options.get("kind"), [math.exp(-1)] * 3)
+    num_scales = 0 if options.get("modality") == "text" else 3 - options.get("has_mask", False)
+    scales = [math.exp(-1)] * num_scales
     assert (model.log_scale.exp().tolist() if scales else []) == pytest.approx(scales)
     assert caplog.messages == []
 
 
 def test_what_a_recurrent_autoencoder_is_told():
     given = {"variational": True, "free_bits": 0.7, "beta": 2.0, "warmup": 5, "word_dropout": 0.1, "temperature": 0.3}
-    for kind in ("series", "text"):
-        model = RecurrentAutoencoder((3, 1, 4), kind=kind, **RAE, **given, teacher_decay=9, lr=0.01)
+    for modality in ("series", "text"):
+        model = RecurrentAutoencoder((3, 1, 4), modality=modality, **RAE, **given, teacher_decay=9, lr=0.01)
         assert {name: getattr(model, name) for name in given} == given and model.teacher_decay == 9
         assert model.configure_optimizers().param_groups[0]["lr"] == 0.01
 
 
-@pytest.mark.parametrize("kind, loss, expected", [("series", "ce", "mse or l1"), ("text", "mse", "ce for text")])
-def test_losses_of_other_data_are_refused(kind, loss, expected):
-    with pytest.raises(ValueError, match=f"--model.loss: expected {expected}; got {loss}"):
-        RecurrentAutoencoder((3, 1, 4), kind=kind, loss=loss, **RAE)
+@pytest.mark.parametrize("modality, loss, expected", [("series", "ce", "mse or l1"), ("text", "mse", "ce")])
+def test_losses_of_other_data_are_refused(modality, loss, expected):
+    message = f"--model.loss: expected {expected} for data of modality {modality}; got {loss}"
+    with pytest.raises(ValueError, match=message):
+        RecurrentAutoencoder((3, 1, 4), modality=modality, loss=loss, **RAE)
 
 
 @pytest.mark.parametrize("option, needs", [("beta", True), ("warmup", True), ("free_bits", True), ("sampler", False)])
@@ -623,7 +625,7 @@ def test_a_recurrent_autoencoder_shows_what_it_writes_by_itself():
 
 def test_a_recurrent_autoencoder_of_text_shows_probabilities_and_samples_tokens():
     """It is told the likeliest token before when it shows what it knows, and what it drew when it samples."""
-    model = prepare(RecurrentAutoencoder((3, 1, 5), kind="text", **RAE))
+    model = prepare(RecurrentAutoencoder((3, 1, 5), modality="text", **RAE))
     z = 3 * torch.randn(6, 2, generator=torch.Generator().manual_seed(1)).double()
     shown = model.decode(z).squeeze(2).detach().numpy().transpose(0, 2, 1)
     likeliest = np.where(shown == shown.max(2, keepdims=True), 1.0, -1.0)
@@ -632,7 +634,7 @@ def test_a_recurrent_autoencoder_of_text_shows_probabilities_and_samples_tokens(
     model.output.weight.data.zero_()
     model.output.bias.data = torch.from_numpy(np.log(p))
     samples = model.sample(4000)
-    assert torch.equal(samples, settle(samples, "text"))
+    assert torch.equal(samples, project(samples, "text"))
     assert (samples > 0).double().mean((0, 2, 3)).numpy() == pytest.approx(p, abs=0.02)
 
 
@@ -708,7 +710,7 @@ def test_what_is_beyond_the_end_of_a_series_is_not_read():
     ends = (4, 2, 0)
     for one, end in zip(x, ends):
         one[-1, 0, :end] = 1.0
-    model = prepare(RecurrentAutoencoder((2, 1, 4), kind="masked", **RAE))
+    model = prepare(RecurrentAutoencoder((2, 1, 4), modality="series", has_mask=True, **RAE))
     steps = x.squeeze(2).transpose(1, 2).numpy()
     expected = [read(model, one[None, : max(1, end)])[0] for one, end in zip(steps, ends)]
     assert np.allclose(model.encode(x).detach(), expected)
@@ -716,7 +718,7 @@ def test_what_is_beyond_the_end_of_a_series_is_not_read():
 
 def test_steps_of_masked_series_by_hand():
     """Two values and whether there are any: the likeliest, drawn ones, and their probability."""
-    model = prepare(RecurrentAutoencoder((3, 1, 2), kind="masked", **RAE))
+    model = prepare(RecurrentAutoencoder((3, 1, 2), modality="series", has_mask=True, **RAE))
     model.log_scale.data = torch.tensor([-1.5, -2.0]).double()
     output = torch.tensor([[[0.4, -0.1, 2.0], [-3.0, 3.0, -1.0]], [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]]).double()
     there = 2 * expit(output[..., 2:].numpy()) - 1
@@ -767,7 +769,7 @@ def test_a_scale_is_bounded_below():
 
 
 def test_steps_of_text_by_hand():
-    model = RecurrentAutoencoder((3, 1, 4), kind="text", **RAE)
+    model = RecurrentAutoencoder((3, 1, 4), modality="text", **RAE)
     logits = torch.tensor([[[1.0, 0.5, -1.0]]])
     p = np.exp(log_softmax([1.0, 0.5, -1.0]))
     assert np.allclose(model._likeliest(logits), 2 * p - 1)

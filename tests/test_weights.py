@@ -24,7 +24,7 @@ class Data:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_is_the_same_again(name, tmp_path):
-    model = registry.load("lightning_genae.models", name)((1, 8, 8), 10, kind="image")
+    model = registry.load("lightning_genae.models", name)((1, 8, 8), 10, modality="image")
     with torch.no_grad():
         for value in model.parameters():
             value.uniform_(-0.1, 0.1)
@@ -78,7 +78,7 @@ def test_other_images_are_told_by_the_file(cli):
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "other", "options"])
 def test_damage_is_named(damage, tmp_path):
-    model = registry.load("lightning_genae.models", "ae")((1, 8, 8), 10, kind="image")
+    model = registry.load("lightning_genae.models", "ae")((1, 8, 8), 10, modality="image")
     path = tmp_path / "model.safetensors"
     weights.save(model, Data(), path)
     with safe_open(path, framework="pt") as file:

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+
+from lightning_genae.data.dataset import Dataset
 
 Place = Literal["data", "critic"]
 
@@ -22,6 +24,7 @@ class Arm(nn.Module):
         fractions: where it can stand, and the share of the images that it varies there unless the user says otherwise;
             what is not differentiable stands on the data alone.
         shows: whether its variations differ from the images, so that the quality gate has something to measure.
+        modalities: of data that it is for, by their names; None: all of them.
         target: of the overfitting signal, for an arm whose fraction adapts unless the user says otherwise.
     """
 
@@ -29,16 +32,17 @@ class Arm(nn.Module):
     place_without_critic: Place | None = None
     fractions: Mapping[Place, float] = MappingProxyType({"data": 0.5, "critic": 0.7})
     shows = True
+    modalities: ClassVar[tuple[str, ...] | None] = None
     target: float | None = None
 
-    def check(self, datamodule) -> None:
+    def check(self, dataset: Dataset) -> None:
         """Raises ValueError for what cannot work, before anything is trained."""
 
-    def fit(self, datamodule, **trainer_options) -> None:
+    def fit(self, dataset: Dataset, **trainer_options) -> None:
         """Learns what it needs.
 
         Args:
-            datamodule: after its setup; `datamodule.train` is all that may be looked at.
+            dataset: `dataset.train` is all of it that may be looked at.
             trainer_options: for Lightning's Trainer, such as accelerator and callbacks.
         """
 
@@ -59,7 +63,7 @@ class Arm(nn.Module):
         """What options of which nothing was said came to, if that is not their default; nothing for most."""
         return {}
 
-    def quality(self, datamodule, extractor, images: Tensor, real: Tensor) -> dict[str, float]:
+    def quality(self, dataset: Dataset, extractor, images: Tensor, real: Tensor) -> dict[str, float]:
         """What else than its variations tells what the arm is worth, by name; nothing for most."""
         return {}
 

@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from lightning_genae.augment._arm import Arm
 from lightning_genae.cache import hash_weights, of_many
 from lightning_genae.components import components
-from lightning_genae.images import Kind, as_stored, blocks, to_float
+from lightning_genae.data.dataset import Dataset
+from lightning_genae.data.modalities import Modality
+from lightning_genae.data.modalities.image import Image
+from lightning_genae.data.storage import blocks, to_float
 from lightning_genae.metrics._metric import MAX_IMAGES
 from lightning_genae.metrics.frechet import frechet_distance
 from lightning_genae.perturb import Classes
@@ -51,11 +54,11 @@ class AutoencodingArm(Arm):
         super().__init__()
         self.strength = strength
         self.detail = detail
-        self.kind: Kind = "image"
+        self.modality: Modality = Image()
 
-    def check(self, datamodule) -> None:
-        self.kind = datamodule.kind
-        if len(datamodule.train.images) < 2:
+    def check(self, dataset: Dataset) -> None:
+        self.modality = dataset.modality
+        if len(dataset.train.images) < 2:
             raise ValueError("--data.num_train: expected at least 2 images for an autoencoder to learn from; got 1")
 
     def codes(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -78,29 +81,26 @@ class AutoencodingArm(Arm):
         if self.detail == "decode":
             return self.autoencoder.decode(varied)
         decoded, original = self.autoencoder.decode(torch.cat([varied, z])).chunk(2)  # together is quicker
-        if self.kind == "text":
-            changes = decoded.argmax(1, keepdim=True) != original.argmax(1, keepdim=True)
-            return torch.where(changes, decoded, images)
-        return images + (decoded - original)
+        return self.modality.apply_change(images, original, decoded)
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """The images (B, C, H, W), encoded and decoded."""
         return self.autoencoder.decode(self.autoencoder.encode(images))
 
     @torch.no_grad()
-    def quality(self, datamodule, extractor, images: Tensor, real: Tensor) -> dict:
+    def quality(self, dataset: Dataset, extractor, images: Tensor, real: Tensor) -> dict:
         """The autoencoder against PCA with as many components, and what decoding alone does.
 
         `mse_*` is the squared error per pixel in [-1, 1] of validation images; `fd_decoded` the Frechet distance of
         the decoded training images to the validation images.
 
         Args:
-            datamodule: of the images.
+            dataset: of the images.
             extractor: of the features.
             images: training images (N, C, H, W) as they are stored.
             real: features (N, d) of validation images.
         """
-        validation = datamodule.validation.images[:MAX_IMAGES]
+        validation, as_stored = dataset.validation.images[:MAX_IMAGES], dataset.modality.as_stored
         dimensions = self.autoencoder.encode(to_float(images[:2])).shape[1]
         num_components = min(dimensions, len(images) - 1, images[0].numel())
         decoded = [extractor(as_stored(self.reconstruct(to_float(part)))) for part in blocks(images, MAX_IMAGES)]

@@ -7,12 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_genae.data.dataset import Dataset
 
-def check(name: str, datamodule) -> None:
-    """Raises ValueError if the data are no images, or have as many channels as neither grey nor RGB ones."""
-    channels, height, _ = datamodule.image_shape
-    if channels not in (1, 3) or height == 1:
-        raise ValueError(f"--augment: {name} expected grey or RGB images; got data of shape {datamodule.image_shape}")
+
+def check(name: str, dataset: Dataset) -> None:
+    """Raises ValueError if images have as many channels as neither grey nor RGB ones."""
+    if dataset.image_shape[0] not in (1, 3):
+        raise ValueError(f"--augment: {name} expected grey or RGB images; got data of shape {dataset.image_shape}")
 
 
 def uniform(images: Tensor, low: float, high: float) -> Tensor:

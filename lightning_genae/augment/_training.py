@@ -1,8 +1,8 @@
 """The autoencoders that augment: trained on the model's training images alone, cached, or loaded and checked."""
 
-import copy
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,7 +11,9 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from lightning_genae import checkpoints, codes, losses, networks
 from lightning_genae.cache import cached, source
-from lightning_genae.images import blocks, num_at_once, to_float
+from lightning_genae.data.batches import Batches
+from lightning_genae.data.dataset import Dataset, Images
+from lightning_genae.data.storage import blocks, num_at_once, to_float
 from lightning_genae.run_folder import checkpoint_of
 
 log = logging.getLogger("lightning_genae")
@@ -20,7 +22,7 @@ MAX_ASIDE = 10_000  # images that say when a training stops: fewer say nothing, 
 
 
 def trained(
-    model_class: type, options: dict, steps: int, datamodule, trainer_options: dict
+    model_class: type, options: dict, steps: int, dataset: Dataset, trainer_options: dict
 ) -> tuple[LightningModule, str]:
     """An autoencoder trained on the training images, or found in the cache, and the fingerprint of these images.
 
@@ -32,21 +34,20 @@ def trained(
         model_class: a LightningModule with `reconstruct`.
         options: of it.
         steps: batches at most, each of 64 images, or fewer that are larger than 128x128.
-        datamodule: after its setup; `datamodule.train` is all that is looked at.
+        dataset: `dataset.train` is all of it that is looked at.
         trainer_options: for Lightning's Trainer.
     """
-    train, aside = _split(datamodule.train)
-    batch_size = min(num_at_once(datamodule.image_shape, 64, BATCH_VALUES), len(train.images))
+    train, aside = _split(dataset.train)
+    batch_size = min(num_at_once(dataset.image_shape, 64, BATCH_VALUES), len(train.images))
     module = sys.modules[model_class.__module__]
-    key = {"data": datamodule.fingerprint, "steps": steps, "batch_size": batch_size, **options}
-    key |= {"model": model_class.__name__, "kind": datamodule.kind, "source": source(module, codes, networks, losses)}
+    about = {"modality": dataset.modality.name, "has_mask": dataset.modality.has_mask}
+    key = {"data": dataset.fingerprint, "steps": steps, "batch_size": batch_size, **about, **options}
+    key |= {"model": model_class.__name__, "source": source(module, codes, networks, losses)}
 
     def build(path: Path) -> None:
-        num = len(datamodule.train.images)
-        log.info(f"Training the autoencoder that augments, on the {num:,} training {datamodule.noun}")
-        alone = copy.copy(datamodule)  # the same images, but neither the run's seed nor its augmentation
-        alone.train, alone.batch_size, alone.augment = train, batch_size, None
-        alone.seed, alone.batches, alone.trainer = 0, 0, None
+        num = len(dataset.train.images)
+        log.info(f"Training the autoencoder that augments, on the {num:,} training {dataset.item_name}")
+        batches = Batches(replace(dataset, train=train), batch_size)
         stop = _Stop(steps, aside.images)
         trainer = Trainer(
             **{**trainer_options, "callbacks": [*trainer_options.get("callbacks", []), stop]},
@@ -61,8 +62,8 @@ def trained(
         )
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            model = model_class(datamodule.image_shape, datamodule.num_classes, kind=datamodule.kind, **options)
-            trainer.fit(model, datamodule=alone)
+            model = model_class(dataset.image_shape, dataset.num_classes, **about, **options)
+            trainer.fit(model, datamodule=batches)
         stop.restore(model)
         if not all(weight.isfinite().all() for weight in model.parameters()):
             raise ValueError(
@@ -70,18 +71,20 @@ def trained(
             )
         trainer.save_checkpoint(path, weights_only=True)
 
-    path = cached(datamodule.cache_dir, "autoencoder", key, build)
+    path = cached(dataset.cache_dir, "autoencoder", key, build)
     state = checkpoints.read("--cache", path, "delete it to have it anew")
-    return _open("--cache", path, model_class, state), datamodule.fingerprint
+    return _open("--cache", path, model_class, state), dataset.fingerprint
 
 
-def loaded(model_classes: dict[str, type], checkpoint: str, foreign: bool, datamodule) -> tuple[LightningModule, str]:
+def loaded(
+    model_classes: dict[str, type], checkpoint: str, foreign: bool, dataset: Dataset
+) -> tuple[LightningModule, str]:
     """The autoencoder of a checkpoint or a run folder, and the fingerprint of the images it was trained on.
 
     Args:
         model_classes: what it can be, by the names on the command line.
         checkpoint: path.
-        foreign: whether it may have been trained on other images than `datamodule.train`.
+        foreign: whether it may have been trained on other images than `dataset.train`.
 
     Raises:
         ValueError: it is of another model, of images of another shape, or was trained on other images.
@@ -99,12 +102,12 @@ def loaded(model_classes: dict[str, type], checkpoint: str, foreign: bool, datam
     if autoencoder is None:
         raise ValueError(f"--augment.checkpoint: expected a checkpoint of {wanted}, got '{path}' ({reason})")
     shape = tuple(autoencoder.hparams.image_shape)
-    if shape != datamodule.image_shape:
+    if shape != dataset.image_shape:
         raise ValueError(
-            f"--augment.checkpoint: expected an autoencoder of images {datamodule.image_shape}, got one of {shape}"
+            f"--augment.checkpoint: expected an autoencoder of images {dataset.image_shape}, got one of {shape}"
         )
     fingerprint = trained_on(state)
-    if fingerprint != datamodule.fingerprint and not foreign:
+    if fingerprint != dataset.fingerprint and not foreign:
         raise ValueError(
             "--augment.checkpoint: expected an autoencoder that was trained on exactly this run's training images; "
             f"got one of others ('{path}'), which may know held-out ones; --augment.foreign true says that it is meant"
@@ -159,7 +162,7 @@ class _Stop(Callback):
             self.state = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
 
 
-def _split(train) -> tuple:
+def _split(train: Images) -> tuple[Images, Images]:
     """The images to learn from, and a tenth of them, drawn at random and at most MAX_ASIDE, kept aside (none of fewer
     than ten)."""
     order = torch.randperm(len(train.images), generator=torch.Generator().manual_seed(0))

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lightning_genae.augment import _images
 from lightning_genae.augment._arm import Arm
+from lightning_genae.data.dataset import Dataset
 
 
 class AdaptiveAugment(Arm):
@@ -27,6 +28,7 @@ class AdaptiveAugment(Arm):
     """
 
     place = "critic"
+    modalities = ("image",)
     target = 0.6
 
     def __init__(self, blits: bool = True, geometry: bool = True, colour: bool = True):
@@ -35,8 +37,8 @@ class AdaptiveAugment(Arm):
         self.geometry = geometry
         self.colour = colour
 
-    def check(self, datamodule) -> None:
-        _images.check("ada", datamodule)
+    def check(self, dataset: Dataset) -> None:
+        _images.check("ada", dataset)
 
     def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
         """A variation (B, C, H, W) of every image, by everything at once; colours reach beyond [-1, 1]."""

@@ -7,8 +7,9 @@ from jsonargparse.typing import PositiveFloat, PositiveInt
 
 from lightning_genae.augment import _training
 from lightning_genae.augment._perturbing import PerturbingArm
+from lightning_genae.data import modalities
+from lightning_genae.data.dataset import Dataset
 from lightning_genae.models import ae, aegan, rae
-from lightning_genae.models._options import check_kind
 
 log = logging.getLogger("lightning_genae")
 MODELS = {"ae": ae.Autoencoder, "aegan": aegan.AEGAN, "rae": rae.RecurrentAutoencoder}  # by --model
@@ -44,7 +45,7 @@ class AutoencoderAugment(PerturbingArm):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.model_class = MODELS.get(autoencoder, ae.Autoencoder)
+        self.model = autoencoder if autoencoder in MODELS else "ae"
         self.options = {"latent_dim": latent_dim}
         if autoencoder != "rae":
             self.options["network"] = "conv" if autoencoder == "aegan" else autoencoder
@@ -55,28 +56,29 @@ class AutoencoderAugment(PerturbingArm):
         self.checkpoint = checkpoint
         self.foreign = foreign
 
-    def check(self, datamodule) -> None:
+    def check(self, dataset: Dataset) -> None:
         """Loads a given checkpoint.
 
         Raises:
             ValueError: it is of another model, of images of another shape or of other images.
             FileNotFoundError: there is none.
         """
-        super().check(datamodule)
-        check_kind("--augment.autoencoder", self.model_class, datamodule.kind)
+        super().check(dataset)
+        model_class = MODELS[self.model]
+        modalities.check("--augment.autoencoder", "lightning_genae.models", model_class, dataset.modality, MODELS)
         if self.checkpoint:
-            self.autoencoder, self.trained_on = _training.loaded(MODELS, self.checkpoint, self.foreign, datamodule)
+            self.autoencoder, self.trained_on = _training.loaded(MODELS, self.checkpoint, self.foreign, dataset)
             log.info(
                 f"The autoencoder of '{self.checkpoint}' augments, of {self.autoencoder.hparams.latent_dim} latent "
                 "dimensions; --augment.autoencoder, latent_dim, width, steps and lr have no effect"
             )
 
-    def fit(self, datamodule, **trainer_options) -> None:
+    def fit(self, dataset: Dataset, **trainer_options) -> None:
         """Trains the autoencoder, unless it was loaded, and learns where the training codes lie."""
         if not self.checkpoint:
-            arguments = self.model_class, self.options, self.steps, datamodule, trainer_options
+            arguments = MODELS[self.model], self.options, self.steps, dataset, trainer_options
             self.autoencoder, self.trained_on = _training.trained(*arguments)
-        self.learn_codes(datamodule.train, datamodule.cache_dir)
+        self.learn_codes(dataset.train, dataset.cache_dir)
 
     def settings(self) -> dict[str, object]:
         return {} if self.checkpoint else {key: self.options[key] for key in ("width",) if key in self.options}

@@ -8,7 +8,9 @@ from torch import Tensor
 
 from lightning_genae.augment import _images, _series
 from lightning_genae.augment._arm import Arm
-from lightning_genae.images import Kind
+from lightning_genae.data.dataset import Dataset
+from lightning_genae.data.modalities import Modality
+from lightning_genae.data.modalities.image import Image
 from lightning_genae.models._options import warn_unused
 
 
@@ -29,6 +31,8 @@ class ClassicAugment(Arm):
         warp: share by which the time of a series runs faster or slower at most, in [0, 1). null: 0.2.
     """
 
+    modalities = ("image", "series", "audio")
+
     def __init__(
         self,
         crop: ClosedUnitInterval = 0.1,
@@ -48,27 +52,24 @@ class ClassicAugment(Arm):
         self.crop = crop
         self.of_images = {"flip": flip, "shift": shift, "rotate": rotate, "contrast": contrast}
         self.of_series = {"jitter": jitter, "scale": scale, "warp": warp}
-        self.kind: Kind = "image"
+        self.modality: Modality = Image()
 
-    def check(self, datamodule) -> None:
-        """Raises ValueError for points and text."""
-        self.kind = datamodule.kind
-        if self.kind == "text":
-            raise ValueError("--augment: classic expected images, series or sounds; got text")
-        if self.kind == "image":
-            _images.check("classic", datamodule)
-        unused = self.of_series if self.kind == "image" else self.of_images
+    def check(self, dataset: Dataset) -> None:
+        self.modality = dataset.modality
+        unused, needs = (self.of_images, "images") if self.modality.is_sequence else (self.of_series, "series")
+        if not self.modality.is_sequence:
+            _images.check("classic", dataset)
         for name, value in unused.items():
-            warn_unused(name, value, False, "series" if self.kind == "image" else "images", "augment")
+            warn_unused(name, value, False, needs, "augment")
 
     def settings(self) -> dict[str, object]:
-        if self.kind == "image":
-            return _given(self.of_images, flip=False, shift=0.125, rotate=10, contrast=0.2)
-        return _given(self.of_series, jitter=0.03, scale=0.1, warp=0.2)
+        if self.modality.is_sequence:
+            return _given(self.of_series, jitter=0.03, scale=0.1, warp=0.2)
+        return _given(self.of_images, flip=False, shift=0.125, rotate=10, contrast=0.2)
 
     def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
         """A variation (B, C, H, W) of every image."""
-        return (self._vary_images if self.kind == "image" else self._vary_series)(images, **self.settings())
+        return (self._vary_series if self.modality.is_sequence else self._vary_images)(images, **self.settings())
 
     def _vary_images(self, images: Tensor, flip: bool, shift: float, rotate: float, contrast: float) -> Tensor:
         num = len(images)
@@ -92,9 +93,9 @@ class ClassicAugment(Arm):
             series = _series.window(series, self.crop)
         if warp:
             series = _series.warp(series, warp)
-        num = series.shape[1] - (self.kind == "masked")
+        num = series.shape[1] - self.modality.has_mask
         values, mask = series[:, :num], series[:, num:]
-        there = (mask > 0).to(series.dtype) if self.kind == "masked" else torch.ones_like(series[:, :1])
+        there = (mask > 0).to(series.dtype) if self.modality.has_mask else torch.ones_like(series[:, :1])
         if scale:
             values = _series.scale(values, there, scale)
         if jitter:

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from lightning_genae.augment import _images
 from lightning_genae.augment._arm import Arm
+from lightning_genae.data.dataset import Dataset
 
 
 class DiffAugment(Arm):
@@ -22,6 +23,7 @@ class DiffAugment(Arm):
     """
 
     place = "critic"
+    modalities = ("image",)
 
     def __init__(self, colour: bool = True, translation: ClosedUnitInterval = 0.125, cutout: ClosedUnitInterval = 0.5):
         super().__init__()
@@ -29,8 +31,8 @@ class DiffAugment(Arm):
         self.translation = translation
         self.cutout = cutout
 
-    def check(self, datamodule) -> None:
-        _images.check("diffaug", datamodule)
+    def check(self, dataset: Dataset) -> None:
+        _images.check("diffaug", dataset)
 
     def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
         """A variation (B, C, H, W) of every image; brighter ones reach beyond [-1, 1]."""

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from lightning_genae.augment._arm import Arm
 from lightning_genae.augment.ae import AutoencoderAugment
-from lightning_genae.images import num_at_once, to_float
+from lightning_genae.data.dataset import Dataset, Images
+from lightning_genae.data.storage import num_at_once, to_float
 from lightning_genae.metrics._metric import MAX_IMAGES
 from lightning_genae.models._options import warn_unused
 
@@ -30,15 +31,15 @@ class NoiseAugment(Arm):
         arm = AutoencoderAugment(**kwargs)
         self.matched = [arm] if match == "ae" else []
 
-    def check(self, datamodule) -> None:
+    def check(self, dataset: Dataset) -> None:
         for arm in self.matched:
-            arm.check(datamodule)
+            arm.check(dataset)
 
-    def fit(self, datamodule, **trainer_options) -> None:
+    def fit(self, dataset: Dataset, **trainer_options) -> None:
         """Finds the deviation, if it is to match."""
         for arm in self.matched:
-            arm.fit(datamodule, **trainer_options)
-            self.deviation = self._find(arm, datamodule.train)
+            arm.fit(dataset, **trainer_options)
+            self.deviation = self._find(arm, dataset.train)
 
     def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
         """A variation (B, C, H, W) of every image, which reaches beyond [-1, 1]."""
@@ -48,7 +49,7 @@ class NoiseAugment(Arm):
         return {"deviation": self.deviation}
 
     @torch.no_grad()
-    def _find(self, arm: AutoencoderAugment, train) -> float:
+    def _find(self, arm: AutoencoderAugment, train: Images) -> float:
         num = num_at_once(train.images.shape[1:], MAX_IMAGES)
         x, labels = to_float(train.images[:num]), train.labels[:num]
         with torch.random.fork_rng(devices=[]):

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from lightning_genae.augment._perturbing import PerturbingArm
 from lightning_genae.components import components, first
-from lightning_genae.images import AT_ONCE, to_float
+from lightning_genae.data.dataset import Dataset
+from lightning_genae.data.storage import AT_ONCE, to_float
 
 
 class PCAAugment(PerturbingArm):
@@ -20,11 +21,11 @@ class PCAAugment(PerturbingArm):
         super().__init__(**kwargs)
         self.latent_dim = latent_dim
 
-    def fit(self, datamodule, **trainer_options) -> None:
+    def fit(self, dataset: Dataset, **trainer_options) -> None:
         """Finds the components of the training images and where their codes lie."""
-        self.autoencoder = _Linear(first(datamodule.train.images, 5000), self.latent_dim)
-        self.trained_on = datamodule.fingerprint
-        self.learn_codes(datamodule.train, datamodule.cache_dir)
+        self.autoencoder = _Linear(first(dataset.train.images, 5000), self.latent_dim)
+        self.trained_on = dataset.fingerprint
+        self.learn_codes(dataset.train, dataset.cache_dir)
 
 
 class _Linear(nn.Module):

@@ -9,6 +9,7 @@ from torch import Tensor
 from lightning_genae import networks
 from lightning_genae.augment import _training
 from lightning_genae.augment._autoencoding import AutoencodingArm, Detail, of_all
+from lightning_genae.data.dataset import Dataset
 from lightning_genae.models import vae
 from lightning_genae.perturb import fit_classes, gaussian, gaussian_of_class, posterior, posterior_of_class
 
@@ -54,19 +55,19 @@ class VariationalAugment(AutoencodingArm):
         self.checkpoint = checkpoint
         self.foreign = foreign
 
-    def check(self, datamodule) -> None:
+    def check(self, dataset: Dataset) -> None:
         """Loads a given checkpoint; raises ValueError or FileNotFoundError if it cannot be used."""
-        super().check(datamodule)
+        super().check(dataset)
         if self.checkpoint:
-            arguments = {"vae": vae.VAE}, self.checkpoint, self.foreign, datamodule
+            arguments = {"vae": vae.VAE}, self.checkpoint, self.foreign, dataset
             self.autoencoder, self.trained_on = _training.loaded(*arguments)
 
-    def fit(self, datamodule, **trainer_options) -> None:
+    def fit(self, dataset: Dataset, **trainer_options) -> None:
         """Trains the VAE, unless it was loaded."""
         if not self.checkpoint:
-            arguments = vae.VAE, self.options, self.steps, datamodule, trainer_options
+            arguments = vae.VAE, self.options, self.steps, dataset, trainer_options
             self.autoencoder, self.trained_on = _training.trained(*arguments)
-        self._learn_codes(datamodule.train, datamodule.cache_dir)
+        self._learn_codes(dataset.train, dataset.cache_dir)
 
     def codes(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         z, log_variance = self.autoencoder.posterior(images)

@@ -3,15 +3,17 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from lightning_genae import registry
-from lightning_genae.images import blocks
+from lightning_genae.data import modalities
+from lightning_genae.data.dataset import Dataset
+from lightning_genae.data.storage import blocks
 
 PACKAGE = "lightning_genae.extractors"
-DEFAULTS = {"series": "rocket", "masked": "rocket", "text": "rocket", "audio": "moments"}  # by kind
 
 
 class Extractor(nn.Module):
@@ -24,10 +26,14 @@ class Extractor(nn.Module):
         description: name, hash of the weights, preprocessing; plain values.
         head: from features to the logits of classes (N, num_classes); None if the network knows no classes.
         batch_size: images that pass the network at once.
+
+    Attributes:
+        takes_weights: whether its weights come from a file.
+        modalities: of data that it is for, by their names; None: all of them.
     """
 
     takes_weights = False
-    sees_images_alone = False
+    modalities: ClassVar[tuple[str, ...] | None] = None
 
     def __init__(
         self,
@@ -63,30 +69,25 @@ class Extractor(nn.Module):
         return self.head(features.to(next(self.head.parameters()).device)).float().cpu()
 
 
-def build(name: str | None, weights: str | None, datamodule) -> Extractor:
+def build(name: str | None, weights: str | None, dataset: Dataset) -> Extractor:
     """The extractor of a name.
 
     Args:
-        name: a file of this package. None: that of DEFAULTS; of other kinds classifier with labels, else pixels.
+        name: a file of this package. None: the one that suits the data's modality.
         weights: path of its weights, if it takes any; None fetches them.
-        datamodule: of the data, after its setup.
+        dataset: of the data.
 
     Raises:
         ValueError: it cannot be had, or not for these data.
     """
-    are_points = datamodule.image_shape[1:] == (1, 1)
-    usual = "classifier" if datamodule.num_classes and not are_points else "pixels"
-    name = name or DEFAULTS.get(datamodule.kind, usual)
+    name = name or dataset.modality.default_features(dataset.num_classes)
     registry.check("--metrics.features", PACKAGE, name)
-    if are_points and name != "pixels":
-        raise ValueError(f"--metrics.features: expected pixels for points; got {name}")
     extractor = registry.load(PACKAGE, name)
-    if extractor.sees_images_alone and datamodule.kind != "image":
-        raise ValueError(f"--metrics.features: expected rocket, moments or pixels for {datamodule.noun}; got {name}")
+    modalities.check("--metrics.features", PACKAGE, extractor, dataset.modality)
     if weights and not extractor.takes_weights:
         takers = [other for other in registry.names(PACKAGE) if registry.load(PACKAGE, other).takes_weights]
         raise ValueError(f"--metrics.weights: goes with --metrics.features {' or '.join(takers)}, not with {name}")
-    return extractor(datamodule, weights)
+    return extractor(dataset, weights)
 
 
 def fetched(url: str, sha256: str, owner: str) -> Path:

@@ -12,8 +12,9 @@ from tqdm import tqdm
 
 from lightning_genae import networks
 from lightning_genae.cache import cached, hash_weights, naming_damage, source
+from lightning_genae.data.dataset import Dataset, Images
+from lightning_genae.data.storage import blocks, num_at_once, to_float
 from lightning_genae.extractors._extractor import Extractor
-from lightning_genae.images import blocks, num_at_once, to_float
 
 log = logging.getLogger("lightning_genae")
 MAX_VALUES = 2**23  # of a batch: images larger than 128x128 in colour come in smaller ones
@@ -27,19 +28,21 @@ class ClassifierFeatures(Extractor):
     its validation images are, and cached: it is a measuring device, the same for all, and no held-out image has a say.
 
     Args:
-        datamodule: with `train_split`, `heldout`, `num_classes`, `image_shape` and `cache_dir`.
+        dataset: with labels.
         weights: not used.
         num_steps: batches of 128 images that it learns from, fewer of large images.
     """
 
-    def __init__(self, datamodule, weights: str | None = None, num_steps: int = 800):
-        if not datamodule.num_classes:
+    modalities = ("image", "series", "text", "audio")
+
+    def __init__(self, dataset: Dataset, weights: str | None = None, num_steps: int = 800):
+        if not dataset.num_classes:
             raise ValueError(
                 "--metrics.features: classifier needs labels, but the data has none; expected pixels, or efficientnet "
                 "for images"
             )
         num_features = 64
-        network, state = _trained(datamodule, num_features, num_steps)
+        network, state = _trained(dataset, num_features, num_steps)
         features = nn.Sequential(*network[:2], _Scale(1 / state["scale"]))
         description = {
             "extractor": "classifier",
@@ -51,14 +54,14 @@ class ClassifierFeatures(Extractor):
         super().__init__(features, num_features, to_float, description, head)
 
 
-def _trained(datamodule, num_features: int, num_steps: int) -> tuple[nn.Sequential, dict]:
+def _trained(dataset: Dataset, num_features: int, num_steps: int) -> tuple[nn.Sequential, dict]:
     """The network and what was noted of it, from the cache if it is there."""
-    train, heldout = datamodule.train_split, datamodule.heldout
+    train, heldout = dataset.pool, dataset.heldout
     key = {"data": train.fingerprint, "num_steps": num_steps, "source": source(networks, sys.modules[__name__])}
 
     def new_network() -> nn.Sequential:
-        encoder = networks.encoder(datamodule.image_shape, num_features, "conv", width=16)
-        return nn.Sequential(encoder, nn.ReLU(), nn.Linear(num_features, datamodule.num_classes))
+        encoder = networks.encoder(dataset.image_shape, num_features, "conv", width=16)
+        return nn.Sequential(encoder, nn.ReLU(), nn.Linear(num_features, dataset.num_classes))
 
     def build(path: Path) -> None:
         with torch.random.fork_rng():
@@ -73,7 +76,7 @@ def _trained(datamodule, num_features: int, num_steps: int) -> tuple[nn.Sequenti
         accuracy = (logits.argmax(1) == tested.labels).double().mean().item()
         torch.save({"network": network.state_dict(), "scale": scale, "accuracy": accuracy}, path)
 
-    path = cached(datamodule.cache_dir, "classifier", key, build)
+    path = cached(dataset.cache_dir, "classifier", key, build)
     network = new_network()
     with naming_damage("--cache", path):
         state = torch.load(path, weights_only=True)
@@ -81,14 +84,14 @@ def _trained(datamodule, num_features: int, num_steps: int) -> tuple[nn.Sequenti
     return network, state
 
 
-def _at_most(split, num: int = 100_000):
+def _at_most(split: Images, num: int = 100_000) -> Images:
     """The split, or so many of its images, drawn at random: a million say the same as these."""
     if len(split.labels) <= num:
         return split
     return split.subset(torch.randperm(len(split.labels), generator=torch.Generator().manual_seed(0))[:num])
 
 
-def _train(network: nn.Module, train, num_steps: int) -> None:
+def _train(network: nn.Module, train: Images, num_steps: int) -> None:
     log.info(f"Training the classifier whose features measure the samples, on {len(train.images):,} images")
     device = next(network.parameters()).device
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)

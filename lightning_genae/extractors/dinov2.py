@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_genae.data.dataset import Dataset
+from lightning_genae.data.storage import to_float
 from lightning_genae.extractors._extractor import Extractor, fetched, given_file, hash_file, load_state, to_rgb
-from lightning_genae.images import to_float
 
 URL = "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth"
 SHA256 = "d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428"
@@ -19,7 +20,7 @@ class DinoFeatures(Extractor):
     """The class token, the network from timm.
 
     Args:
-        datamodule: not used.
+        dataset: not used.
         weights: path of the published dinov2_vits14_pretrain.pth, or that of vitb14 or vitl14. None: those of the
             large one, as in the paper of Stein et al., in torch's hub folder, fetched if they are not there.
 
@@ -30,9 +31,9 @@ class DinoFeatures(Extractor):
     """
 
     takes_weights = True
-    sees_images_alone = True
+    modalities = ("image",)
 
-    def __init__(self, datamodule, weights: str | None = None):
+    def __init__(self, dataset: Dataset, weights: str | None = None):
         try:
             import timm
         except ImportError as error:

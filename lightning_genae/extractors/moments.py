@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from lightning_genae.cache import hash_weights
+from lightning_genae.data.dataset import Dataset
+from lightning_genae.data.storage import to_float
 from lightning_genae.extractors._extractor import Extractor
-from lightning_genae.images import to_float
 
 
 class MomentFeatures(Extractor):
@@ -19,26 +20,20 @@ class MomentFeatures(Extractor):
     channels then are.
 
     Args:
-        datamodule: of sequences, with `train_split`; at most its first 5,000 are used.
+        dataset: of sequences; of its `pool` at most the first 5,000 are used.
         weights: not used.
         num_bands: of a wave, each a factor wider than the one below.
-
-    Raises:
-        ValueError: the data are no sequences.
     """
 
-    def __init__(self, datamodule, weights: str | None = None, num_bands: int = 32):
-        num_channels, height, length = datamodule.image_shape
-        if height > 1 or length == 1:
-            raise ValueError(
-                f"--metrics.features: moments is for sequences, 1 pixel high; got {datamodule.kind}s of shape "
-                f"{datamodule.image_shape}"
-            )
-        is_wave = datamodule.kind == "audio" and num_channels == 1
+    modalities = ("series", "text", "audio")
+
+    def __init__(self, dataset: Dataset, weights: str | None = None, num_bands: int = 32):
+        num_channels, _, length = dataset.image_shape
+        is_wave = dataset.modality.is_wave
         channels = _Bands(num_bands, length) if is_wave else nn.Flatten(2)
         network = nn.Sequential(channels, _Moments(num_bands if is_wave else num_channels))
         with torch.no_grad():
-            parts = [network(to_float(part)) for part in datamodule.train_split.images[:5000].split(250)]
+            parts = [network(to_float(part)) for part in dataset.pool.images[:5000].split(250)]
         features = torch.cat(parts)
         network[1].centre.copy_(features.mean(0))
         network[1].scale.copy_(features.std(0).mean().clamp_min(1e-12))

@@ -5,21 +5,22 @@ from torch import Tensor, nn
 
 from lightning_genae.cache import hash_weights, of_many
 from lightning_genae.components import components, first
+from lightning_genae.data.dataset import Dataset
+from lightning_genae.data.storage import to_float
 from lightning_genae.extractors._extractor import Extractor
-from lightning_genae.images import to_float
 
 
 class PixelFeatures(Extractor):
     """Principal components over the training split, divided by one number, their mean standard deviation.
 
     Args:
-        datamodule: with `train_split`; at most its first 5,000 images are used.
+        dataset: of its `pool` at most the first 5,000 images are used.
         weights: not used.
         max_features: number of components at most.
     """
 
-    def __init__(self, datamodule, weights: str | None = None, max_features: int = 64):
-        images = datamodule.train_split.images
+    def __init__(self, dataset: Dataset, weights: str | None = None, max_features: int = 64):
+        images = dataset.pool.images
 
         def work() -> dict[str, Tensor]:
             found = components(first(images, 5000), max_features)
@@ -27,8 +28,7 @@ class PixelFeatures(Extractor):
             rows = found.rows / max(scale.mean(), 1e-12)
             return {"weight": torch.from_numpy(rows).float(), "bias": -torch.from_numpy(rows @ found.mean).float()}
 
-        folder = getattr(datamodule, "cache_dir", None)
-        state = of_many(images, folder, "components", lambda: {"num": max_features}, work)
+        state = of_many(images, dataset.cache_dir, "components", lambda: {"num": max_features}, work)
         linear = nn.Linear(*reversed(state["weight"].shape))
         linear.load_state_dict(state)
         network = nn.Sequential(nn.Flatten(), linear)

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_genae.cache import hash_weights
+from lightning_genae.data.dataset import Dataset
+from lightning_genae.data.sequences import values_and_valid
+from lightning_genae.data.storage import to_float
 from lightning_genae.extractors._extractor import Extractor
-from lightning_genae.images import Kind, to_float
-from lightning_genae.series import values_and_valid
 
 WIDTHS = (7, 9, 11)  # of kernels, in places
 
@@ -23,21 +24,21 @@ class RocketFeatures(Extractor):
     10,000, always the same for a shape, and each sees all channels.
 
     Args:
-        datamodule: with `train_split`, `image_shape` and `kind`.
+        dataset: of sequences; of its `pool` at most the first 5,000 are used.
         weights: not used.
         num_kernels: half as many as there are features.
     """
 
-    def __init__(self, datamodule, weights: str | None = None, num_kernels: int = 32):
-        channels, height, length = datamodule.image_shape
-        if height > 1 or length < 2:
-            raise ValueError(f"--metrics.features: rocket is for sequences; got images of {height}x{length} pixels")
-        is_masked = datamodule.kind == "masked"
-        network = _Kernels(num_kernels, channels - is_masked, length, datamodule.kind)
-        images = datamodule.train_split.images
+    modalities = ("series", "text", "audio")
+
+    def __init__(self, dataset: Dataset, weights: str | None = None, num_kernels: int = 32):
+        channels, _, length = dataset.image_shape
+        has_mask = dataset.modality.has_mask
+        network = _Kernels(num_kernels, channels - has_mask, length, has_mask)
+        images = dataset.pool.images
         network.fit(to_float(images[:500]))
         description = {"extractor": "rocket", "weights": "", "resize": "none"}
-        super().__init__(network, 2 * num_kernels + is_masked, to_float, description)
+        super().__init__(network, 2 * num_kernels + has_mask, to_float, description)
         deviations = self(images[:5000]).std(0)[: 2 * num_kernels].view(2, num_kernels)
         network.factors /= deviations.mean(1).clamp(min=1e-6)
         network.centre = self(images[:5000]).mean(0)
@@ -51,9 +52,9 @@ class _Kernels(nn.Module):
     can get wrong too: here this holds for every second kernel. Dilations are powers of two, to have few convolutions.
     """
 
-    def __init__(self, num: int, channels: int, length: int, kind: Kind):
+    def __init__(self, num: int, channels: int, length: int, has_mask: bool):
         super().__init__()
-        self.kind = kind
+        self.has_mask = has_mask
         generator = np.random.default_rng(0)
         weight, dilations = np.zeros((num, channels, max(WIDTHS))), []
         for i in range(num):
@@ -73,7 +74,7 @@ class _Kernels(nn.Module):
     def fit(self, images: Tensor) -> None:
         """Scales outputs to a standard deviation of 1, and lets biases be quantiles of them, spread evenly as in
         MiniRocket (Dempster et al. 2021, arXiv 2012.08791), from sequences (N, C, 1, L)."""
-        values, valid = values_and_valid(images, self.kind)
+        values, valid = values_and_valid(images, self.has_mask)
         outputs = self.outputs(values).movedim(1, 2)[valid]
         deviations = outputs.std(0).clamp(min=1e-6)
         num = len(deviations)
@@ -86,12 +87,12 @@ class _Kernels(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (N, 2 num), of masked sequences (N, 2 num + 1), of sequences (N, C, 1, L) in [-1, 1]."""
-        values, valid = values_and_valid(images, self.kind)
+        values, valid = values_and_valid(images, self.has_mask)
         outputs, lengths = self.outputs(values) + self.bias[:, None], valid.sum(1, keepdim=True)
         shares = ((outputs > 0) & valid[:, None]).sum(2) / lengths.clamp(min=1)
         maxima = torch.where(valid[:, None], outputs, -torch.inf).amax(2).where(lengths > 0, 0)
         features = [shares * self.factors[0], maxima * self.factors[1]]
-        if self.kind == "masked":
+        if self.has_mask:
             features.append(lengths / valid.shape[1] * self.factors[0])
         return torch.cat(features, 1) - self.centre  # kernels of features (KID) depend on where 0 is
 

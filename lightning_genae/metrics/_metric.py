@@ -1,14 +1,15 @@
 """What all metrics of samples share."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torchmetrics
 from scipy.stats import t as student
 from torch import Tensor, nn
 from torchmetrics.utilities import dim_zero_cat
 
-from lightning_genae.images import Kind
+from lightning_genae.data.dataset import Dataset
+from lightning_genae.data.modalities import Modality
+from lightning_genae.data.modalities.image import Image
 
 MAX_IMAGES = 2000  # for what compares every image with every other
 
@@ -37,33 +38,25 @@ class SampleMetric(torchmetrics.Metric):
 
     Args:
         real: held-out images, which no model was trained on.
-        trained_on: stored images (N, C, H, W) that the model was trained on.
-        natural: from stored images to what they are to people, for data that are no images: texts, or arrays of series
-            (N, L, C) in their units or of waves (N, L); see datamodules/_sequences.py.
-        kind: of the data; see lightning_genae/images.py.
-        folder: the cache, for what takes too long to find out at every start. None: nothing is kept.
+        dataset: that they are of. None: images, of which nothing else is known.
 
     Attributes:
-        kinds: of data that it is for. None: for all.
+        modalities: of data that it is for, by their names; None: all of them.
+        needs_images: whether it looks at all samples themselves; else it may get the features of some alone.
+        trained_on: stored images (N, C, H, W) that the model was trained on, or None.
+        modality: of the data.
     """
 
     full_state_update = False
-    kinds: tuple[Kind, ...] | None = None
+    modalities: ClassVar[tuple[str, ...] | None] = None
+    needs_images: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        real: Samples,
-        trained_on: Tensor | None = None,
-        natural: Callable[[Tensor], Sequence] | None = None,
-        kind: Kind = "image",
-        folder: str | None = None,
-    ):
+    def __init__(self, real: Samples, dataset: Dataset | None = None):
         super().__init__()
         self.real = real
-        self.trained_on = trained_on
-        self.natural = natural
-        self.kind = kind
-        self.folder = folder
+        self.dataset = dataset
+        self.trained_on = None if dataset is None else dataset.train.images
+        self.modality: Modality = Image() if dataset is None else dataset.modality
         for name in Samples._fields:
             self.add_state(name, [], dist_reduce_fx="cat")
 
@@ -89,6 +82,14 @@ class SampleMetric(torchmetrics.Metric):
     def floor(self, fresh: Samples) -> dict[str, float]:
         """The values of real images that are not the held-out ones: no model is expected to be better."""
         return self.measure(fresh)
+
+    def of_model(self, model) -> dict[str, float]:
+        """Values of the model itself, in evaluation mode, not of its samples; nothing for most."""
+        return {}
+
+    def protocol(self) -> dict[str, object]:
+        """What its values depend on beside extractor, numbers of images and seeds, as plain values."""
+        return {}
 
     def at_the_end(self, samples: Samples) -> dict[str, float]:
         """More values, worth their time once a training; bounds of 95 % intervals are NAME_low and NAME_high."""

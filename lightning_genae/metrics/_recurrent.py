@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
-from lightning_genae.images import Kind
-from lightning_genae.series import values_and_valid
+from lightning_genae.data.sequences import values_and_valid
 
 MAX_SEQUENCES, MAX_LENGTH = 1000, 100  # of a set; of a sequence, of which a stretch is taken
 NUM_STEPS, BATCH_SIZE, LR = 200, 128, 2e-2
@@ -36,12 +35,12 @@ class Recurrent(nn.Module):
         return self.head(self.gru(values.movedim(1, 2) / self.deviation)[0])
 
 
-def stretches(images: Tensor, kind: Kind, seed: int = 0, most: int = MAX_SEQUENCES) -> tuple[Tensor, Tensor]:
+def stretches(images: Tensor, has_mask: bool, seed: int = 0, most: int = MAX_SEQUENCES) -> tuple[Tensor, Tensor]:
     """At most so many stored sequences (N, C, 1, L), drawn at random, of each a stretch of at most MAX_LENGTH places
     that starts anywhere; as values (N, C, L) and where they are valid (N, L)."""
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randperm(len(images), generator=generator)[:most]
-    values, valid = values_and_valid(images[drawn], kind)
+    values, valid = values_and_valid(images[drawn], has_mask)
     length = min(values.shape[2], MAX_LENGTH)
     latest = (valid.sum(1) - length).clamp(min=0)
     starts = (torch.rand(len(latest), generator=generator) * (latest + 1)).long()

@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_genae.data.sequences import apart, num_independent, with_mask
 from lightning_genae.metrics._metric import SampleMetric, Samples
 from lightning_genae.metrics._recurrent import MAX_SEQUENCES, Recurrent, stretches, train
-from lightning_genae.series import apart, num_independent, with_mask
 
 MIN_INDEPENDENT = 5  # real sequences in the test: of fewer a coin scores above 0.12
 
@@ -25,7 +25,8 @@ class DiscriminativeMetric(SampleMetric):
     no value; with more samples in the test it is less, down to 0.282 / sqrt(n).
     """
 
-    kinds = ("series", "masked")
+    modalities = ("series",)
+    needs_images = True
 
     def measure(self, samples: Samples) -> dict[str, float]:
         return {}  # a network is trained: only at the end
@@ -66,7 +67,7 @@ class DiscriminativeMetric(SampleMetric):
             for seed, part in enumerate((self.real, samples))
         ]
         train, test = (
-            [stretches(images, self.kind, seed, MAX_SEQUENCES // 2) for seed, images in enumerate(half)]
+            [stretches(images, self.modality.has_mask, seed, MAX_SEQUENCES // 2) for seed, images in enumerate(half)]
             for half in zip(*halves)
         )
         num = min(len(values) for values, _ in train)
@@ -75,4 +76,4 @@ class DiscriminativeMetric(SampleMetric):
     def _together(self, real_and_fake: list[tuple[Tensor, Tensor]]) -> Labelled:
         values, valid = (torch.cat(parts) for parts in zip(*real_and_fake))
         is_real = torch.tensor([1.0, 0.0]).repeat_interleave(torch.tensor([len(part) for part, _ in real_and_fake]))
-        return with_mask(values, valid, self.kind), valid, is_real
+        return with_mask(values, valid, self.modality.has_mask), valid, is_real

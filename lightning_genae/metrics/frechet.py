@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_genae.data.dataset import Dataset
 from lightning_genae.metrics._metric import SampleMetric, Samples, jackknife
 
 
@@ -29,8 +30,8 @@ class FrechetMetric(SampleMetric):
     least_per_dimension = 8  # samples of the smallest, so that the distance is a line over their number's inverse
     num_pairs = 4000  # of samples, that the interval is estimated from
 
-    def __init__(self, real: Samples, *given):
-        super().__init__(real, *given)
+    def __init__(self, real: Samples, dataset: Dataset | None = None):
+        super().__init__(real, dataset)
         features = real.features.double()
         self.mean, centred = features.mean(0), _centred(features)
         self.variance = centred.square().sum()

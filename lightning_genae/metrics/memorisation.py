@@ -7,7 +7,8 @@ from scipy.stats import mannwhitneyu
 from torch import Tensor
 
 from lightning_genae.cache import hash_images, of_many
-from lightning_genae.images import blocks, to_float
+from lightning_genae.data.dataset import Dataset
+from lightning_genae.data.storage import blocks, to_float
 from lightning_genae.metrics._metric import SampleMetric, Samples
 
 BLOCK = 2**26  # values of images that others are compared with at once: 256 MB in float32
@@ -23,8 +24,8 @@ class MemorisationMetric(SampleMetric):
 
     max_samples = 1000
 
-    def __init__(self, real: Samples, *given):
-        super().__init__(real, *given)
+    def __init__(self, real: Samples, dataset: Dataset | None = None):
+        super().__init__(real, dataset)
         self.of_heldout = None if self.trained_on is None else self._of_heldout(real)
 
     def measure(self, samples: Samples) -> dict[str, float]:
@@ -45,7 +46,7 @@ class MemorisationMetric(SampleMetric):
         def key() -> dict[str, str]:
             return {"heldout": hash_images(real.images[: self.max_samples])}
 
-        return of_many(self.trained_on, self.folder, "nearest", key, lambda: self.distances(real))
+        return of_many(self.trained_on, self.dataset.cache_dir, "nearest", key, lambda: self.distances(real))
 
     def distances(self, samples: Samples) -> Tensor:
         """Distance (N,) of each sample to the nearest training image."""

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
+from lightning_genae.data.dataset import Dataset
+from lightning_genae.data.sequences import values_and_valid, with_mask
 from lightning_genae.metrics._metric import MAX_IMAGES, SampleMetric, Samples
-from lightning_genae.series import values_and_valid, with_mask
 
 
 class DiscrepancyMetric(SampleMetric):
@@ -14,10 +15,11 @@ class DiscrepancyMetric(SampleMetric):
     distributions, and at most 2.
     """
 
-    kinds = ("series", "masked", "audio")
+    modalities = ("series", "audio")
+    needs_images = True
 
-    def __init__(self, real: Samples, *given):
-        super().__init__(real, *given)
+    def __init__(self, real: Samples, dataset: Dataset | None = None):
+        super().__init__(real, dataset)
         self.points = self._points(real)
         distances = torch.pdist(self.points)
         self.width = float(distances.median()) or float(distances.mean()) or 1.0  # 0 if most are copies
@@ -31,8 +33,8 @@ class DiscrepancyMetric(SampleMetric):
 
     def _points(self, samples: Samples) -> Tensor:
         """Sequences (N, C L), with their masks."""
-        values, valid = values_and_valid(samples.images[:MAX_IMAGES], self.kind)
-        return with_mask(values, valid, self.kind).flatten(1).double()
+        values, valid = values_and_valid(samples.images[:MAX_IMAGES], self.modality.has_mask)
+        return with_mask(values, valid, self.modality.has_mask).flatten(1).double()
 
 
 def _kernel(distances: Tensor, width: float) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
+from lightning_genae.data.dataset import Dataset
 from lightning_genae.metrics._metric import MAX_IMAGES, SampleMetric, Samples
 
 
@@ -23,8 +24,8 @@ class NeighbourMetric(SampleMetric):
 
     num_neighbours = 5
 
-    def __init__(self, real: Samples, *given):
-        super().__init__(real, *given)
+    def __init__(self, real: Samples, dataset: Dataset | None = None):
+        super().__init__(real, dataset)
         self.points = real.features[:MAX_IMAGES]
         self.radii = radii(self.points, self.num_neighbours)
 

@@ -1,5 +1,6 @@
 """Perplexity of sampled text by n-grams of real text, and of real text by n-grams of samples (arXiv 1706.04223)."""
 
+from lightning_genae.data.dataset import Dataset
 from lightning_genae.metrics._metric import MAX_IMAGES, SampleMetric, Samples
 from lightning_genae.ngram import CharacterNGram
 
@@ -14,17 +15,18 @@ class PerplexityMetric(SampleMetric):
     which a model can beat where they are few.
     """
 
-    kinds = ("text",)
+    modalities = ("text",)
+    needs_images = True
 
-    def __init__(self, real: Samples, *given):
-        super().__init__(real, *given)
-        self.texts = self.natural(real.images[:MAX_IMAGES])
+    def __init__(self, real: Samples, dataset: Dataset | None = None):
+        super().__init__(real, dataset)
+        self.texts = self.modality.inverse_transform(real.images[:MAX_IMAGES])
         # of held-out text, not of what was trained on, by which copies of that would be the best samples; so they are
         # no better than other real text
         self.model = CharacterNGram().fit(self.texts)
 
     def measure(self, samples: Samples) -> dict[str, float]:
-        texts = self.natural(samples.images[:MAX_IMAGES])
+        texts = self.modality.inverse_transform(samples.images[:MAX_IMAGES])
         return {
             "perplexity": 2 ** self.model.bits_per_character(texts),
             "reverse_perplexity": 2 ** CharacterNGram().fit(texts).bits_per_character(self.texts),

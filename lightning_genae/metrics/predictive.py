@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from lightning_genae.data.dataset import Dataset
 from lightning_genae.metrics._metric import SampleMetric, Samples
 from lightning_genae.metrics._recurrent import Recurrent, stretches, train
 
@@ -14,17 +15,18 @@ class PredictiveMetric(SampleMetric):
     to the next place, so that at first it expects no change.
     """
 
-    kinds = ("series", "masked")
+    modalities = ("series",)
+    needs_images = True
 
-    def __init__(self, real: Samples, *given):
-        super().__init__(real, *given)
-        self.of_real = stretches(real.images, self.kind)
+    def __init__(self, real: Samples, dataset: Dataset | None = None):
+        super().__init__(real, dataset)
+        self.of_real = stretches(real.images, self.modality.has_mask)
 
     def measure(self, samples: Samples) -> dict[str, float]:
         return {}  # a network is trained: only at the end
 
     def at_the_end(self, samples: Samples) -> dict[str, float]:
-        values, valid = stretches(samples.images, self.kind, seed=1)
+        values, valid = stretches(samples.images, self.modality.has_mask, seed=1)
         network = train(
             lambda: Recurrent(values.shape[1], values.shape[1], values.std()),
             lambda network, chosen: _error(network, values[chosen], valid[chosen]),

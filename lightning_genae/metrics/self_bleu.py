@@ -14,12 +14,15 @@ class SelfBLEUMetric(SampleMetric):
     that samples repeat each other, and noise has 0.
     """
 
-    kinds = ("text",)
+    modalities = ("text",)
+    needs_images = True
     max_words = 3  # in a row
     num_compared = 100  # it grows with their number, as its time does with the square
 
     def measure(self, samples: Samples) -> dict[str, float]:
-        texts = [" ".join(whole_words(text)) for text in self.natural(samples.images[: self.num_compared])]
+        texts = [
+            " ".join(whole_words(text)) for text in self.modality.inverse_transform(samples.images[: self.num_compared])
+        ]
         others = [texts[:i] + texts[i + 1 :] for i in range(len(texts))]
         return {"self_bleu": float(bleu_score(texts, others, n_gram=self.max_words))}
 

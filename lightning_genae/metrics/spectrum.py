@@ -5,9 +5,9 @@ from scipy.fft import next_fast_len
 from scipy.signal import periodogram
 from torch import Tensor
 
-from lightning_genae.images import Kind
+from lightning_genae.data.dataset import Dataset
+from lightning_genae.data.sequences import values_and_valid
 from lightning_genae.metrics._metric import SampleMetric, Samples
-from lightning_genae.series import values_and_valid
 
 LITTLE = 1e-12  # of a variance: what does not vary at all is taken for what varies infinitely slowly
 
@@ -21,23 +21,24 @@ class SpectrumMetric(SampleMetric):
     the mean over channels. Both are of deviations from the mean over the whole set, by channel.
     """
 
-    kinds = ("series", "masked", "audio")
+    modalities = ("series", "audio")
+    needs_images = True
 
-    def __init__(self, real: Samples, *given):
-        super().__init__(real, *given)
-        self.of_real = _of_set(real.images, self.kind)
+    def __init__(self, real: Samples, dataset: Dataset | None = None):
+        super().__init__(real, dataset)
+        self.of_real = _of_set(real.images, self.modality.has_mask)
 
     def measure(self, samples: Samples) -> dict[str, float]:
-        (real, spectrum), (fake, other) = self.of_real, _of_set(samples.images, self.kind)
+        (real, spectrum), (fake, other) = self.of_real, _of_set(samples.images, self.modality.has_mask)
         return {
             "autocorrelation_distance": float((real - fake).abs().mean()),
             "spectrum_distance": float((spectrum - other).abs().sum(1).mean() / 2),
         }
 
 
-def _of_set(images: Tensor, kind: Kind) -> tuple[Tensor, Tensor]:
+def _of_set(images: Tensor, has_mask: bool) -> tuple[Tensor, Tensor]:
     """Autocorrelations and spectrum of a set of stored sequences (N, C, 1, L)."""
-    values, valid = values_and_valid(images, kind)
+    values, valid = values_and_valid(images, has_mask)
     valid = valid[:, None].double()
     mean = values.double().sum((0, 2), keepdim=True) / valid.sum().clamp(min=1)
     centred = (values - mean) * valid

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import torch
 
+from lightning_genae.data.dataset import Dataset
 from lightning_genae.metrics._metric import SampleMetric, Samples
 
 WHOLE_WORD = re.compile(r"(?<=[\W\d_])[^\W\d_]+(?=[\W\d_])")  # letters, with something else before and after them
@@ -18,18 +19,19 @@ class WordMetric(SampleMetric):
     that real text has, trained on or held out. All are 0 without any words.
     """
 
-    kinds = ("text",)
+    modalities = ("text",)
+    needs_images = True
     num_distinct = 200
 
-    def __init__(self, real: Samples, *given):
-        super().__init__(real, *given)
-        self.of_heldout = [whole_words(text) for text in self.natural(real.images)]
-        trained_on = [] if self.trained_on is None else self.natural(self.trained_on)
+    def __init__(self, real: Samples, dataset: Dataset | None = None):
+        super().__init__(real, dataset)
+        self.of_heldout = [whole_words(text) for text in self.modality.inverse_transform(real.images)]
+        trained_on = [] if self.trained_on is None else self.modality.inverse_transform(self.trained_on)
         self.of_train = {word for text in trained_on for word in whole_words(text)}
         self.known = self.of_train.union(*self.of_heldout)
 
     def measure(self, samples: Samples) -> dict[str, float]:
-        texts = [whole_words(text) for text in self.natural(samples.images)]
+        texts = [whole_words(text) for text in self.modality.inverse_transform(samples.images)]
         words = [word for text in texts for word in text]
         return {
             "distinct_1": _distinct([word for text in texts[: self.num_distinct] for word in text]),

@@ -2,14 +2,15 @@
 
 What run.py, the callbacks and the contract test in tests/test_models.py ask of a model:
 
-- `kinds`: the kinds of data that it takes, as images.py lists them;
-- `__init__(image_shape, num_classes, kind, **options)`: the data's (C, H, W), number of classes (0: no labels) and
-  kind, then typed options with defaults, explained in the class docstring; it calls `save_hyperparameters()`;
+- `modalities`: of data that it is for, by their names; None: all of them;
+- `__init__(image_shape, num_classes, modality, has_mask, **options)`: the data's (C, H, W), number of classes (0: no
+  labels), modality (lightning_genae/data/modalities) and whether the last channel is a mask, then typed options with
+  defaults, explained in the class docstring; it calls `save_hyperparameters()`;
 - `training_step(batch, batch_idx)`: the batch is (images (B, C, H, W) in [-1, 1], labels (B,)); losses are
   logged as `train/...`;
-- `sample(num, labels=None)`: images (num, C, H, W) in [-1, 1], settled (images.py), in evaluation mode, drawn with
-  torch's global random numbers, without gradients; a model whose samples follow the classes says by `num_conditions`
-  how many there are, and draws the classes itself where it gets no labels; the others pay no heed to labels;
+- `sample(num, labels=None)`: images (num, C, H, W) in [-1, 1], as data can be (`Modality.project`), in evaluation mode,
+  drawn with torch's global random numbers, without gradients; a model whose samples follow the classes says by
+  `num_conditions` how many there are, and draws the classes itself where it gets no labels; the others ignore labels;
 - where it has an encoder: `encode(x)` to codes (B, d), `decode(z)` to images, `reconstruct(x)`;
 - where it has a likelihood: `log_likelihood(x, num_codes)`, (B,) in nats;
 - where it makes pairs of images of two domains: `sample_pairs(num)`;

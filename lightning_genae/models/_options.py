@@ -21,11 +21,14 @@ def warn_unused_size(network: str, hidden: list[int] | None, width: int | None) 
     warn_unused("width", width, network != "mlp", "--model.network conv or resnet")
 
 
-def check_kind(option: str, model_class: type, kind: str) -> None:
-    """Raises ValueError if a model does not take data of this kind."""
-    if kind not in model_class.kinds:
-        name = model_class.__module__.rpartition(".")[2]
+def chosen_of(option: str, value: str | None, choices: tuple[str, ...], modality: str) -> str:
+    """The value of an option that depends on the modality of the data: the first choice where it was not given.
+
+    Raises:
+        ValueError: it is not among the choices.
+    """
+    if value is not None and value not in choices:
         raise ValueError(
-            f"{option}: expected one for data of kind {kind} (--data); got {name}, which is for "
-            f"{', '.join(model_class.kinds)}"
+            f"--model.{option}: expected {' or '.join(choices)} for data of modality {modality}; got {value}"
         )
+    return value or choices[0]

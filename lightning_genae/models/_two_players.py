@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lightning_genae import networks
-from lightning_genae.images import Kind
+from lightning_genae.data import modalities
 from lightning_genae.models._options import Decay, warn_unused_size
 
 
@@ -21,7 +22,7 @@ class TwoPlayers(LightningModule, ABC):
     `average_generator`, and gives the two losses; every other trainable parameter is the second player's.
 
     Attributes:
-        kinds: of data that it takes.
+        modalities: of data that it is for.
         view: images (B, C, H, W) and classes (B,) to the images as the critic shall see them; the losses let all
             that the critic judges pass it. None: the critic does not see images.
         overfitting: share of the last real images that the critic took for real, less that of the others; only
@@ -31,7 +32,8 @@ class TwoPlayers(LightningModule, ABC):
     Args:
         image_shape: (C, H, W) of the images.
         num_classes: number of classes in the data, 0 without labels.
-        kind: of the data; see lightning_genae/images.py.
+        modality: of the data; see lightning_genae/data/modalities.
+        has_mask: whether the last channel says where items end.
         network: dense layers, convolutions (DCGAN without batch norm in the critic), residual blocks or, for sequences,
             recurrent networks.
         latent_dim: dimensions of the noise or code z, at least 1.
@@ -45,13 +47,14 @@ class TwoPlayers(LightningModule, ABC):
         gradient_clip: largest norm of each player's gradient. 0: no clipping.
     """
 
-    kinds: tuple[Kind, ...] = ("image", "series", "masked", "audio")
+    modalities: ClassVar[tuple[str, ...] | None] = ("image", "points", "series", "audio", "table")
 
     def __init__(
         self,
         image_shape: tuple[int, int, int],
         num_classes: int = 0,
-        kind: Kind = "image",
+        modality: str = "image",
+        has_mask: bool = False,
         network: networks.Network = "conv",
         latent_dim: PositiveInt = 32,
         hidden: list[PositiveInt] | None = None,
@@ -67,6 +70,7 @@ class TwoPlayers(LightningModule, ABC):
         self.save_hyperparameters()
         self.automatic_optimization = False  # two optimizers
         warn_unused_size(network, hidden, width)
+        self.modality = modalities.new(modality, has_mask)
         self.view: Callable[[Tensor, Tensor], Tensor] | None = _as_they_are
         self.size = {"network": network, "hidden": hidden, "width": width}
 

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from lightning_genae import losses, networks
 from lightning_genae.codes import Sampler, TrainingCodes
-from lightning_genae.images import KINDS, Kind, settle
-from lightning_genae.models._options import warn_unused, warn_unused_size
+from lightning_genae.data import modalities
+from lightning_genae.data.modalities._modality import Loss
+from lightning_genae.models._options import chosen_of, warn_unused, warn_unused_size
 
 
 class Autoencoder(LightningModule):
@@ -23,7 +24,8 @@ class Autoencoder(LightningModule):
     Args:
         image_shape: (C, H, W) of the images.
         num_classes: number of classes in the data; not used by this model.
-        kind: of the data; see lightning_genae/images.py.
+        modality: of the data; see lightning_genae/data/modalities.
+        has_mask: whether the last channel says where items end.
         network: dense layers, convolutions, residual blocks or, for sequences, a recurrent network.
         latent_dim: dimensions of the code, at least 1.
         hidden: sizes of the dense layers between image and code; mlp only. null: [512, 256].
@@ -38,18 +40,17 @@ class Autoencoder(LightningModule):
         lr: learning rate of Adam, above 0.
     """
 
-    kinds = KINDS
-
     def __init__(
         self,
         image_shape: tuple[int, int, int],
         num_classes: int = 0,
-        kind: Kind = "image",
+        modality: str = "image",
+        has_mask: bool = False,
         network: networks.Network = "conv",
         latent_dim: PositiveInt = 16,
         hidden: list[PositiveInt] | None = None,
         width: PositiveInt | None = None,
-        loss: Literal["mse", "bce", "l1", "ce"] | None = None,
+        loss: Loss | None = None,
         noise: Literal["no", "gaussian", "masking"] = "no",
         noise_level: PositiveFloat | None = None,
         sampler: Sampler = "gaussian",
@@ -58,9 +59,8 @@ class Autoencoder(LightningModule):
         super().__init__()
         self.save_hyperparameters()
         warn_unused_size(network, hidden, width)
-        if (loss == "ce") > (kind == "text"):
-            raise ValueError(f"--model.loss: expected mse, bce or l1 for data that are no text; got {loss}")
-        self.loss = loss or ("ce" if kind == "text" else "mse")
+        self.modality = modalities.new(modality, has_mask)
+        self.loss = chosen_of("loss", loss, self.modality.losses, modality)
         warn_unused("noise_level", noise_level, noise != "no", "--model.noise")
         if noise == "masking" and (noise_level or 0) > 1:
             raise ValueError(f"--model.noise_level: expected a share of pixels, at most 1; got {noise_level}")
@@ -85,7 +85,7 @@ class Autoencoder(LightningModule):
     @torch.no_grad()
     def sample(self, num: int, labels: Tensor | None = None) -> Tensor:
         """Images (num, C, H, W) in [-1, 1] decoded from drawn codes; labels are ignored."""
-        return settle(self.decode(self.codes.draw(num, self.hparams.sampler).to(self.dtype)), self.hparams.kind)
+        return self.modality.project(self.decode(self.codes.draw(num, self.hparams.sampler).to(self.dtype)))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, _ = batch

@@ -25,7 +25,7 @@ class CoGAN(TwoPlayers):
             without a bond.
     """
 
-    kinds = ("image",)
+    modalities = ("image", "points")
 
     def __init__(
         self,

@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from lightning_genae import losses, networks
-from lightning_genae.images import KINDS, settle
 from lightning_genae.models._options import warn_unused
 from lightning_genae.models._two_players import TwoPlayers
 
@@ -46,7 +45,7 @@ class GAN(TwoPlayers):
             concatenation (arXiv 1411.1784); sample then takes labels.
     """
 
-    kinds = KINDS
+    modalities = None  # all
 
     def __init__(
         self,
@@ -84,9 +83,9 @@ class GAN(TwoPlayers):
             self.register_buffer("class_shares", torch.full((num_classes,), 1 / num_classes))
 
     def on_fit_start(self) -> None:
-        train = getattr(self.trainer.datamodule, "train", None)
-        if self.num_conditions and train is not None:
-            counts = torch.bincount(train.labels, minlength=self.num_conditions)
+        dataset = getattr(self.trainer.datamodule, "dataset", None)
+        if self.num_conditions and dataset is not None:
+            counts = torch.bincount(dataset.train.labels, minlength=self.num_conditions)
             self.class_shares.copy_(counts / counts.sum())
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
@@ -98,7 +97,8 @@ class GAN(TwoPlayers):
         """Images (num, C, H, W) in [-1, 1] of the averaged generator; without labels of classes as in training."""
         if self.num_conditions and labels is None:
             labels = torch.multinomial(self.class_shares.float(), num, replacement=True)
-        return settle(self._bound(self.averaged.eval()(self._input(num, labels))), self.hparams.kind)
+        output = self.averaged.eval()(self._input(num, labels))
+        return self.modality.project(self.modality.bound(output))
 
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
         original = x.detach().requires_grad_(self.hparams.r1 > 0)
@@ -133,10 +133,7 @@ class GAN(TwoPlayers):
                 weight.clamp_(-self.clip, self.clip)
 
     def _generate(self, labels: Tensor) -> Tensor:
-        return self._bound(self.generator(self._input(len(labels), labels)))
-
-    def _bound(self, output: Tensor) -> Tensor:
-        return losses.to_image("ce", output) if self.hparams.kind == "text" else output.tanh()
+        return self.modality.bound(self.generator(self._input(len(labels), labels)))
 
     def _input(self, num: int, labels: Tensor | None) -> Tensor:
         if not self.num_conditions:

@@ -12,8 +12,9 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from lightning_genae import losses
 from lightning_genae.codes import Sampler, TrainingCodes, reparameterise
-from lightning_genae.images import Kind, lengths, settle
-from lightning_genae.models._options import warn_unused
+from lightning_genae.data import modalities
+from lightning_genae.data.sequences import lengths
+from lightning_genae.models._options import chosen_of, warn_unused
 from lightning_genae.networks import as_sequence, as_steps, run
 
 MIN_LOG_SCALE = -4.0  # of data in [-1, 1]: without a bound the density of what is told exactly has none
@@ -35,7 +36,8 @@ class RecurrentAutoencoder(LightningModule):
     Args:
         image_shape: (C, 1, L) of the sequences: channels and steps.
         num_classes: number of classes in the data; not used by this model.
-        kind: of the data; see lightning_genae/images.py.
+        modality: of the data; see lightning_genae/data/modalities.
+        has_mask: whether the last channel says where items end.
         cell: of both networks; on a CPU lstm is twice as fast.
         latent_dim: dimensions of the code, at least 1.
         width: units of a recurrent layer.
@@ -60,13 +62,14 @@ class RecurrentAutoencoder(LightningModule):
         gradient_clip: largest norm of the gradient. 0: no clipping.
     """
 
-    kinds = ("series", "masked", "text", "audio")
+    modalities = ("series", "text", "audio")
 
     def __init__(
         self,
         image_shape: tuple[int, int, int],
         num_classes: int = 0,
-        kind: Kind = "series",
+        modality: str = "series",
+        has_mask: bool = False,
         cell: Literal["lstm", "gru"] = "lstm",
         latent_dim: PositiveInt = 16,
         width: PositiveInt = 64,
@@ -86,10 +89,9 @@ class RecurrentAutoencoder(LightningModule):
     ):
         super().__init__()
         self.save_hyperparameters()
-        is_text = kind == "text"
-        if loss and (loss == "ce") != is_text:
-            raise ValueError(f"--model.loss: expected {'ce for text' if is_text else 'mse or l1'}; got {loss}")
-        self.loss = loss or ("ce" if is_text else "mse")
+        self.modality = modalities.new(modality, has_mask)
+        is_text = self.modality.is_categorical
+        self.loss = chosen_of("loss", loss, ("ce",) if is_text else ("mse", "l1"), modality)
         self.variational = is_text if variational is None else variational
         warn_unused("beta", beta, self.variational, "--model.variational true")
         warn_unused("warmup", warmup, self.variational, "--model.variational true")
@@ -109,7 +111,7 @@ class RecurrentAutoencoder(LightningModule):
         self.writer = network(num_channels + latent_dim, width, num_layers, batch_first=True)
         self.output = nn.Linear(width, num_channels)
         if not is_text:
-            self.log_scale = nn.Parameter(torch.full((num_channels - (kind == "masked"),), -1.0))
+            self.log_scale = nn.Parameter(torch.full((num_channels - has_mask,), -1.0))
         if not self.variational:
             self.codes = TrainingCodes(latent_dim)
 
@@ -121,7 +123,7 @@ class RecurrentAutoencoder(LightningModule):
         """Codes (B, latent_dim) of sequences (B, C, 1, L), and the log variance of a variational one, else None."""
         # backwards, so that what is written first was read last (Sutskever et al. 2014, arXiv 1409.3215)
         steps = as_steps(x)
-        if self.hparams.kind == "masked":
+        if self.hparams.has_mask:
             num = lengths(x).clamp(min=1)
             order = (num[:, None] - 1 - torch.arange(x.shape[3], device=x.device)).clamp(min=0)
             steps = steps.gather(1, order[:, :, None].expand_as(steps))
@@ -146,7 +148,7 @@ class RecurrentAutoencoder(LightningModule):
     def sample(self, num: int, labels: Tensor | None = None) -> Tensor:
         """Sequences (num, C, 1, L) in [-1, 1] written from drawn codes; labels are ignored."""
         steps = self._write(self._draw_codes(num), self.temperature, drawn=True)
-        return settle(as_sequence(steps), self.hparams.kind)
+        return self.modality.project(as_sequence(steps))
 
     @torch.no_grad()
     def log_likelihood(self, x: Tensor, num_codes: int) -> Tensor:
@@ -195,7 +197,7 @@ class RecurrentAutoencoder(LightningModule):
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        lr = self.hparams.lr or (5e-3 if self.hparams.kind == "text" else 2e-3)
+        lr = self.hparams.lr or (5e-3 if self.modality.is_categorical else 2e-3)
         return torch.optim.Adam(self.parameters(), lr=lr)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -249,7 +251,7 @@ class RecurrentAutoencoder(LightningModule):
         """Outputs (B, L, C) as values in [-1, 1], of tokens as probabilities."""
         if self.loss == "ce":
             return 2 * output.softmax(2) - 1
-        if self.hparams.kind == "masked":
+        if self.hparams.has_mask:
             return torch.cat([output[..., :-1].clamp(-1, 1), 2 * output[..., -1:].sigmoid() - 1], 2)
         return output.clamp(-1, 1)
 
@@ -283,7 +285,7 @@ class RecurrentAutoencoder(LightningModule):
             log_p = -0.5 * ((difference / scale.exp()).square() + math.log(2 * math.pi)) - scale
         else:
             log_p = -difference.abs() / scale.exp() - scale - math.log(2)
-        if self.hparams.kind != "masked":
+        if not self.hparams.has_mask:
             return log_p.flatten(1).sum(1)
         there = (target[..., -1:] > 0).to(output.dtype)
         ends = F.binary_cross_entropy_with_logits(output[..., -1:], there, reduction="none")

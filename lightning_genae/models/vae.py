@@ -1,7 +1,6 @@
 """Variational autoencoder (Kingma & Welling 2013, arXiv 1312.6114) and beta-VAE (Higgins et al. 2017)."""
 
 import math
-from typing import Literal
 
 import torch
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
@@ -10,8 +9,9 @@ from torch import Tensor, nn
 
 from lightning_genae import losses, networks
 from lightning_genae.codes import reparameterise
-from lightning_genae.images import KINDS, Kind, settle
-from lightning_genae.models._options import warn_unused, warn_unused_size
+from lightning_genae.data import modalities
+from lightning_genae.data.modalities._modality import Likelihood
+from lightning_genae.models._options import chosen_of, warn_unused, warn_unused_size
 
 
 class VAE(LightningModule):
@@ -27,13 +27,15 @@ class VAE(LightningModule):
     Args:
         image_shape: (C, H, W) of the images.
         num_classes: number of classes in the data; not used by this model.
-        kind: of the data; see lightning_genae/images.py.
+        modality: of the data; see lightning_genae/data/modalities.
+        has_mask: whether the last channel says where items end.
         network: dense layers, convolutions, residual blocks or, for sequences, a recurrent network.
         latent_dim: dimensions of the code, at least 1.
         hidden: sizes of the dense layers between image and code; mlp only. null: [512, 256].
         width: channels at full resolution, doubled with every halving of the image; conv, resnet. null: 16.
         likelihood: of the pixels given the code: bernoulli, the pixels read as probabilities, or gaussian; of the
-            tokens of text: categorical. null: bernoulli for images, categorical for text, gaussian for the others.
+            tokens of text: categorical. null: bernoulli for images and points, categorical for text, gaussian for the
+            others.
         sigma: deviation of the gaussian (images span [-1, 1]). null: learned, which reconstructs well and, while
             the codes are far from the prior still, samples badly (arXiv 2006.13202).
         beta: weight of the KL divergence to the prior; 1 is the ELBO.
@@ -42,18 +44,17 @@ class VAE(LightningModule):
         lr: learning rate of Adam, above 0.
     """
 
-    kinds = KINDS
-
     def __init__(
         self,
         image_shape: tuple[int, int, int],
         num_classes: int = 0,
-        kind: Kind = "image",
+        modality: str = "image",
+        has_mask: bool = False,
         network: networks.Network = "conv",
         latent_dim: PositiveInt = 16,
         hidden: list[PositiveInt] | None = None,
         width: PositiveInt | None = None,
-        likelihood: Literal["bernoulli", "gaussian", "categorical"] | None = None,
+        likelihood: Likelihood | None = None,
         sigma: PositiveFloat | None = None,
         beta: NonNegativeFloat = 1.0,
         warmup: NonNegativeInt = 0,
@@ -63,12 +64,8 @@ class VAE(LightningModule):
         super().__init__()
         self.save_hyperparameters()
         warn_unused_size(network, hidden, width)
-        likelihood = likelihood or {"image": "bernoulli", "text": "categorical"}.get(kind, "gaussian")
-        if (likelihood == "categorical") > (kind == "text"):
-            raise ValueError(
-                f"--model.likelihood: expected bernoulli or gaussian for data that are no text; got {likelihood}"
-            )
-        self.likelihood = likelihood
+        self.modality = modalities.new(modality, has_mask)
+        self.likelihood = likelihood = chosen_of("likelihood", likelihood, self.modality.likelihoods, modality)
         warn_unused("sigma", sigma, likelihood == "gaussian", "--model.likelihood gaussian")
         self.encoder = networks.initialise(networks.encoder(image_shape, 2 * latent_dim, network, hidden, width))
         self.decoder = networks.initialise(networks.decoder(image_shape, latent_dim, network, hidden, width))
@@ -99,7 +96,7 @@ class VAE(LightningModule):
     def sample(self, num: int, labels: Tensor | None = None) -> Tensor:
         """Images (num, C, H, W) in [-1, 1] decoded from codes of the prior; labels are ignored."""
         z = torch.randn(num, self.hparams.latent_dim, device=self.device, dtype=self.dtype)
-        return settle(self.decode(z), self.hparams.kind)
+        return self.modality.project(self.decode(z))
 
     @torch.no_grad()
     def log_likelihood(self, x: Tensor, num_codes: int) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from callbacks._grids import add_header, save_grid
+from lightning_genae.data.drawing.grids import add_header, save_grid
 
 RANGE = 80  # dB below the loudest moment of a picture that are shown
 MAX_HEARD = 16  # sounds of a picture that are written as files and drawn with axes; more are a grid of their frames
@@ -16,7 +16,7 @@ def save_sounds(
     path: Path,
     images: Tensor,
     num_columns: int,
-    datamodule,
+    modality,
     rows: tuple[str, ...] = ("",),
     titles: tuple[str, ...] = (),
 ) -> Path:
@@ -25,19 +25,19 @@ def save_sounds(
     Args:
         path: of the PNG.
         num_columns: sounds in a row.
-        datamodule: that knows their waves, magnitudes and sample rate.
+        modality: Audio, which knows their waves, magnitudes and sample rate.
         rows: what the rows show, by turns.
         titles: of the columns, of many sounds.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if len(images) > MAX_HEARD:
-        return _save_frames(path, datamodule.magnitudes(images.detach().cpu()), num_columns, titles)
-    waves = datamodule.natural(images)
+        return _save_frames(path, modality.magnitudes(images.detach().cpu()), num_columns, titles)
+    waves = modality.inverse_transform(images)
     names = [rows[i // num_columns % len(rows)] for i in range(len(waves))]
     for name in dict.fromkeys(names):
         chosen = waves[[i for i in range(len(waves)) if names[i] == name]]
-        save_waves(path.with_suffix(""), chosen, datamodule.sample_rate, name.replace(" ", "-") or "sound")
-    return save_spectrograms(path, waves, datamodule.sample_rate, names)
+        save_waves(path.with_suffix(""), chosen, modality.sample_rate, name.replace(" ", "-") or "sound")
+    return save_spectrograms(path, waves, modality.sample_rate, names)
 
 
 def _save_frames(path: Path, magnitudes: Tensor, num_columns: int, titles: tuple[str, ...]) -> Path:

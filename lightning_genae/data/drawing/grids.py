@@ -8,17 +8,10 @@ from torch.nn.functional import interpolate
 from torchvision.utils import make_grid, save_image
 
 
-def save_grid(path: Path, images: Tensor, num_columns: int, real: Tensor | None = None) -> Path:
-    """Writes images (N, C, H, W) in [-1, 1] as one PNG, small ones enlarged without smoothing.
-
-    Points are shown in the plane, before the real ones if those are given.
-    """
+def save_grid(path: Path, images: Tensor, num_columns: int) -> Path:
+    """Writes images (N, C, H, W) in [-1, 1] as one PNG, small ones enlarged without smoothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    images = images.detach().float().cpu()
-    if are_points(images):
-        title, behind = ("", None) if real is None else ("grey: held-out points", real.flatten(1))
-        return save_scatter(path, {title: (images.flatten(1), None)}, limits=(-1, 1), behind=behind)
-    images = ((images + 1) / 2).clamp(0, 1)
+    images = ((images.detach().float().cpu() + 1) / 2).clamp(0, 1)
     enlargement = max(1, round(48 / images.shape[-1]))
     images = interpolate(images, scale_factor=enlargement, mode="nearest")
     save_image(make_grid(images, nrow=num_columns, padding=2, pad_value=0.5), path)
@@ -40,7 +33,7 @@ def save_scatter(
     path: Path,
     panels: dict[str, tuple[Tensor, Tensor | None]],
     limits: tuple[float, float] | None = None,
-    behind: Tensor | None = None,
+    behind: list[Tensor] | None = None,
 ) -> Path:
     """Writes points in the plane as one PNG, a panel beside the other.
 
@@ -48,16 +41,17 @@ def save_scatter(
         path: of the PNG.
         panels: points (N, 2) and their classes (N,), which colour them, or None, by title.
         limits: of both axes. None: as the points lie.
-        behind: points (N, 2) that every panel shows in grey.
+        behind: points (N, 2) that each panel shows in grey.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     path.parent.mkdir(parents=True, exist_ok=True)
     figure = Figure(figsize=(5 * len(panels), 5), layout="constrained")
-    for axes, (title, (points, labels)) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
-        if behind is not None:
-            axes.scatter(*behind.T, s=12, c="0.8")
+    grid = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (title, (points, labels)), grey in zip(grid, panels.items(), behind or [None] * len(panels)):
+        if grey is not None:
+            axes.scatter(*grey.T, s=12, c="0.8")
         colours = None if labels is None else "tab10" if labels.max() < 10 else "tab20"
         drawn = axes.scatter(*points.T, s=3, c=labels, cmap=colours)
         axes.set(title=title, xlim=limits, ylim=limits, aspect="equal" if limits else "auto")
@@ -94,8 +88,3 @@ def save_curves(
         axes.legend(fontsize="small")
     figure.savefig(path, dpi=100)
     return path
-
-
-def are_points(images: Tensor) -> bool:
-    """Whether "images" (N, C, H, W) are points in the plane."""
-    return tuple(images.shape[1:]) == (2, 1, 1)

@@ -1,10 +1,10 @@
-"""Sequences, images one pixel high, as what there is at each place, and at which places there is anything."""
+"""Sequences, images one pixel high: their values and their masks, and which of them share values."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_genae.images import Kind, to_float, valid
+from lightning_genae.data.storage import to_float
 
 
 def apart(places: Tensor | None, num: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -41,18 +41,28 @@ def num_independent(places: Tensor | None, num: int) -> int:
     return chosen
 
 
-def values_and_valid(images: Tensor, kind: Kind) -> tuple[Tensor, Tensor]:
+def valid(x: Tensor) -> Tensor:
+    """Where sequences with a mask (B, C + 1, 1, L) have values, bool (B, L): before their end, and one ends once."""
+    return (x[:, -1, 0] > 0).cumprod(1).bool()
+
+
+def lengths(x: Tensor) -> Tensor:
+    """Steps (B,) of sequences with a mask (B, C + 1, 1, L) before their end."""
+    return valid(x).sum(1)
+
+
+def values_and_valid(images: Tensor, has_mask: bool) -> tuple[Tensor, Tensor]:
     """Values (N, C, L) in [-1, 1] of stored sequences (N, C, 1, L), and at which places (N, L) there are any.
 
-    Of masked sequences the last channel goes, and what a model put beyond an end is 0; others are valid everywhere.
+    Where the last channel is a mask it goes, and what a model put beyond an end is 0; else all places are valid.
     """
     x = to_float(images)
-    if kind != "masked":
+    if not has_mask:
         return x[:, :, 0], torch.ones(len(x), x.shape[3], dtype=torch.bool, device=x.device)
     there = valid(x)
     return x[:, :-1, 0] * there[:, None], there
 
 
-def with_mask(values: Tensor, valid: Tensor, kind: Kind) -> Tensor:
-    """The inverse of `values_and_valid`, without the pixel of height: (N, C, L), C one more for masked sequences."""
-    return torch.cat([values, 2.0 * valid[:, None] - 1], 1) if kind == "masked" else values
+def with_mask(values: Tensor, valid: Tensor, has_mask: bool) -> Tensor:
+    """The inverse of `values_and_valid`, without the pixel of height: (N, C, L), one channel more with a mask."""
+    return torch.cat([values, 2.0 * valid[:, None] - 1], 1) if has_mask else values

@@ -1,0 +1,153 @@
+"""Batches of a data set: whole ones, augmented on the device, in an order and by random numbers that can be resumed."""
+
+from itertools import islice
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data.distributed import DistributedSampler
+
+from lightning_genae.data.dataset import Dataset, Images
+from lightning_genae.data.storage import to_float
+
+
+class Batches(LightningDataModule):
+    """Batches of items in [-1, 1] and labels; in training they pass the augmentation.
+
+    It is the cursor over a data set, which stays as it is: what changes while a model trains is here.
+
+    Args:
+        dataset: None: it comes with `setup`.
+        batch_size: items in a batch of one process.
+        num_workers: processes that load batches; 0 is fastest for items in memory.
+
+    Attributes:
+        augment: a module, called with items in [-1, 1] and labels, on the device, for training batches only, whose
+            `restart(seed)` sets its random numbers. None: they stay as they are.
+        seed: of the order of the items and of all random numbers drawn for a batch.
+        batches: training batches served so far; saved and resumed.
+    """
+
+    def __init__(self, dataset: Dataset | None = None, batch_size: int = 64, num_workers: int = 0):
+        super().__init__()
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.augment: nn.Module | None = None
+        self.seed = 0
+        self.batches = 0
+
+    def setup(self, stage: str | None = None) -> None:
+        if self.trainer is not None and self.augment is not None:
+            self.augment.to(self.trainer.strategy.root_device)
+
+    def train_dataloader(self) -> DataLoader:
+        trainer = self.trainer
+        rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        sampler = _ResumingSampler(self, num_replicas=world_size, rank=rank)
+        return self._loader(self.dataset.train, sampler=sampler, drop_last=True)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._loader(self.dataset.heldout)
+
+    def on_after_batch_transfer(self, batch: list[Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
+        """Converts a batch once, on the device, and in training lets it pass the augmentation.
+
+        In training torch's random numbers, and those of the augmentation, are set anew for every batch, from the
+        seed, the rank and the number of the batch: ranks differ, a resumed run draws what the uninterrupted one
+        would have drawn, and arms with different augmentations, there or before the critic, share all others.
+        """
+        images, labels = batch
+        images = to_float(images)
+        if self.trainer.training:
+            if self.augment is not None:
+                self.augment.restart(self._batch_seed(stream=0))
+                images = self.augment(images, labels)
+            _seed(self._batch_seed(stream=1))
+            self.batches += 1
+        return images.to(self.trainer.lightning_module.dtype), labels
+
+    def state_dict(self) -> dict:
+        return {"batches": self.batches, "fingerprint": self.dataset.fingerprint}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        if state_dict["fingerprint"] != self.dataset.fingerprint:
+            raise ValueError("--data: the checkpoint was trained on other images; --overwrite starts the run anew")
+        self.batches = state_dict["batches"]
+
+    def examples(self, part: str, num: int) -> tuple[Tensor, Tensor]:
+        """The first items of a part of the data set, in [-1, 1], and their labels, on the Trainer's device."""
+        images, labels = (values[:num].to(self.trainer.strategy.root_device) for values in getattr(self.dataset, part))
+        return to_float(images), labels
+
+    @property
+    def batches_per_epoch(self) -> int:
+        world_size = self.trainer.world_size if self.trainer else 1
+        return len(self.dataset.train.images) // world_size // self.batch_size
+
+    @property
+    def progress(self) -> dict[str, int]:
+        """Batches, items (over all processes) and whole epochs that training has seen."""
+        images = self.batches * self.batch_size * self.trainer.world_size
+        return {"batches": self.batches, "images": images, "epoch": self.batches // self.batches_per_epoch}
+
+    def _loader(self, split: Images, **options) -> DataLoader:
+        return DataLoader(
+            _WholeBatches(split),
+            batch_size=self.batch_size,
+            collate_fn=_as_is,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            **options,
+        )
+
+    def _batch_seed(self, stream: int) -> int:
+        key = (self.seed, self.trainer.global_rank, self.batches, stream)
+        return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _seed(value: int) -> None:
+    # torch.manual_seed keeps a call and its stack trace for every kind of device that is not in use, which grows by
+    # the batch and takes longer than all the rest of it
+    torch.default_generator.manual_seed(value)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed(value)
+    elif torch.backends.mps.is_available():
+        torch.mps.manual_seed(value)
+
+
+class _WholeBatches(TorchDataset):
+    """Fetches a batch by one index operation instead of an image at a time."""
+
+    def __init__(self, split: Images):
+        self.split = split
+
+    def __len__(self) -> int:
+        return len(self.split.images)
+
+    def __getitems__(self, indices: list[int]) -> list[Tensor]:
+        indices = torch.as_tensor(indices)
+        return [self.split.images[indices], self.split.labels[indices]]
+
+
+def _as_is(batch: list[Tensor]) -> list[Tensor]:
+    return batch
+
+
+class _ResumingSampler(DistributedSampler):
+    """A shuffled order that depends on seed and epoch alone, entered where the count of batches says.
+
+    Lightning's own order depends on what else drew random numbers, and restarts on resuming.
+    """
+
+    def __init__(self, batches: Batches, num_replicas: int, rank: int):
+        super().__init__(batches.dataset.train.images, num_replicas, rank, seed=batches.seed, drop_last=True)
+        self.cursor = batches
+
+    def __iter__(self):
+        self.epoch, batch = divmod(self.cursor.batches, self.cursor.batches_per_epoch)
+        return islice(super().__iter__(), batch * self.cursor.batch_size, None)

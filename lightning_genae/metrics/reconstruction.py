@@ -1,0 +1,28 @@
+"""How like held-out images their reconstructions by the model are, if it has an encoder."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from lightning_genae import fidelity
+from lightning_genae.metrics._metric import SampleMetric, Samples
+
+
+class ReconstructionMetric(SampleMetric):
+    """`mse`, `psnr`, `ssim`, and what else lightning_genae/fidelity.py says of reconstructions of all held-out images.
+
+    Attributes:
+        lpips: distance of two sets of images (N, C, H, W); see `fidelity.lpips`. None: it is left out.
+    """
+
+    lpips: Callable[[Tensor, Tensor], Tensor] | None = None
+
+    def measure(self, samples: Samples) -> dict[str, float]:
+        return {}  # samples are no reconstructions
+
+    @torch.no_grad()
+    def of_model(self, model) -> dict[str, float]:
+        if not hasattr(model, "reconstruct"):
+            return {}
+        return fidelity.of_reconstructions(model, self.real.images, self.lpips, self.modality)
