@@ -4,6 +4,8 @@ import logging
 
 from jsonargparse.typing import restricted_number_type
 
+from lightning_genae import registry
+
 log = logging.getLogger("lightning_genae")
 
 Decay = restricted_number_type("Decay", float, [(">=", 0), ("<", 1)])
@@ -24,7 +26,7 @@ def warn_unused_size(network: str, hidden: list[int] | None, width: int | None) 
 def check_kind(option: str, model_class: type, kind: str) -> None:
     """Raises ValueError if a model does not take data of this kind."""
     if kind not in model_class.kinds:
-        name = model_class.__module__.rpartition(".")[2]
+        name = registry.name_of(model_class)
         raise ValueError(
             f"{option}: expected one for data of kind {kind} (--data); got {name}, which is for "
             f"{', '.join(model_class.kinds)}"
