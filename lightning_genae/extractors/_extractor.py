@@ -1,6 +1,7 @@
 """What all feature extractors share."""
 
 import hashlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_genae import registry
+from lightning_genae.cache import source
 from lightning_genae.images import blocks
 
 PACKAGE = "lightning_genae.extractors"
@@ -67,7 +69,7 @@ def build(name: str | None, weights: str | None, datamodule) -> Extractor:
     """The extractor of a name.
 
     Args:
-        name: a file of this package. None: that of DEFAULTS; of other kinds classifier with labels, else pixels.
+        name: as typed on the command line. None: that of DEFAULTS; of other kinds classifier with labels, else pixels.
         weights: path of its weights, if it takes any; None fetches them.
         datamodule: of the data, after its setup.
 
@@ -86,7 +88,10 @@ def build(name: str | None, weights: str | None, datamodule) -> Extractor:
     if weights and not extractor.takes_weights:
         takers = [other for other in registry.names(PACKAGE) if registry.load(PACKAGE, other).takes_weights]
         raise ValueError(f"--metrics.weights: goes with --metrics.features {' or '.join(takers)}, not with {name}")
-    return extractor(datamodule, weights)
+    built = extractor(datamodule, weights)
+    if package := registry.origin(extractor):  # whose features are not kept longer than its code is the same
+        built.description |= {"package": package, "source": source(sys.modules[extractor.__module__])}
+    return built
 
 
 def fetched(url: str, sha256: str, owner: str) -> Path:
