@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import secrets
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -126,8 +127,21 @@ def digest(key: dict) -> str:
 
 
 def source(*modules: ModuleType) -> str:
-    """A hash of modules' source, so that a cache does not outlive a change of the code that filled it."""
-    return hashlib.sha256(b"".join(Path(module.__file__).read_bytes() for module in modules)).hexdigest()[:16]
+    """A hash of modules' source, so that a cache does not outlive a change of the code that filled it; of other
+    packages' modules with all that is in their package, which they may use."""
+    files = [path for module in modules for path in _files_of(module)]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
+
+
+def _files_of(module: ModuleType) -> list[Path]:
+    """The file of a module; of another package's all files of the outermost one with an __init__.py."""
+    parts = module.__name__.split(".")
+    if parts[0] != __name__.partition(".")[0]:
+        around = (sys.modules[".".join(parts[: num + 1])] for num in range(len(parts)))
+        package = next((one for one in around if getattr(one, "__file__", None)), module)
+        if hasattr(package, "__path__"):
+            return sorted(path for folder in package.__path__ for path in Path(folder).rglob("*.py"))
+    return [Path(module.__file__)]
 
 
 def hash_images(images) -> str:

@@ -9,7 +9,7 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
-from lightning_genae import weights
+from lightning_genae import registry, weights
 from lightning_genae.cache import naming_damage
 from lightning_genae.files import replacing
 from lightning_genae.run_folder import BEFORE, LAST
@@ -87,7 +87,7 @@ def restored(option: str, path: str | Path, model_class: type, state: dict) -> L
     Raises:
         ValueError: it is of another model, or of another version of its code.
     """
-    name = model_class.__module__.rpartition(".")[2]
+    name = registry.name_of(model_class)
     try:
         if state.get("model", name) != name:
             raise ValueError(f"it is of {state['model']}")

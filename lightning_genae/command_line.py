@@ -20,7 +20,7 @@ import yaml
 from jsonargparse import SUPPRESS, ArgumentError, ArgumentParser
 
 from lightning_genae import registry
-from lightning_genae.received import check_config
+from lightning_genae.received import check_config, check_type
 
 # Lightning's names of options that run.py has without the prefix
 TRAINER_ALIASES = ("accelerator", "devices", "strategy", "precision")
@@ -141,6 +141,8 @@ class CommandLine:
             parser.add_class_arguments(load(), name, skip=self.skip.get(name))
         parser.add_function_arguments(self.run_options, as_group=True)
         for action in parser._actions:
+            # of an option that takes a class there is also its help
+            check_type(f"--{action.dest.removesuffix('.help')}", getattr(action, "_typehint", None) or str)
             prefix = action.dest.partition(".")[0]
             # a whole section as one value is not offered: a selector's name stands there
             if prefix in self.hidden or action.dest in [*self.selectors, *self.sections]:

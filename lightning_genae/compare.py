@@ -4,7 +4,7 @@ from lightning_genae.command_line import flatten
 from lightning_genae.run_folder import RunFolder
 
 # follow from the rest of a protocol
-DERIVED = ("floor", "n_floor", "accuracy_heldout", "items", "bits_per_character_of", "left_out")
+DERIVED = ("floor", "n_floor", "added", "accuracy_heldout", "items", "bits_per_character_of", "left_out")
 CHOOSING = ("looks", "n_validation")  # the best look depends on them, the metrics at the end do not
 COLUMNS = ("fd", "fd_infinity", "kid", "precision", "recall", "density", "coverage", "copying")
 OF_SEQUENCES = ("spectrum_distance", "discriminative_score", "predictive_score", "perplexity", "bits_per_character")

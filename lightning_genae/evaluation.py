@@ -101,6 +101,7 @@ class Evaluation:
         chosen = torch.randperm(len(dataset.pool.images), generator=torch.Generator().manual_seed(0))
         chosen = chosen[: self.num_samples]
         fresh = self._reference(chosen_of(dataset.pool.images, chosen), "pool", chosen)
+        floors = [(origin_of(metric), metric.floor(fresh)) for metric in self.metrics]
         protocol = {
             **self.extractor.description,
             "items": dataset.item_name,
@@ -113,13 +114,15 @@ class Evaluation:
             "seed_of_z": self.seed,
             "n_floor": len(chosen),
             # what real images of the training split, as many as samples if there are, score: no model is expected below
-            "floor": {name: value for metric in self.metrics for name, value in metric.floor(fresh).items()},
+            "floor": merged(floors),
             "versions": {
                 module.__name__: module.__version__ for module in (torch, torchvision, torchmetrics, pytorch_lightning)
             },
         }
         if self.real.places is not None and num_independent(self.real.places, 0) < num_real:
             protocol["n_independent"] = num_independent(self.real.places, num_real)
+        if added := {name: package for package, values in floors if package != registry.OWN for name in values}:
+            protocol["added"] = added  # by other packages' metrics
         left_out = {name: why for metric in self.metrics for name, why in metric.left_out(self.num_samples).items()}
         if left_out:
             protocol["left_out"] = left_out
@@ -161,16 +164,14 @@ class Evaluation:
         if not features.isfinite().all():
             raise ValueError("the features of the samples are not all finite; the model has diverged")
         self.samples = Samples(features, self.extractor.logits(features), images)
-        values = {"fd_validation": self.chooser.measure(self.samples)["fd"]}
-        for metric in self.metrics:
-            values |= metric.measure(self.samples)
+        parts = [(registry.OWN, {"fd_validation": self.chooser.measure(self.samples)["fd"]})]
+        parts += [(origin_of(metric), metric.measure(self.samples)) for metric in self.metrics]
         if at_the_end:
-            for metric in self.metrics:
-                values |= metric.at_the_end(self.samples)
+            parts += [(origin_of(metric), metric.at_the_end(self.samples)) for metric in self.metrics]
+        parts += [(origin_of(metric), metric.of_model(model)) for metric in self.metrics]
         for metric in self.metrics:
-            values |= metric.of_model(model)
             self.protocol |= metric.protocol()
-        return values
+        return merged(parts)
 
     def _drawn(self, model, rank: int, num_ranks: int) -> tuple[Tensor, Tensor]:
         """Samples of this process, those of the first alone that metrics look at or that fit into memory, and the
@@ -197,6 +198,29 @@ class Evaluation:
                 f"WARNING: {self.num_samples} samples for {self.extractor.num_features} features: the Frechet "
                 "distance is mostly its bias; read it beside its floor"
             )
+
+
+def origin_of(metric: SampleMetric) -> str:
+    """The package, with its version, that a metric is of; this one without."""
+    return registry.origin(type(metric)) or registry.OWN
+
+
+def merged(parts: list[tuple[str, dict[str, float]]]) -> dict[str, float]:
+    """The values of several metrics, each given with the package that it is of.
+
+    Raises:
+        ValueError: two of them call a value by one name.
+    """
+    values, givers = {}, {}
+    for package, new in parts:
+        for name in new.keys() & values.keys():
+            raise ValueError(
+                f"metrics: expected '{name}' from one metric; got it from {givers[name]} and from {package}; rename "
+                "it in one of them"
+            )
+        values |= new
+        givers |= dict.fromkeys(new, package)
+    return values
 
 
 @contextmanager

@@ -5,8 +5,12 @@ config file, or by a link in a folder.
 """
 
 import os
+from datetime import timedelta
 from pathlib import Path
+from types import UnionType
+from typing import Literal, Union, get_args, get_origin
 
+PLAIN = (int, float, bool, str, timedelta, type(None))  # types of options, beside jsonargparse's restricted numbers
 WRITTEN = ("folder", "cache", "data.root")  # options that name folders to write to
 
 
@@ -35,6 +39,27 @@ def check_config(path: str, options: dict[str, object], is_given) -> None:
             f"--{name}: expected a folder below the current one or the config file's; got '{value}' from '{path}'; "
             f"--{name} on the command line says that it is meant"
         )
+
+
+def check_type(option: str, kind: object) -> None:
+    """Raises ValueError for an option that is not made of numbers and words.
+
+    Of one that takes a class or an object jsonargparse would import what a config file names. No option of this project
+    is of that kind; those of other packages' classes are their own.
+    """
+    if not _is_plain(kind):
+        shown = getattr(kind, "__name__", str(kind))
+        raise ValueError(
+            f"{option}: expected numbers, words or lists of them, so that no config file names what is imported; got "
+            f"the type {shown}; the package that adds it has to change it"
+        )
+
+
+def _is_plain(kind: object) -> bool:
+    if get_origin(kind) in (list, dict, Union, UnionType):
+        return all(map(_is_plain, get_args(kind)))
+    number = isinstance(kind, type) and issubclass(kind, int | float) and hasattr(kind, "_expression")
+    return kind in PLAIN or number or get_origin(kind) is Literal
 
 
 def is_within(path: str | Path, *folders: Path) -> bool:

@@ -3,49 +3,99 @@
 A file `lightning_genae/models/gan.py` makes `--model gan` exist. Its module docstring's first line is the
 help text of the choice, its one public class is what the choice builds. A name with a leading underscore
 is not a choice.
+
+An installed package adds choices by entry points, in the groups lightning_genae.models, .augment, .data, .metrics and
+.extractors. The value names a module with one public class, or a class:
+
+    [project.entry-points."lightning_genae.models"]
+    linear = "their_package.linear"
+
+Nothing else is imported by name: a config file or a checkpoint can only choose among files here and entry points of
+packages that somebody installed.
 """
 
 import ast
 import difflib
 import importlib
 import importlib.util
+import re
+import sys
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+
+OWN = "lightning_genae"  # the distribution that this file belongs to
+GROUPS = {  # of entry points, by the package that they add to
+    "lightning_genae.models": "lightning_genae.models",
+    "lightning_genae.augment": "lightning_genae.augment",
+    "datamodules": "lightning_genae.data",
+    "lightning_genae.metrics": "lightning_genae.metrics",
+    "lightning_genae.extractors": "lightning_genae.extractors",
+}
+NAME = re.compile(
+    "[a-z0-9][a-z0-9_-]*", re.IGNORECASE | re.ASCII
+)  # a part of paths, lists (a,b) and compositions (a+b)
 
 
 def names(package: str) -> list[str]:
-    """Names of the choices in a package, sorted, found without importing it."""
-    return sorted(path.stem for path in _folder(package).glob("*.py") if not path.stem.startswith("_"))
+    """Names of the choices of a package, sorted, found without importing it or what others add to it."""
+    return sorted({*_files(package), *_outside(package)})
 
 
 def summary(package: str, name: str) -> str:
-    """First line of the file's docstring, read without importing the file."""
-    docstring = ast.get_docstring(ast.parse((_folder(package) / f"{name}.py").read_text()))
-    return (docstring or "").partition("\n")[0]
+    """First line of the docstring of the file, or of the class that an entry point names, read without importing it;
+    of other packages' choices also where they come from, or what is wrong with them."""
+    if fault := _fault(package, name):
+        return fault
+    if name in (own := _files(package)):
+        return _first_line(own[name])
+    (entry,) = _outside(package)[name]
+    try:
+        module, name_in_it = _target(entry)
+        return f"{_first_line(_file(module), name_in_it)} ({entry.dist.name})".lstrip()
+    except (OSError, SyntaxError, ValueError) as error:
+        return f"({entry.dist.name}, whose file cannot be read: {' '.join(str(error).split())[:100]})"
 
 
 def check(option: str, package: str, name: str) -> None:
-    """Raises ValueError, with the list of choices, if there is no file of this name."""
+    """Raises ValueError, with the list of choices, if there is none of this name, and if several packages give it."""
     choices = names(package)
     if name not in choices:
         hint = "; `python run.py ablate` compares several" if "," in name else suggest(name, choices)
         raise ValueError(f"{option}: expected one of {', '.join(choices)}; got '{name}'{hint}")
+    if fault := _fault(package, name):
+        raise ValueError(f"{option}: {fault}")
 
 
 def load(package: str, name: str) -> type:
-    """The one public class that the file defines.
+    """The one public class that the file defines, or the class of an entry point.
 
     Raises:
-        ValueError: there is no such file; a name may come from a file of somebody else's.
+        ValueError: there is no such choice, or several packages give it; a name may come from a file of somebody
+            else's.
+        ImportError: another package gives it, and it cannot be imported or is no class.
     """
-    check(package.rpartition(".")[2], package, str(name))
+    option = package.rpartition(".")[2]
+    check(option, package, str(name))
+    if name in _outside(package):
+        (entry,) = _outside(package)[name]
+        return _load_outside(option, entry)
     module = importlib.import_module(f"{package}.{name}")
-    public = [
-        value
-        for key, value in vars(module).items()
-        if isinstance(value, type) and value.__module__ == module.__name__ and not key.startswith("_")
-    ]
+    public = _public_classes(module)
     assert len(public) == 1, f"{module.__file__} must define one public class, found {public}"
     return public[0]
+
+
+def name_of(choice: type) -> str:
+    """The name by which a class is chosen."""
+    entry = _entry_of(choice)
+    return entry.name if entry else choice.__module__.rpartition(".")[2]
+
+
+def origin(choice: type) -> str | None:
+    """Name and version of the other package that adds a class; None for the classes of this one."""
+    entry = _entry_of(choice)
+    return _distribution(entry) if entry else None
 
 
 def suggest(word: str, choices: list[str] | dict[str, str]) -> str:
@@ -55,5 +105,103 @@ def suggest(word: str, choices: list[str] | dict[str, str]) -> str:
     return f"; did you mean '{shown}'?" if close else ""
 
 
-def _folder(package: str) -> Path:
-    return Path(importlib.util.find_spec(package).submodule_search_locations[0])
+def _files(package: str) -> dict[str, Path]:
+    """The files of this project's own choices by their names."""
+    folder = Path(importlib.util.find_spec(package).submodule_search_locations[0])
+    return {path.stem: path for path in folder.glob("*.py") if not path.stem.startswith("_")}
+
+
+@cache
+def _entry_points() -> list[EntryPoint]:
+    """What all installed packages add to this one: it is looked for once, in some milliseconds."""
+    found = entry_points()
+    return [entry for group in GROUPS.values() for entry in found.select(group=group)]
+
+
+def _outside(package: str) -> dict[str, list[EntryPoint]]:
+    """What other packages add to one of this project's, by name."""
+    found: dict[str, list[EntryPoint]] = {}
+    for entry in _entry_points():
+        if entry.group == GROUPS.get(package):
+            found.setdefault(entry.name, []).append(entry)
+    return found
+
+
+def _fault(package: str, name: str) -> str | None:
+    """What is wrong with a name that other packages give."""
+    entries = _outside(package).get(name, [])
+    givers = [OWN] * (name in _files(package)) + [_distribution(entry) for entry in entries]
+    if len(givers) > 1:
+        return f"expected '{name}' from one package; got it from {' and from '.join(givers)}; uninstall all but one"
+    if entries and not NAME.fullmatch(name):
+        return f"expected a name of letters, digits, - and _; got '{name}' from {givers[0]}; uninstall it"
+    return None
+
+
+def _load_outside(option: str, entry: EntryPoint) -> type:
+    try:
+        found = entry.load()
+        classes = [found] if isinstance(found, type) else _public_classes(found)
+        if len(classes) != 1:
+            raise TypeError(f"'{entry.value}' must be a class, or a module that defines one public class")
+    except Exception as error:
+        raise ImportError(
+            f"{option}: expected to import '{entry.name}' of {_distribution(entry)}; got {type(error).__name__}: "
+            f"{error}; install what it needs, or uninstall {entry.dist.name}"
+        ) from error
+    return classes[0]
+
+
+def _public_classes(module) -> list[type]:
+    """Those that a module defines itself."""
+    return [
+        value
+        for key, value in vars(module).items()
+        if isinstance(value, type) and value.__module__ == module.__name__ and not key.startswith("_")
+    ]
+
+
+def _entry_of(choice: type) -> EntryPoint | None:
+    """The entry point that names a class, which is imported already; None for a class of this project."""
+    for entry in _entry_points():
+        path, name = _target(entry)
+        module = sys.modules.get(path)
+        if module and choice in ([getattr(module, name, None)] if name else _public_classes(module)):
+            return entry
+    return None
+
+
+def _target(entry: EntryPoint) -> tuple[str, str]:
+    """The module that an entry point names, and the class in it or nothing; of any text, which entry.module is not."""
+    module, _, name = entry.value.partition("[")[0].partition(":")
+    return module.strip(), name.strip()
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return f"{entry.dist.name} {entry.dist.version}"
+
+
+def _file(module: str) -> Path:
+    """The file of a module, found without importing the packages that it is in, as find_spec of a dotted name would.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    top, *rest = module.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec and not rest and spec.origin:
+        return Path(spec.origin)
+    for folder in (spec and spec.submodule_search_locations) or []:
+        path = Path(folder, *rest)
+        for file in (path.with_name(f"{path.name}.py"), path / "__init__.py"):
+            if file.is_file():
+                return file
+    raise FileNotFoundError(f"no file of the module '{module}'")
+
+
+def _first_line(path: Path, name: str = "") -> str:
+    """First line of the docstring of a file, or of a class in it, if it has one of this name."""
+    tree = ast.parse(path.read_bytes())
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name]
+    docstring = ast.get_docstring(classes[0]) if classes else ast.get_docstring(tree)
+    return (docstring or "").partition("\n")[0]

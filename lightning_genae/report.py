@@ -106,9 +106,10 @@ def table(metrics: dict, protocol: dict) -> list[str]:
     """Metrics as text."""
     items = protocol.get("items", "images")
     num = protocol.get("n_floor", protocol["n_fake"])
+    shown = METRICS | {name: (f"{name} ({package})", ".4g") for name, package in protocol.get("added", {}).items()}
     real = f"real {items}" if num == protocol["n_fake"] else f"{num:,} real {items}"
     lines = [f"  {'':40}{'samples':>12}{'95 % interval':>25}{real:>20}"]
-    for name, (words, form) in METRICS.items():
+    for name, (words, form) in shown.items():
         if name in metrics:
             floor = format(protocol["floor"][name], form) if name in protocol["floor"] else ""
             low, high = (metrics.get(f"{name}_{side}") for side in ("low", "high"))
@@ -116,13 +117,14 @@ def table(metrics: dict, protocol: dict) -> list[str]:
             lines.append(f"  {words:40}{format(metrics[name], form):>12}{interval:>25}{floor:>20}")
     if "n_independent" in protocol:
         lines.append(f"  held-out {items} overlap: only {protocol['n_independent']:,} of them share nothing")
-    if not METRICS.keys() & metrics.keys() <= protocol["floor"].keys():
+    if not shown.keys() & metrics.keys() <= protocol["floor"].keys():
         lines.append(f"  Where the last column is empty, real {items} have no such value.")
     for what, num_of_it in (("held out to be measured against", "n_real"), ("kept aside to choose by", "n_validation")):
         if protocol.get(num_of_it, FEW) < FEW:
             lines.append(f"  WARNING: only {protocol[num_of_it]} {items} are {what}; numbers of so few say little")
     for name, reason in protocol.get("left_out", {}).items():
-        lines.append(f"  left out: {name}, {METRICS[name][0].strip()} ({reason})")
+        words = f", {shown[name][0].strip()}" if name in shown else ""
+        lines.append(f"  left out: {name}{words} ({reason})")
     if "perplexity" in metrics:
         lines.append(
             "  The Frechet distance of texts knows letters, not words: rank them by perplexity, words and bits"

@@ -11,13 +11,14 @@ from pytorch_lightning import LightningModule
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from lightning_genae import registry
 from lightning_genae.files import replacing
 
 
 def save(model: LightningModule, datamodule, path: Path) -> None:
     """Writes the weights, averages included, and what they need to be a model again."""
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
-    name = type(model).__module__.rpartition(".")[2]
+    name = registry.name_of(type(model))
     text = {"model": name, "hyper_parameters": dict(model.hparams), "data": datamodule.state_dict()}
     with replacing(path) as unfinished:
         save_file(tensors, unfinished, {key: json.dumps(value) for key, value in text.items()})

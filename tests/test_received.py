@@ -5,16 +5,20 @@ import pickle
 import shutil
 import threading
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Literal, get_args, get_origin
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from jsonargparse.typing import PositiveInt
+from torch import nn
 from torchvision import datasets
 
 import run
@@ -32,6 +36,7 @@ from lightning_genae.extractors.dinov2 import SHA256 as DINO
 from lightning_genae.extractors.inception import SHA256 as INCEPTION
 from lightning_genae.extractors.pixels import PixelFeatures
 from lightning_genae.models.ae import Autoencoder
+from lightning_genae.received import check_type
 from tests.test_report import make_grid
 
 SMALL = ("--steps", "2", "--metrics.features", "pixels", "--metrics.num_samples", "100")
@@ -200,12 +205,15 @@ def test_no_option_of_a_trainer_imports_a_class(cli, mark, key, value):
     [
         {"model": CLASS},
         {"model": "evil"},
+        {"model": "evil.Evil"},
+        {"model": {"name": "evil:Evil"}},
         {"model": "../../evil"},
         {"data": {"name": "../../evil"}},
         {"data": {"name": "evil.Evil"}},
         {"augment": "ae+../evil"},
         {"augment": {"name": "ae", "perturb": CLASS}},
         {"metrics": {"features": CLASS}},
+        {"metrics": {"features": "evil.Evil"}},
         {"metrics": CLASS},
         {"trainer": CLASS},
         {"strategy": "evil.Evil", "steps": 2},
@@ -221,21 +229,18 @@ def test_no_name_in_a_config_imports_a_module(cli, mark, config):
 
 def test_options_are_numbers_and_words():
     """No class among the types of any option: of one jsonargparse would import what it is given."""
-
-    def is_plain(kind) -> bool:
-        if get_args(kind) and get_origin(kind) is not Literal:
-            return all(map(is_plain, get_args(kind)))
-        number = isinstance(kind, type) and issubclass(kind, int | float) and hasattr(kind, "_expression")
-        plain = kind in (int, float, bool, str, type(None)) or getattr(kind, "__name__", "") == "timedelta"
-        return plain or number or get_origin(kind) is Literal
-
+    for kind in (int, str | None, list[PositiveInt], Literal["a"], timedelta | dict[str, int] | None):
+        check_type("--model.x", kind)
+    for kind in (nn.Module, type[int], Callable, Callable[[int], int], int | nn.Module, list[nn.Module], Any, Path):
+        with pytest.raises(ValueError, match=r"--model.x: expected numbers, words or lists"):
+            check_type("--model.x", kind)
     line = run.command_line()
     choices = [{"model": name} for name in registry.names("lightning_genae.models")]
     choices += [{"data": name} for name in registry.names("datamodules")]
     choices += [{"augment": name} for name in registry.names("lightning_genae.augment")]
     for chosen in choices:
         for action in line._parser(run.DEFAULTS | chosen)._actions:
-            assert is_plain(getattr(action, "_typehint", None) or str), (chosen, action.dest)
+            check_type(action.dest, getattr(action, "_typehint", None) or str)
 
 
 @pytest.mark.parametrize("verb", ["config", "sample", "evaluate", "compare"])

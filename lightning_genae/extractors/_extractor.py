@@ -1,6 +1,7 @@
 """What all feature extractors share."""
 
 import hashlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_genae import registry
+from lightning_genae.cache import source
 from lightning_genae.data import modalities
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.storage import blocks
@@ -73,7 +75,7 @@ def build(name: str | None, weights: str | None, dataset: Dataset) -> Extractor:
     """The extractor of a name.
 
     Args:
-        name: a file of this package. None: the one that suits the data's modality.
+        name: as typed on the command line. None: the one that suits the data's modality.
         weights: path of its weights, if it takes any; None fetches them.
         dataset: of the data.
 
@@ -87,7 +89,10 @@ def build(name: str | None, weights: str | None, dataset: Dataset) -> Extractor:
     if weights and not extractor.takes_weights:
         takers = [other for other in registry.names(PACKAGE) if registry.load(PACKAGE, other).takes_weights]
         raise ValueError(f"--metrics.weights: goes with --metrics.features {' or '.join(takers)}, not with {name}")
-    return extractor(dataset, weights)
+    built = extractor(dataset, weights)
+    if package := registry.origin(extractor):  # whose features are not kept longer than its code is the same
+        built.description |= {"package": package, "source": source(sys.modules[extractor.__module__])}
+    return built
 
 
 def fetched(url: str, sha256: str, owner: str) -> Path:

@@ -53,5 +53,5 @@ def check(option: str, package: str, part: type, modality: Modality, among: Iter
     fitting = [name for name in among or registry.names(package) if supports(registry.load(package, name), modality)]
     raise ValueError(
         f"{option}: expected {' or '.join(fitting)} for data of modality {modality.name} (--data); got "
-        f"{part.__module__.rpartition('.')[2]}, which is for {', '.join(part.modalities)}"
+        f"{registry.name_of(part)}, which is for {', '.join(part.modalities)}"
     )
