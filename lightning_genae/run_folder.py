@@ -28,7 +28,7 @@ LAST, BEFORE = "last.ckpt", "before.ckpt"  # checkpoints: the newest one, and th
 
 
 class RunFolder:
-    """What a run leaves behind; see README.md for the files.
+    """What a run leaves behind; see docs/running.md for the files.
 
     Args:
         path: of the folder; nothing is written before `start`.

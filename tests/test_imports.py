@@ -1,4 +1,4 @@
-"""Who may import whom; see the map in README.md."""
+"""Who may import whom; see docs/architecture.md."""
 
 import ast
 from pathlib import Path

@@ -1,42 +1,59 @@
-"""Every command of README.md is understood, and runs, in the README's order, with few steps."""
+"""README.md and docs/: every command is understood, and runs, page by page in its order, with few steps; every link,
+picture, table and example holds."""
 
 import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
+import yaml
+from pytorch_lightning import LightningModule, Trainer
 
 import run
+from datamodules._base import ImageDataModule
 from lightning_genae.ablation.grid import pair
+from lightning_genae.augment._arm import Arm
 from lightning_genae.command_line import flatten
+from lightning_genae.extractors._extractor import Extractor
+from lightning_genae.metrics._metric import SampleMetric, Samples
 from tests.conftest import ROOT
 
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
-COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line and not line.startswith("#")]
-
-MAIN = COMMANDS[0].partition("&& ")[2]
+INSTALL = 'pip install -e ".[test]" && '
+MAIN, TEST = f"{INSTALL}python run.py --model gan --augment ae", f"{INSTALL}pytest"
 SHOWN = ("--help", "--print_config")  # instead of a training
+TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+PATHS = [*(ROOT / name for name in TOP), *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in PATHS}
 
-(_SECTION,) = re.findall(r"## Sequences\n(.*?)\n## ", README, re.DOTALL)
-SEQUENCES = [command for command in COMMANDS if command in _SECTION.splitlines()]
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"(?m)^```{language}\n(.*?)^```", PAGES[page], re.DOTALL)
+
+
+def commands(page: str) -> list[str]:
+    lines = [line for block in blocks(page, "bash") for line in block.splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+# CONTRIBUTING.md has the commands of .ci/run
+COMMANDS = {page: commands(page) for page in PAGES if page != "CONTRIBUTING.md" and commands(page)}
+RUNS = {page: [one.removeprefix(INSTALL) for one in found if one != TEST] for page, found in COMMANDS.items()}
 
 
 def test_the_two_commands():
     """Installing is .ci/run's business; here it matters that they stand there as they are run."""
-    assert COMMANDS[:2] == [
-        'pip install -e ".[test]" && python run.py --model gan --augment ae',
-        'pip install -e ".[test]" && pytest',
-    ]
-    assert COMMANDS[1] in (ROOT / ".ci" / "run").read_text()
+    assert COMMANDS["README.md"][:2] == [MAIN, TEST]
+    assert TEST in (ROOT / ".ci" / "run").read_text()
 
 
 def shortened(words: list[str]) -> list[str]:
     """The command with few steps, if it trains, and few samples."""
     if words[0] == "evaluate" and "--metrics.num_samples" in words:
         return [*words, "--metrics.num_samples", "20"]
-    if words[0] in ("sample", "evaluate", "compare") or "--help" in words:
+    if words[0] in ("sample", "evaluate", "compare", "cache") or "--help" in words:
         return words
     if words[0] == "ablate":
         return words if "--dry_run" in words else [*words, "--launcher", "print"]  # tests/test_ablate.py runs some
@@ -47,9 +64,9 @@ def shortened(words: list[str]) -> list[str]:
 
 def test_every_training_is_understood():
     """The options of all commands that train exist, and their values are taken; slow tests run them."""
-    trainings = [shlex.split(command)[2:] for command in [MAIN, *COMMANDS[2:]]]
+    trainings = [shlex.split(command)[2:] for page in RUNS.values() for command in page]
     trainings = [words for words in trainings if words[0] not in run.VERBS and words[-1] not in SHOWN]
-    assert len(trainings) > 15
+    assert len(trainings) > 25
     for words in trainings:
         config = flatten(run.parse_run(words))
         for option, value in pair(words).items():
@@ -60,20 +77,9 @@ def test_every_training_is_understood():
 
 
 @pytest.mark.slow
-def test_more_commands(cli):
-    commands = [MAIN, *(one for one in COMMANDS[2:] if one not in SEQUENCES)]
-    assert len(commands) > 8
-    check(commands, cli)
-
-
-@pytest.mark.slow
-def test_commands_of_sequences(cli):
-    assert len(SEQUENCES) > 8
-    check(SEQUENCES, cli)
-
-
-def check(commands: list[str], cli) -> None:
-    for command in commands:
+@pytest.mark.parametrize("page", RUNS)
+def test_commands(page, cli):
+    for command in RUNS[page]:
         python, script, *words = shlex.split(command)
         assert (python, script) == ("python", "run.py")
         status, out, error = cli(*shortened(words))
@@ -81,17 +87,154 @@ def check(commands: list[str], cli) -> None:
         assert out
 
 
-def test_everything_on_the_map_exists():
-    (tree,) = re.findall(r"## Map\n\n```\n(.*?)```", README, re.DOTALL)
+def test_no_page_lost_its_commands():
+    numbers = {page: len(found) for page, found in RUNS.items()}
+    names = ("index", "running", "models", "augmentation", "sequences", "metrics", "ablations")
+    assert numbers.keys() == {"README.md", *(f"docs/{name}.md" for name in names)}
+    assert sum(numbers.values()) > 45
+
+
+def test_readme_is_short():
+    assert len(PAGES["README.md"].splitlines()) < 200
+
+
+def anchors(path: Path) -> set[str]:
+    """Those that headings make, on a code host and on the site: in lower case, hyphens for spaces, no punctuation."""
+    headings = re.findall(r"(?m)^#+ (.*)$", re.sub(r"(?ms)^```.*?^```", "", path.read_text()))
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links(page):
+    """Every relative link, those of pictures among them, is of a file of this repository, and of a heading there."""
+    text = re.sub(r"(?ms)^```.*?^```|`[^`\n]*`", "", PAGES[page])
+    for link in re.findall(r"\]\((?!\w+:)(.*?)\)", text):
+        target, _, anchor = link.partition("#")
+        path = (ROOT / page).parent / target if target else ROOT / page
+        assert path.is_file(), link
+        assert path.resolve().is_relative_to(ROOT), link
+        assert not anchor or anchor in anchors(path), link
+
+
+def test_pictures_stayed():
+    shown = {page: len(re.findall(r"!\[.*?\]\(", text)) for page, text in PAGES.items()}
+    assert shown["README.md"] == 3
+    assert (shown["docs/results.md"], shown["docs/sequences.md"], shown["docs/ablations.md"]) == (4, 2, 1)
+
+
+def test_every_page_is_in_the_navigation():
+    settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+    parts = [pages for section in settings["nav"] for pages in section.values()]
+    found = {page for pages in parts for page in ([pages] if isinstance(pages, str) else pages)}
+    assert {page.removeprefix("docs/") for page in PAGES if page != "README.md"} <= found
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
+def test_everything_on_the_map_exists(page):
+    (tree,) = re.findall(r"## Map\n\n```\n(.*?)```", PAGES[page], re.DOTALL)
     for name in re.findall(r"(?m)^(\S+)", tree):
         assert (ROOT / name).exists(), name
     for name in re.findall(r"(\w+\.py|\w+/)  ", tree):
         assert list(ROOT.rglob(name.rstrip("/"))), name
 
 
-@pytest.mark.parametrize("path", re.findall(r"!\[.*?\]\((.*?)\)", README))
-def test_pictures_exist(path):
-    assert (ROOT / path).is_file()
+def rows(text: str) -> dict[str, list[str]]:
+    """Rows of a table of arms, by arm."""
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:3] == "| `"]
+    return {arm: values for arm, *values in cells}
+
+
+def test_the_result_is_that_of_the_study():
+    """README's short table has the figures and the verdicts of benchmarks/low_data/cpu.md, as docs/results.md has."""
+    study = (ROOT / "benchmarks" / "low_data" / "cpu.md").read_text()
+    (overview,) = re.findall(r"(?m)^\| arm \| digits 200 \|(?:.*\n)+?(?=\n)", study)
+    assert overview in PAGES["docs/results.md"] and overview in PAGES["README.md"]
+    columns = dict(zip(("digits 200", "digits 100", "fashion_mnist 500", "digits 500"), range(4)))
+    assert list(columns) == [name.strip() for name in overview.splitlines()[0].split("|")[2:-2]]
+    order = [columns[name] for name in ("digits 100", "digits 200", "digits 500", "fashion_mnist 500")]
+    table = PAGES["README.md"].partition("| arm | what it varies |")[2].partition("<details>")[0]
+    whole, short = rows(overview), rows(table)
+    assert len(short) > 8
+    for arm, (_, *cells) in short.items():
+        for cell, column in zip(cells, order, strict=True):
+            value, expected = (re.search(r"[+-]?\d+(\.\d+)?", one)[0] for one in (cell, whole[arm][column]))
+            assert abs(float(value) - float(expected)) < 0.55, (arm, cell)
+            assert re.match(r"[*_]*", cell)[0] == re.match(r"[*_]*", whole[arm][column])[0], (arm, cell)
+
+
+@pytest.fixture(scope="module")
+def examples() -> dict[type, type]:
+    """The one public class of each example of docs/extending.md, by what it derives from."""
+    found = {}
+    for code in blocks("docs/extending.md", "python"):
+        names = {"__name__": "example"}
+        exec(compile(code, "docs/extending.md", "exec"), names)
+        own = (value for value in names.values() if isinstance(value, type) and value.__module__ == "example")
+        (public,) = own
+        found |= {base: public for base in BASES if issubclass(public, base)}
+    return found
+
+
+BASES = (LightningModule, Arm, ImageDataModule, SampleMetric, Extractor)
+
+
+def test_examples_are_of_every_kind(examples):
+    assert set(examples) == set(BASES) and len(set(examples.values())) == len(BASES)
+
+
+@pytest.fixture(scope="module")
+def squares(examples):
+    datamodule = examples[ImageDataModule]()
+    datamodule.setup()
+    return datamodule
+
+
+def test_example_of_a_data_set(squares):
+    images, labels = squares.heldout
+    assert images.shape == (200, 1, 8, 8) and images.dtype == torch.uint8
+    white = (images == 255).flatten(1).sum(1)
+    assert torch.equal(white, torch.where(labels == 1, 16, 4))
+
+
+def test_example_of_a_model(examples, squares):
+    """It learns the mean and the deviation of every pixel."""
+    model = examples[LightningModule](squares.image_shape, squares.num_classes, lr=0.03)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = Trainer(max_steps=200, limit_val_batches=0, enable_model_summary=False, accelerator="cpu", **quiet)
+    trainer.fit(model, datamodule=squares)
+    x = squares.train.images / 127.5 - 1
+    learnt = {"mean": model.mean - x.mean(0), "deviation": model.log_sigma.exp() - x.std(0)}
+    # a model that has learnt nothing is off by 0.69 and 0.34
+    off = {name: float(error.detach().abs().mean()) for name, error in learnt.items()}
+    assert off == pytest.approx(dict.fromkeys(off, 0.0), abs=0.05)
+    samples = model.sample(1000)
+    assert samples.shape == (1000, 1, 8, 8) and samples.abs().max() <= 1
+
+
+def test_example_of_an_augmentation(examples):
+    """Black stays black; white becomes a grey of its own for every image, from half to full brightness."""
+    varied = examples[Arm]().vary(torch.tensor([-1.0, 1.0]).expand(500, 1, 1, 2), None)
+    black, white = varied.unbind(3)
+    assert (black == -1).all()
+    assert 0 <= white.min() < 0.05 and 0.95 < white.max() <= 1
+
+
+def test_example_of_a_metric(examples):
+    black, white = (Samples(images=torch.full((4, 1, 2, 2), value, dtype=torch.uint8)) for value in (0, 255))
+    for real, fake, expected in ((black, black, 0.0), (black, white, 2.0), (white, black, 2.0)):
+        assert examples[SampleMetric](real=real).measure(fake) == {"brightness_distance": expected}
+
+
+def test_example_of_an_extractor(examples, squares):
+    """Linear in the pixels, and the same whatever was drawn before."""
+    extractor = examples[Extractor](squares)
+    torch.rand(1)
+    again = examples[Extractor](squares)
+    images = squares.heldout.images[:2]
+    first, second = extractor(images)
+    assert first.shape == (32,) and torch.equal(again(images)[0], first)
+    mixed = extractor(((images[:1].int() + images[1:].int()) / 2 / 127.5 - 1).float())
+    assert torch.allclose(mixed[0], (first + second) / 2, atol=1e-5)
 
 
 def test_the_package_holds_what_run_needs(tmp_path):

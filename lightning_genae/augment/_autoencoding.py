@@ -47,7 +47,7 @@ class AutoencodingArm(Arm):
             changes. decode is dec(z') itself.
     """
 
-    place = "critic"  # by benchmarks/low_data.py; see README.md
+    place = "critic"  # by benchmarks/low_data.py; see docs/results.md
     place_without_critic = "data"
 
     def __init__(self, strength: ClosedUnitInterval = 0.5, detail: Detail = "residual"):
