@@ -8,6 +8,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from lightning_genae.report import aligned
+
 DAY = 24 * 3600
 OWN = re.compile(r"([0-9a-f]{16})([.-].*)?")  # names of files in a cache; others in the folder are somebody's
 
@@ -85,10 +87,10 @@ def table(cache: Path) -> list[str]:
         size = sum(entry.size for entry in of_kind)
         ages = sorted((now - entry.used) / DAY for entry in whole)
         used = f"{ages[0]:.0f} to {ages[-1]:.0f} days ago" if ages else "-"
-        rows.append(f"  {kind:14} {len(whole):>6} {_in_words(size):>10}  {used:22} {left or ''}".rstrip())
+        rows.append([kind, str(len(whole)), _in_words(size), used, str(left or "")])
         total += size
-    head = f"  {'kind':14} {'number':>6} {'size':>10}  {'last used':22} unfinished"
-    return [f"'{cache}' holds {_in_words(total)}:", head, *rows]
+    lines = aligned(["kind", "number", "size", "last used", "unfinished"], rows)
+    return [f"'{cache}' holds {_in_words(total)}:", *(f"  {line}" for line in lines)]
 
 
 def prune(cache: Path, days: float) -> int:

@@ -1,6 +1,7 @@
 """Finished runs side by side: a table for each protocol, because numbers of different ones cannot be compared."""
 
 from lightning_genae.command_line import flatten
+from lightning_genae.report import aligned
 from lightning_genae.run_folder import RunFolder
 
 # follow from the rest of a protocol
@@ -71,20 +72,14 @@ def difference(protocol: dict, protocols: list[dict]) -> str:
 def _table(folders: list[RunFolder], best: bool) -> list[str]:
     has = {name for folder in folders for name in folder.results["metrics"]}
     columns = [*COLUMNS, *(name for name in OF_SEQUENCES if name in has)]
-    rows = [["run", "best FD", "at images"] if best else ["run", *columns]]
+    header, rows = ["run", "best FD", "at images"] if best else ["run", *columns], []
     for folder in folders:
         results = folder.results
         if best:
             rows.append([str(folder.path), f"{results['best']['fd']:.3f}", f"{results['best']['images']:,}"])
         else:
             rows.append([str(folder.path), *(_cell(results["metrics"], name) for name in columns)])
-    return aligned(rows)
-
-
-def aligned(rows: list[list[str]]) -> list[str]:
-    """Rows of text in columns, for a terminal."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    return aligned(header, rows)
 
 
 def _cell(metrics: dict, name: str) -> str:

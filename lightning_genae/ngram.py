@@ -1,13 +1,15 @@
 """Characters predicted by the ones before them, without any network: what text costs, in bits, at the least effort.
 
 The estimate is Witten and Bell's (1991, IEEE Trans. Information Theory 37(4), their method C), interpolated, as in Chen
-and Goodman (1999, Computer Speech & Language 13(4)).
+and Goodman (1999, Computer Speech & Language 13(4)), by nltk.
 """
 
 import gzip
 import math
 from collections import Counter
 from collections.abc import Sequence
+
+UNSEEN = "unseen"  # any character that was not in the texts; no name of a single one
 
 
 class CharacterNGram:
@@ -24,40 +26,39 @@ class CharacterNGram:
     def __init__(self, order: int = 5):
         assert order >= 1
         self.order = order
-        self.counts, self.totals, self.types = Counter(), Counter(), Counter()
+        self.fit([])
 
     def fit(self, texts: Sequence[str]) -> "CharacterNGram":
-        """Counts the n-grams of texts, anew; returns itself."""
-        self.counts = Counter()  # of n-grams
-        for text in texts:
-            for n in range(1, self.order + 1):
-                self.counts.update(text[i : i + n] for i in range(len(text) - n + 1))
-        self.totals, self.types = Counter(), Counter()  # of contexts: what followed, and how much of that differs
-        for gram, count in self.counts.items():
-            self.totals[gram[:-1]] += count
-            self.types[gram[:-1]] += 1
+        """Counts the n-grams of texts, anew; returns itself.
+
+        Raises:
+            ImportError: nltk is missing.
+        """
+        try:
+            from nltk.lm import NgramCounter, WittenBellInterpolated
+            from nltk.util import everygrams
+        except ImportError as error:
+            raise ImportError('--data: text needs the package nltk; pip install -e ".[sequences]"') from error
+        counts = NgramCounter(everygrams(text, max_len=self.order) for text in texts)
+        # nltk stops at the shares of the characters, 0 of one never seen; these counts make it Witten and Bell's step
+        share = len(counts.unigrams) / (len(counts.unigrams) + 1) or 1
+        for character in [*counts.unigrams, UNSEEN]:
+            counts.unigrams[character] += share
+        self.model = WittenBellInterpolated(self.order, counter=counts)
         return self
 
     def probability(self, character: str, context: str = "") -> float:
         """Of a character after a context, of which the last `order` - 1 characters count."""
-        probability = 1 / (self.types[""] + 1)
-        for n in range(min(len(context), self.order - 1) + 1):
-            seen = context[len(context) - n :]
-            if seen not in self.totals:
-                break
-            types = self.types[seen]
-            probability = (self.counts.get(seen + character, 0) + types * probability) / (self.totals[seen] + types)
-        return probability
+        known = character if character in self.model.counts.unigrams else UNSEEN
+        return self.model.unmasked_score(known, tuple(context))
 
     def bits_per_character(self, texts: Sequence[str]) -> float:
         """Mean of -log2 of the probabilities of the characters of texts, which begin without a context."""
         before = self.order - 1
-        bits = -math.fsum(
-            math.log2(self.probability(text[i], text[max(0, i - before) : i]))
-            for text in texts
-            for i in range(len(text))
-        )
-        return bits / max(1, sum(map(len, texts)))
+        # each n-gram once, because nltk adds up the counts of a context whenever it is asked
+        grams = Counter(text[max(0, i - before) : i + 1] for text in texts for i in range(len(text)))
+        bits = -math.fsum(num * math.log2(self.probability(gram[-1], gram[:-1])) for gram, num in grams.items())
+        return bits / max(1, grams.total())
 
 
 def floors(train_texts: Sequence[str], heldout_texts: Sequence[str], order: int = 5) -> dict[str, float]:

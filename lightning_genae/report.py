@@ -1,8 +1,25 @@
 """The results of a run in words."""
 
+import re
 import shlex
 
+from tabulate import tabulate
+
 from lightning_genae.run_folder import PICTURES, RunFolder
+
+
+def aligned(header: list[str], rows: list[list[str]], form: str = "plain") -> list[str]:
+    """Lines of a table: what begins with a number stands to the right of its column, what does not to the left.
+
+    Args:
+        header: names of the columns.
+        rows: of cells of one line, which are shown as they are.
+        form: of tabulate.
+    """
+    is_number = re.compile(r"[-+]?\d").match
+    sides = ["right" if i and any(is_number(row[i]) for row in rows) else "left" for i in range(len(header))]
+    text = tabulate(rows, header, form, disable_numparse=True, colalign=sides, preserve_whitespace=True)
+    return [line.rstrip() for line in text.split("\n")]
 
 
 def gate(quality: dict) -> list[str]:
@@ -108,13 +125,14 @@ def table(metrics: dict, protocol: dict) -> list[str]:
     num = protocol.get("n_floor", protocol["n_fake"])
     shown = METRICS | {name: (f"{name} ({package})", ".4g") for name, package in protocol.get("added", {}).items()}
     real = f"real {items}" if num == protocol["n_fake"] else f"{num:,} real {items}"
-    lines = [f"  {'':40}{'samples':>12}{'95 % interval':>25}{real:>20}"]
+    rows = []
     for name, (words, form) in shown.items():
         if name in metrics:
             floor = format(protocol["floor"][name], form) if name in protocol["floor"] else ""
             low, high = (metrics.get(f"{name}_{side}") for side in ("low", "high"))
             interval = "" if low is None else f"{low:{form}} to {high:{form}}"
-            lines.append(f"  {words:40}{format(metrics[name], form):>12}{interval:>25}{floor:>20}")
+            rows.append([words, format(metrics[name], form), interval, floor])
+    lines = [f"  {line}" for line in aligned(["", "samples", "95 % interval", real], rows)]
     if "n_independent" in protocol:
         lines.append(f"  held-out {items} overlap: only {protocol['n_independent']:,} of them share nothing")
     if not shown.keys() & metrics.keys() <= protocol["floor"].keys():
@@ -154,7 +172,7 @@ def table(metrics: dict, protocol: dict) -> list[str]:
 
 def representation_table(values: dict, items: str = "images") -> list[str]:
     """What `lightning_genae.representation` measured, as text."""
-    rows = {
+    names = {
         "mse": ("squared error per value", ".4f"),
         "psnr": ("PSNR, dB", ".2f"),
         "ssim": ("SSIM", ".3f"),
@@ -163,12 +181,14 @@ def representation_table(values: dict, items: str = "images") -> list[str]:
         "knn": ("accuracy of 5 nearest neighbours", ".3f"),
     }
     pca = f"PCA, {values['num_components']} dims"
-    lines = [f"Representation of held-out {items}:", f"  {'':40}{'codes':>10}{pca:>16}{'pixels':>10}"]
-    for name, (words, form) in rows.items():
+    rows = []
+    for name, (words, form) in names.items():
         given = (values.get(f"{name}{suffix}") for suffix in ("", "_pca", "_pixels"))
         cells = ["" if value is None else format(value, form) for value in given]
         if any(cells):
-            lines.append(f"  {words:34}{cells[0]:>10}{cells[1]:>16}{cells[2]:>10}")
+            rows.append([words, *cells])
+    lines = [f"Representation of held-out {items}:"]
+    lines += [f"  {line}" for line in aligned(["", "codes", pca, "pixels"], rows)]
     if values["bits_per_dimension"] < 0.1:
         lines.append(
             f"  WARNING: the codes say next to nothing of the {items}; a lower --model.beta or --model.kl may help"

@@ -663,6 +663,7 @@ MACHINE = [
     ),
     Case(["sample", "run", "--out", f"{READ_ONLY}/x"], "--out: expected a folder that can be written to", 3, a_run),
     Case(["--data", "text"], 'pip install -e ".[sequences]"', 3, without="tokenizers"),
+    Case(["--data", "text"], 'nltk; pip install -e ".[sequences]"', 3, leaves="cache/features/*", without="nltk"),
     Case(["--data", "timeseries"], 'pip install -e ".[sequences]"', 3, without="statsmodels"),
     Case(["--data", "audio"], 'pip install -e ".[sequences]"', 3, without="librosa"),
     Case(["--data", "audio"], 'pip install -e ".[sequences]"', 3, without="soundfile"),

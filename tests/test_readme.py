@@ -190,7 +190,7 @@ def squares(examples):
 
 
 def test_example_of_a_data_set(squares):
-    images, labels = squares.heldout
+    images, labels = squares.dataset.heldout
     assert images.shape == (200, 1, 8, 8) and images.dtype == torch.uint8
     white = (images == 255).flatten(1).sum(1)
     assert torch.equal(white, torch.where(labels == 1, 16, 4))
@@ -198,11 +198,11 @@ def test_example_of_a_data_set(squares):
 
 def test_example_of_a_model(examples, squares):
     """It learns the mean and the deviation of every pixel."""
-    model = examples[LightningModule](squares.image_shape, squares.num_classes, lr=0.03)
+    model = examples[LightningModule](squares.dataset.image_shape, squares.dataset.num_classes, lr=0.03)
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = Trainer(max_steps=200, limit_val_batches=0, enable_model_summary=False, accelerator="cpu", **quiet)
     trainer.fit(model, datamodule=squares)
-    x = squares.train.images / 127.5 - 1
+    x = squares.dataset.train.images / 127.5 - 1
     learnt = {"mean": model.mean - x.mean(0), "deviation": model.log_sigma.exp() - x.std(0)}
     # a model that has learnt nothing is off by 0.69 and 0.34
     off = {name: float(error.detach().abs().mean()) for name, error in learnt.items()}
@@ -227,10 +227,10 @@ def test_example_of_a_metric(examples):
 
 def test_example_of_an_extractor(examples, squares):
     """Linear in the pixels, and the same whatever was drawn before."""
-    extractor = examples[Extractor](squares)
+    extractor = examples[Extractor](squares.dataset)
     torch.rand(1)
-    again = examples[Extractor](squares)
-    images = squares.heldout.images[:2]
+    again = examples[Extractor](squares.dataset)
+    images = squares.dataset.heldout.images[:2]
     first, second = extractor(images)
     assert first.shape == (32,) and torch.equal(again(images)[0], first)
     mixed = extractor(((images[:1].int() + images[1:].int()) / 2 / 127.5 - 1).float())

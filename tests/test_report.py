@@ -22,6 +22,7 @@ from lightning_genae.augment.noise import NoiseAugment
 from lightning_genae.augment.none import NoAugment
 from lightning_genae.augment.repeat import Repeat
 from lightning_genae.augmentation import Augmentation
+from lightning_genae.report import aligned, representation_table
 from lightning_genae.run_folder import RunFolder
 
 CONFIG = {"model": "gan", "model.lr": 0.1, "augment": "none", "data": "digits", "data.num_train": None, "seed": 0}
@@ -330,6 +331,11 @@ def test_curves_are_of_the_looks_that_all_arms_have(tmp_path):
     assert [one.mean for one in curves["ae"][1]] == [2.0, 1.25]
 
 
+def one_spaced(path: Path) -> str:
+    """The text of a file, of which columns are no wider than their cells."""
+    return " ".join(path.read_text().split())
+
+
 def test_all_forms_are_written(grid, tmp_path):
     page = Report(*read([grid])).write(tmp_path / "report")
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == sorted(FILES)
@@ -339,7 +345,7 @@ def test_all_forms_are_written(grid, tmp_path):
     rows = list(csv.reader((tmp_path / "report/tables.csv").read_text().splitlines()))
     assert rows[2][:2] == ["none", "4"]
     assert "\\toprule" in (tmp_path / "report/tables.tex").read_text()
-    assert "| ae | 4 |" in (tmp_path / "report/tables.md").read_text()
+    assert "| ae | 4 |" in one_spaced(tmp_path / "report/tables.md")
 
 
 @pytest.mark.parametrize("name", ["<b>bold</b>", "a|b & c_d"])
@@ -368,7 +374,7 @@ def test_damage_is_noted_and_the_rest_is_reported(grid, tmp_path):
     (grid / "run4" / "results.json").write_text(json.dumps({"status": "running"}))
     report = Report(*read([grid]))
     report.write(tmp_path / "report")
-    text = (tmp_path / "report/tables.md").read_text()
+    text = one_spaced(tmp_path / "report/tables.md")
     assert "run1 | its results.json or config.yaml is damaged or missing" in text
     assert "run4 | --augment.lr: expected one at which" in text
     assert "| ae | 2 (no seed 0, 1) |" in text
@@ -381,7 +387,7 @@ def test_runs_of_another_project_are_noted(grid, tmp_path):
     (other / "config.yaml").write_text("learning_rate: 1\n")
     report = Report(*read([grid, other]))
     report.write(tmp_path / "report")
-    assert f"{other} | it is no run of this project" in (tmp_path / "report/tables.md").read_text()
+    assert f"{other} | it is no run of this project" in one_spaced(tmp_path / "report/tables.md")
     with pytest.raises(ValueError, match=r"RUN: expected runs whose config\.yaml can be read"):
         Report(*read([other]))
 
@@ -440,3 +446,25 @@ def test_how_the_page_looks(grid, tmp_path, width, dark):
     different = np.abs(pixels - background) > 40
     assert different[:, : width // 2].any(1).mean() > 0.3
     assert different[:, -4:].mean() < 0.01
+
+
+def test_numbers_end_where_the_names_of_their_columns_end():
+    rows = [["  one", "-12.5 %", "7", "5 GB"], ["another one", "baseline", "", "-"]]
+    header, first, second = aligned(["run", "change", "num", "size"], rows)
+    assert first.startswith("  one ") and second.startswith("another one ")  # what begins with spaces keeps them
+    for name, *cells in (("change", "-12.5 %", "baseline"), ("num", "7"), ("size", "5 GB", "-")):
+        ends = {line.index(cell) + len(cell) for line, cell in zip((header, first, second), (name, *cells))}
+        assert len(ends) == 1, name
+    words = aligned(["run", "why"], [["a", "it is damaged"], ["b", ""]])
+    assert words[0].index("why") == words[1].index("it") and words[2] == "b"
+    assert aligned(["run", "0.50"], [["1", "0.500"]])[1].split() == ["1", "0.500"]  # digits are kept
+    assert aligned(["a", "b"], [["x", "1.0"]], "pipe")[1:] == ["|:----|----:|", "| x   | 1.0 |"]
+    assert len(aligned(["a", "b"], [])) == 1
+
+
+def test_values_of_a_representation_stand_below_their_names():
+    values = {"num_components": 8, "mse": 0.25, "mse_pca": 0.5, "bits_per_dimension": 1.5}
+    title, header, mse, bits = representation_table(values | {"knn": None})
+    assert title == "Representation of held-out images:"
+    for line, cell, name in ((mse, "0.2500", "codes"), (mse, "0.5000", "PCA, 8 dims"), (bits, "1.500", "codes")):
+        assert line.index(cell) + len(cell) == header.index(name) + len(name)

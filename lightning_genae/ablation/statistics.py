@@ -176,8 +176,8 @@ def _t_test(means: NDArray, squared_errors: NDArray, freedom: NDArray) -> NDArra
 def holm(uncorrected: NDArray) -> NDArray:
     """p values (..., n), corrected for their number n (Holm 1979).
 
-    As `multipletests` of statsmodels, which collects Python's garbage in every call: a tenth of a second each beside
-    torch, where a report makes hundreds of calls.
+    As `multipletests` of statsmodels, which takes one table a call, where simulations have thousands, and collects
+    Python's garbage in each: 0.18 s for 13 arms beside what a report imports, 0.8 s beside torch, against 18 us.
     """
     order = np.argsort(uncorrected, -1)
     steps = np.take_along_axis(uncorrected, order, -1) * np.arange(uncorrected.shape[-1], 0, -1)
@@ -224,7 +224,8 @@ def smallest_effect(num: int, level: float = LEVEL) -> float:
     """Mean difference, in standard deviations of the differences, that a paired t test at some level sees with a power
     of 80 % with so many pairs (at least two).
 
-    The solver of statsmodels' TTestPower ends at wrong values for levels as small as Holm's of many arms.
+    By SciPy: the solver of statsmodels' TTestPower ends at wrong values for levels as small as Holm's of many arms. Of
+    3 pairs and 4 arms it says 5.00, at which its own power is 0.61; 6.55 is right.
     """
     limit = stats.f.ppf(1 - level, 1, num - 1)  # t squared is F, and so two-sided
     return float(

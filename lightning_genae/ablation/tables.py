@@ -13,9 +13,8 @@ from lightning_genae.ablation import statistics
 from lightning_genae.ablation.escape import csv_cell, latex, markdown, plain
 from lightning_genae.ablation.records import Comparison, Record
 from lightning_genae.ablation.watch import duration
-from lightning_genae.compare import aligned
 from lightning_genae.registry import suggest
-from lightning_genae.report import METRICS
+from lightning_genae.report import METRICS, aligned
 
 HIGHER_IS_BETTER = {"precision", "recall", "density", "coverage", "classifier_score", "class_coverage", "psnr", "ssim"}
 MORE = {  # beside those of a run's own report
@@ -55,7 +54,7 @@ class Table(NamedTuple):
     def to_markdown(self) -> str:
         lines = [f"### {markdown(self.title)}", ""] + ([markdown(self.note), ""] if self.note else [])
         header, *rows = ([markdown(cell) for cell in row] for row in [self.header, *self.rows])
-        return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows))])
+        return "\n".join([*lines, *aligned(header, rows, "pipe")])
 
     def to_text(self) -> str:
         """Aligned columns, for a terminal; settings and the note in lines below."""
@@ -66,7 +65,7 @@ class Table(NamedTuple):
             rows = [row[:place] + row[place + 1 :] for row in rows]
         below += [plain(self.note)] if self.note else []
         lines = [line for text in below for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")]
-        return "\n".join(["", plain(self.title), *aligned(rows), *lines])
+        return "\n".join(["", plain(self.title), *aligned(rows[0], rows[1:]), *lines])
 
     def to_csv(self) -> str:
         text = io.StringIO()
@@ -76,7 +75,10 @@ class Table(NamedTuple):
         return text.getvalue()
 
     def to_latex(self) -> str:
-        """A tabular for the booktabs package; the note is a comment above it."""
+        """A tabular for the booktabs package; the note is a comment above it.
+
+        By hand: the form of tabulate would escape the text once more, and has no columns of a given width.
+        """
         columns = "".join(r"p{0.3\linewidth}" if name == SETTING else "l" for name in self.header)
         lines = [f"% {plain(self.title)}", *([f"% {plain(self.note)}"] if self.note else [])]
         lines += [f"\\begin{{tabular}}{{{columns}}}", "\\toprule"]
