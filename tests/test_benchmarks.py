@@ -1,6 +1,6 @@
 """The scripts in benchmarks/, with little to do."""
 
-import argparse
+import csv
 import json
 import os
 import subprocess
@@ -14,9 +14,13 @@ from PIL import Image
 from scipy.stats import ttest_1samp
 from statsmodels.stats.multitest import multipletests
 
+import run
 from benchmarks import low_data
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.fashion_mnist import FashionMNISTDataModule
+from lightning_genae.ablation.arms import read_arms
+from lightning_genae.ablation.grid import expand, pair
+from lightning_genae.ablation.records import in_words
 from tests.conftest import ROOT
 
 
@@ -107,90 +111,108 @@ def test_augment(tmp_path):
     assert "Fitting the autoencoder" in text
 
 
+THREE = """
+none: {augment: none}
+ae gaussian: {augment: ae, augment.on: data, augment.fraction: 0.5, augment.steps: 20}
+ae, critic: {augment: ae, augment.on: critic, augment.fraction: 0.7, augment.steps: 20}
+"""
+
+
 @pytest.mark.slow
 def test_low_data(tmp_path):
-    arms = ("--arms", "none", "ae, critic", "ae gaussian")
-    words = ("--data", "digits", "--num_train", "100", "--steps", "20", "--out", "out")
-    done = benchmark("low_data", *words, *arms[:3], "--seeds", "1", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "2 of 2 runs are missing" in done.stdout
-    done = benchmark("low_data", *words, *arms, "--seeds", "2", cwd=tmp_path)
-    assert "4 of 6 runs are missing" in done.stdout, done.stderr
-    lines = (tmp_path / "out" / "cpu.csv").read_text().splitlines()
-    assert len(lines) == 1 + 6
-    text = (tmp_path / "out" / "cpu.md").read_text()
-    assert "| `ae, critic` | 2 |" in text and "ae on critic, fraction 0.7," in text
+    (tmp_path / "three.yaml").write_text(THREE)
+    words = ("--data", "digits", "--num_train", "100", "--arms", "three.yaml", "--runs", "out", "--workers", "2")
+    words += ("--steps", "20", "--metrics.num_samples", "100", "--metrics.features", "pixels")
+    done = benchmark("low_data", *words, "--seed", "0", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 of 3 runs are finished, 3 are to be run" in done.stdout
+    done = benchmark("low_data", *words, "--seed", "0,1", cwd=tmp_path)
+    assert "3 of 6 runs are finished, 3 are to be run" in done.stdout, done.stderr
+    folder = tmp_path / "out/cpu/digits-100"
+    cells = json.loads((folder / "ablation.json").read_text())["cells"]
+    (cell,) = (one for one in cells if (one["arm"], one["config"]["seed"]) == ("ae, critic", 1))
+    wanted = {"steps": 20, "data.num_train": 100, "data.batch_size": 64, "model.lr": 1e-3, "metrics.looks": 10}
+    assert wanted.items() <= cell["config"].items()
+    text = (folder / "report/tables.md").read_text()
+    assert "| ae, critic | 2 |" in text and "ae on critic, fraction 0.7," in text
     assert "perturb gaussian, strength 0.5, detail residual" in text
-    for name in ("curves-cpu-by-seed.png", "sheet-cpu-digits-100-by-seed.png"):
-        assert np.asarray(Image.open(tmp_path / "out" / name).convert("L")).std() > 10
-    # nothing is missing now: the report is made anew from the state alone
-    (tmp_path / "out" / "cpu.md").unlink()
-    assert "0 of 6 runs are missing" in benchmark("low_data", *words, *arms, "--seeds", "2", cwd=tmp_path).stdout
-    assert (tmp_path / "out" / "cpu.md").read_text() == text
 
 
-def stored() -> dict:
-    """The stored cells of the study of little data, each with its runs by arm."""
-    given = argparse.Namespace(out=ROOT / "benchmarks" / "low_data", tier="cpu")
-    rows = low_data.read(given)
-    cells = [(data, num, low_data.FIRST) for data, num, _, _ in low_data.TIERS["cpu"]]
-    return {cell: {arm: low_data.runs_of(rows, cell, arm) for arm in low_data.ARMS} for cell in cells}
+@pytest.mark.parametrize("one", [one for sets in low_data.TIERS.values() for one in sets], ids=lambda one: str(one[:2]))
+def test_what_the_study_asks_ablate_for(one):
+    data, num, seeds, _ = one
+    options = pair(low_data.options_of(one))
+    arms = read_arms(options.pop("arms"), set())
+    made = expand([f"--{name}={value}" for name, value in options.items()], run.command_line(), Path("x"), arms)
+    assert len(made.cells) == 16 * seeds and list(made.axes) == ["seed"]
+    assert {(cell.config["data"]["name"], cell.config["data"]["num_train"]) for cell in made.cells} == {(data, num)}
 
 
-def test_the_tables_of_the_study_are_those_of_its_rows():
-    """Of what is committed, and README's table among them."""
-    found = stored()
-    text = (ROOT / "benchmarks" / "low_data" / "cpu.md").read_text()
-    overview = "\n".join(low_data.overview(found))
-    assert overview in text and overview in (ROOT / "README.md").read_text()
-    for cell, arms in found.items():
-        assert "\n".join(low_data.table(cell, arms)) in text
+# what is committed was made by an earlier script, whose arms and rows these are
+STUDY = ROOT / "benchmarks" / "low_data"
+HEADER = "| arm | digits 200 | digits 100 | fashion_mnist 500 | digits 500 | setting |"
+TEXTS = [
+    path for path in (*STUDY.glob("*.md"), *ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")) if HEADER in path.read_text()
+]
+SETS = [("digits", 200), ("digits", 100), ("fashion_mnist", 500), ("digits", 500)]
 
 
-def test_the_verdicts_of_the_study_against_scipy_and_statsmodels():
-    """Holm over the paired t tests of log-ratios; no verdict that these do not give, and all of those that they do."""
-    verdicts = {}
-    for (data, num, _), arms in stored().items():
-        none = low_data.last_fd(arms["none"])
+def stored() -> dict[tuple[str, int], dict[str, dict[int, dict]]]:
+    """The rows of the study of little data, by set, arm and seed."""
+    found: dict = {one: {} for one in SETS}
+    with (STUDY / "cpu.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            found[row["data"], int(row["num_train"])].setdefault(row["arm"], {})[int(row["seed"])] = row
+    return found
+
+
+def last_fd(rows: dict[int, dict]) -> dict[int, float]:
+    return {seed: float(row["fd"].split()[-1]) for seed, row in rows.items()}
+
+
+def printed(path: Path) -> dict[str, list[str]]:
+    """The rows of the study's table in a text, by arm: a change a set, and the setting."""
+    lines = path.read_text().partition(HEADER)[2].partition("\n\n")[0].splitlines()[2:]
+    rows = [[cell.strip() for cell in line.removeprefix("|").removesuffix("|").split(" | ")] for line in lines]
+    return {arm.strip("`"): cells for arm, *cells in rows}
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+def test_the_changes_of_the_study_against_scipy_and_statsmodels(path):
+    """Of every arm that is committed: the mean of log-ratios, and the marks of Holm over their paired t tests."""
+    assert STUDY / "cpu.md" in TEXTS
+    table, seen = printed(path), set()
+    for place, (cell, arms) in enumerate(stored().items()):
+        none = last_fd(arms["none"])
+        assert table["none"][place] == f"FD {np.mean(list(none.values())):.2f}, {len(none)} seeds"
         ratios = {
-            arm: np.log([fd / none[seed] for seed, fd in low_data.last_fd(runs).items()])
-            for arm, runs in arms.items()
-            if runs and arm != "none"
+            arm: np.log([fd / none[seed] for seed, fd in last_fd(rows).items()])
+            for arm, rows in arms.items()
+            if arm != "none"
         }
         holm = multipletests([ttest_1samp(one, 0).pvalue for one in ratios.values()], method="holm")[1]
-        got = low_data.compared(arms)
-        assert [got[arm].p_holm for arm in ratios] == pytest.approx(list(holm))
-        for arm, p in zip(ratios, holm):
-            words, verdict = low_data.change(got[arm])
-            assert words.strip("*_").startswith(f"{100 * np.expm1(ratios[arm].mean()):+.1f} %")
-            assert (p <= 0.05) == ("difference" not in verdict)
-            verdicts |= {(data, num, arm): verdict} if p <= 0.05 else {}
-    assert verdicts == {
-        ("digits", 200, "classic"): "_worse_",
-        ("digits", 200, "ae+classic"): "_worse_",
-        ("digits", 500, "classic"): "_worse, of few seeds_",
-        ("digits", 500, "ae+classic"): "_worse, of few seeds_",
-        ("fashion_mnist", 500, "diffaug"): "**better**",
-        ("fashion_mnist", 500, "ae+diffaug, critic"): "**better**",
+        for (arm, one), p in zip(ratios.items(), holm):
+            low, high = ttest_1samp(one, 0).confidence_interval()
+            words = [f"{100 * np.expm1(value):+.1f} %" for value in (one.mean(), low, high)]
+            mark = "" if p > 0.05 else "_" if one.mean() > 0 else "**"
+            assert table[arm][place] == f"{mark}{words[0]} ({words[1]} to {words[2]}){mark}", (cell, arm)
+            seen |= {(*cell, arm)} if mark else set()
+    assert seen == {
+        ("digits", 200, "classic"),
+        ("digits", 200, "ae+classic"),
+        ("digits", 500, "classic"),
+        ("digits", 500, "ae+classic"),
+        ("fashion_mnist", 500, "diffaug"),
+        ("fashion_mnist", 500, "ae+diffaug, critic"),
     }
 
 
 def test_every_row_of_the_study_names_the_whole_setting():
+    table = printed(STUDY / "cpu.md")
     for arms in stored().values():
-        for arm, runs in arms.items():
-            words = low_data.setting_of(runs) if runs else "augment none"
-            assert ("fraction" in words and " on " in words) or words == "augment none", arm
-    assert low_data.setting_of(arms["classic"]).startswith("augment classic, classic on data, fraction 1.0, crop 0.1")
-    assert "diffaug on critic, fraction 0.7" in low_data.setting_of(arms["diffaug"])
-
-
-def test_arms_of_the_study_are_chosen_alike():
-    """On the data 0.5, on the critic 0.7, all of it said; what tries another one says so in its name."""
-    for arm, options in low_data.ARMS.items():
-        words = dict(zip(options.split()[::2], options.split()[1::2]))
-        tried = any(word in arm for word in ("none", "strong", "adaptive", "decode+diffaug"))
-        if not tried:
-            assert words["--augment.fraction"] == {"data": "0.5", "critic": "0.7"}[words["--augment.on"]], arm
+        for arm, rows in arms.items():
+            assert in_words([json.loads(row["setting"]) for row in rows.values()]) == table[arm][-1]
+            assert arm == "none" or (" on " in table[arm][-1] and "fraction" in table[arm][-1])
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import torch
 from jsonargparse.typing import PositiveInt
 
 from lightning_genae.ablation import grid as grids
+from lightning_genae.ablation.arms import check_differ, check_written, read_arms
 from lightning_genae.ablation.grid import Grid
 from lightning_genae.ablation.launch import Local, Task
 from lightning_genae.ablation.records import Record, read
@@ -34,6 +35,7 @@ log = logging.getLogger("lightning_genae")
 
 
 def ablate_options(
+    arms: str | None = None,
     folder: str | None = None,
     launcher: Literal["local", "slurm", "print"] = "local",
     workers: PositiveInt | None = None,
@@ -47,6 +49,8 @@ def ablate_options(
     """Options of ablate; all others are those of a run, each with one or several values: a,b or 0..4.
 
     Args:
+        arms: YAML file of named arms, such as `ae, decoded: {augment: ae, augment.detail: decode}`; each is combined
+            with all options of the command line. null: the values of the options are the arms.
         folder: of the grid. null: runs/ablations/HASH.
         launcher: this machine, a Slurm cluster (--slurm.partition, --slurm.time in minutes, --slurm.limit jobs at a
             time, --slurm.KEY VALUE for any other option of sbatch), or files for sbatch.
@@ -56,8 +60,10 @@ def ablate_options(
         wait: for the end, and report. false: leave a cluster to its work; the same command looks after it.
         metric: that arms are compared by, at the end of training; best_fd is fd at the look that the validation images
             choose.
-        factor: the option whose values are compared, or a part with all its options. null: augment if it varies.
-        baseline: the arm that others are compared to. null: none if there is one, else the first.
+        factor: the option whose values are compared, or a part with all its options. null: arms if they have names,
+            else augment if it varies.
+        baseline: the arm that others are compared to. null: the first of --arms; without them none if there is one,
+            else the first.
     """
 
 
@@ -86,9 +92,13 @@ def ablate(
     given = parse_verb(parser, own)
     if slurm and given["launcher"] == "local":
         raise ValueError(f"--slurm.{next(iter(slurm))}: expected it with --launcher slurm or print; got local")
-    folder = Path(given["folder"] or Path("runs", "ablations", digest({"words": sorted(words)})[:8]))
-    grid = grids.expand(words, command_line, folder)
+    arms = read_arms(given["arms"], set(vars(parser.get_defaults()))) if given["arms"] else {}
+    key = {"words": sorted(words), **({"arms": arms} if arms else {})}
+    folder = Path(given["folder"] or Path("runs", "ablations", digest(key)[:8]))
+    grid = grids.expand(words, command_line, folder, arms)
     grid = grid._replace(cells=[cell._replace(config=complete(cell.config)) for cell in grid.cells])
+    check_differ(grid.cells)
+    check_written(given["arms"], arms, grid.cells)
     workers = given["workers"] or torch.cuda.device_count() or max(1, (os.cpu_count() or 1) // 2)
     log.info("\n".join(grids.describe(grid)))
     grid_folder = GridFolder(folder)
@@ -139,7 +149,7 @@ def _sort(options: dict[str, str], names: set[str]) -> tuple[list[str], dict[str
 def _check(grid: Grid, given: dict) -> None:
     """Raises ValueError now for what the report would not find at the end."""
     check_metric(given["metric"])
-    records = [Record(cell.folder, flatten(cell.config)) for cell in grid.cells]
+    records = [Record(cell.folder, flatten(cell.config), arm=cell.arm) for cell in grid.cells]
     by_arm(records, given["factor"], given["baseline"])
 
 
@@ -198,8 +208,10 @@ def compare_options(
         metric: that arms are compared by, at the end of training; best_fd is fd at the look that the validation images
             choose.
         best: the Frechet distance at the look chosen by the validation images.
-        factor: the option whose values are compared, or a part with all its options. null: augment if it varies.
-        baseline: the arm that others are compared to. null: none if there is one, else the first.
+        factor: the option whose values are compared, or a part with all its options. null: arms if they have names,
+            else augment if it varies.
+        baseline: the arm that others are compared to. null: the first of --arms; without them none if there is one,
+            else the first.
         out: folder of the report. null: report/ in the first folder; none of single runs.
     """
 

@@ -2,11 +2,13 @@
 
 import itertools
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from lightning_genae.cache import digest
-from lightning_genae.command_line import CommandLine
+from lightning_genae.command_line import TRAINER_ALIASES, CommandLine
 from lightning_genae.run_folder import identity
 
 SEPARATOR = re.compile(r""",(?![^\[\]]*\])(?![^{}]*\})""")  # commas that are not inside brackets
@@ -22,11 +24,13 @@ class Cell(NamedTuple):
         config: resolved, with the run's folder.
         words: the command line that makes it.
         values: of the grid's options in this cell, by name.
+        arm: its name; empty in a grid without named arms.
     """
 
     config: dict
     words: list[str]
     values: dict[str, object]
+    arm: str = ""
 
     @property
     def folder(self) -> Path:
@@ -40,27 +44,34 @@ class Grid(NamedTuple):
         cells: every run once.
         axes: options with several values, and these.
         notes: what the user should know of the grid, in lines.
+        arms: named ones, and the options of each as text; empty if there are none.
     """
 
     cells: list[Cell]
     axes: dict[str, list[str]]
     notes: list[str]
+    arms: dict[str, dict[str, str]]
 
 
-def expand(words: list[str], command_line: CommandLine, folder: Path) -> Grid:
+def expand(
+    words: list[str], command_line: CommandLine, folder: Path, arms: dict[str, dict[str, str]] | None = None
+) -> Grid:
     """The grid of a command line on which any option may have several values.
 
     `a,b` is a list and `0..4` a range with both ends. An option that the chosen parts of a cell do not have
-    (`--augment.strength` with `--augment none`) is left out there; cells that become equal by this are one.
+    (`--augment.strength` with `--augment none`) is left out there; cells that become equal by this are one. Every named
+    arm is combined with all of that; its own options replace those of the command line.
 
     Args:
         words: options and values.
         command_line: resolves and checks them.
         folder: of the grid; its runs get folders below.
+        arms: name to option to value, as `arms.read_arms` gives them.
 
     Raises:
         ValueError: an option or value is wrong, or nothing varies.
     """
+    arms = arms or {}
     options = {}
     for name, value in pair(words).items():
         try:
@@ -68,26 +79,49 @@ def expand(words: list[str], command_line: CommandLine, folder: Path) -> Grid:
         except ValueError as error:
             raise ValueError(f"--{name}: {error}") from error
     axes = {name: values for name, values in options.items() if len(values) > 1}
-    if not axes:
+    if not axes and len(arms) < 2:
         raise ValueError("expected an option with several values, such as --seed 0..4 or --augment none,ae; got none")
     if "config" in axes:
         raise ValueError(f"--config: expected one file; got {','.join(axes['config'])}")
     for name, values in axes.items():
         if len(set(values)) < len(values):
             raise ValueError(f"--{name}: expected every value once; got {','.join(values)}")
-    cells, left_out = _cells(options, axes, command_line, folder)
+    notes = _replaced(options, axes, arms)
+    cells, left_out = _cells(options, axes, command_line, folder, arms or {"": {}})
     cells.sort(key=lambda cell: cell.config["seed"])  # so that, wherever it stops, arms have equally many seeds
     unique: dict[str, Cell] = {}
     for cell in cells:
-        unique.setdefault(digest(identity(cell.config)), cell)
-    notes = [f"--{name} is not an option of {parts}, and left out there" for name, parts in sorted(left_out)]
+        unique.setdefault(digest({"arm": cell.arm, "config": identity(cell.config)}), cell)
+    notes += [f"--{name} is not an option of {parts}, and left out there" for name, parts in sorted(left_out)]
     if len(unique) < len(cells):
         notes.append(f"{len(cells) - len(unique)} of {len(cells)} combinations are equal to others, and run once")
-    return Grid(list(unique.values()), axes, notes)
+    return Grid(list(unique.values()), axes, notes, arms)
+
+
+def _replaced(options: dict[str, list[str]], axes: dict[str, list[str]], arms: dict[str, dict[str, str]]) -> list[str]:
+    """Notes of the command line's options that arms have values of their own for.
+
+    Raises:
+        ValueError: such an option varies.
+    """
+    notes = []
+    for name in options:
+        own = [f"'{arm}'" for arm, given in arms.items() if name in given]
+        if own and name in axes:
+            raise ValueError(
+                f"--arms: expected --{name} in arms or with several values on the command line, not both; got "
+                f"{','.join(axes[name])} there and values of its own in {', '.join(own)}"
+            )
+        if own:
+            notes.append(f"--{name} of the command line is replaced in {', '.join(own)}")
+    return notes
 
 
 def pair(words: list[str]) -> dict[str, str]:
-    """Options, without their dashes, and their values as text; a flag alone is true, the last of several counts."""
+    """Options, without their dashes, and their values as text; a flag alone is true, the last of several counts.
+
+    An option that has two names, as `--model.name` is `--model`, comes by the one that a config has.
+    """
     pairs, i = {}, 0
     while i < len(words):
         if not words[i].startswith("--"):
@@ -97,7 +131,8 @@ def pair(words: list[str]) -> dict[str, str]:
             has_value = i + 1 < len(words) and not words[i + 1].startswith("--")
             value = words[i + 1] if has_value else "true"
             i += has_value
-        pairs[name.removesuffix(".name")] = value
+        alias = name.removeprefix("trainer.")
+        pairs[alias if alias in TRAINER_ALIASES else name.removesuffix(".name")] = value
         i += 1
     return pairs
 
@@ -118,37 +153,62 @@ def split(text: str) -> list[str]:
 
 
 def _cells(
-    options: dict[str, list[str]], axes: dict[str, list[str]], command_line: CommandLine, folder: Path
+    options: dict[str, list[str]],
+    axes: dict[str, list[str]],
+    command_line: CommandLine,
+    folder: Path,
+    arms: dict[str, dict[str, str]],
 ) -> tuple[list[Cell], set[tuple[str, str]]]:
     """A cell for every combination, and which options were left out for which parts."""
-    selectors = [name for name in command_line.selectors if name in options]
-    others = [name for name in options if name not in selectors]
-    known: set[str] = set()
-    own: dict[tuple, list[str]] = {}
-    combinations = list(itertools.product(*(options[name] for name in selectors)))
-    for parts in combinations:
-        has = command_line.options(_words(dict(zip(selectors, parts)) | _file(options))) | {"config"}
-        own[parts] = [name for name in others if name in has]
-        known |= set(own[parts])
+    combinations = list(_combinations(options, command_line, arms))
+    has: list[set[str]] = []
+    for arm, given, chosen in combinations:
+        with _naming(arm, arms[arm]):
+            has.append(command_line.options(_words(chosen | _file(given))) | {"config"})
+    known = set().union(*has)
     cells, left_out = [], set()
-    for parts in combinations:
-        chosen = dict(zip(selectors, parts))
-        missing = [name for name in others if name in known and name not in own[parts]]
+    for (arm, given, chosen), own in zip(combinations, has):
+        others = [name for name in given if name not in chosen]
+        missing = {name for name in others if name in known - own and name not in arms[arm]}
         left_out |= {(name, _owner(name, chosen)) for name in missing}
         # an option that no part has is left in, so that the command line says what is wrong with it
-        mine = [name for name in others if name not in missing]
-        cells += _product(chosen, {name: options[name] for name in mine}, axes, command_line, folder)
+        mine = {name: given[name] for name in others if name not in missing}
+        with _naming(arm, arms[arm]):
+            cells += _product(arm, chosen, mine, axes, command_line, folder)
     return cells, left_out
 
 
+def _combinations(
+    options: dict[str, list[str]], command_line: CommandLine, arms: dict[str, dict[str, str]]
+) -> Iterator[tuple[str, dict[str, list[str]], dict[str, str]]]:
+    """Every arm with every choice of parts: its name, all options with their values, the parts."""
+    for arm, own in arms.items():
+        given = options | {name: [value] for name, value in own.items()}
+        selectors = [name for name in command_line.selectors if name in given]
+        for parts in itertools.product(*(given[name] for name in selectors)):
+            yield arm, given, dict(zip(selectors, parts))
+
+
+@contextmanager
+def _naming(arm: str, own: dict[str, str]) -> Iterator[None]:
+    """Says of what is wrong with an arm's own option in which arm it stands."""
+    try:
+        yield
+    except ValueError as error:
+        if str(error).partition(":")[0].removeprefix("--") not in own:
+            raise
+        raise ValueError(f"--arms: '{arm}': {error}") from error
+
+
 def _product(
+    arm: str,
     chosen: dict[str, str],
     options: dict[str, list[str]],
     axes: dict[str, list[str]],
     command_line: CommandLine,
     folder: Path,
 ) -> list[Cell]:
-    """The cells of one choice of parts.
+    """The cells of one arm and choice of parts.
 
     Every value is parsed once, beside the first ones of the other options: parsing every cell would take minutes for
     thousands of them.
@@ -171,9 +231,9 @@ def _product(
         for name, value in given.items():
             _set(config, name, resolved[name, value])
         labels = {name: (chosen | given).get(name, UNSET) for name in axes}
-        config["folder"] = str(folder / _name(labels, config["seed"]))
+        config["folder"] = str(folder / _name(labels if not arm else {"arm": arm, **labels}, config["seed"]))
         words = _words({name: value for name, value in (first | given).items() if name != "folder"})
-        cells.append(Cell(config, [*words, "--folder", config["folder"]], labels))
+        cells.append(Cell(config, [*words, "--folder", config["folder"]], labels, arm))
     return cells
 
 
@@ -225,7 +285,11 @@ def _name(labels: dict[str, object], seed: int) -> str:
 
 def describe(grid: Grid) -> list[str]:
     """The size of a grid in words."""
-    factors = " x ".join(f"{len(values)} {name}" for name, values in grid.axes.items())
-    lines = [f"{len(grid.cells):,} runs: {factors}"]
+    factors = [f"{len(grid.arms)} arms"] if grid.arms else []
+    factors += [f"{len(values)} {name}" for name, values in grid.axes.items()]
+    lines = [f"{len(grid.cells):,} runs: {' x '.join(factors)}"]
+    for arm, own in grid.arms.items():
+        words = " ".join(f"--{name} {value}" for name, value in own.items())
+        lines.append(f"  {arm}: {words or 'no options of its own'}")
     lines += [f"  --{name}: {', '.join(values)}" for name, values in grid.axes.items()]
     return lines + [f"  NOTE: {note}" for note in grid.notes]

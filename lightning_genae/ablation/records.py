@@ -3,8 +3,9 @@
 import csv
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from lightning_genae.ablation.grid import UNSET
 from lightning_genae.command_line import flatten
@@ -13,6 +14,7 @@ from lightning_genae.received import is_within
 from lightning_genae.run_folder import NOT_HASHED, RunFolder
 
 GRID = "ablation.json"
+ARMS = "arms"  # the factor of runs whose arms have names
 SELECTORS = ("model", "augment", "data")
 PLACE = ("on", "fraction", "target")  # of an augmentation
 
@@ -26,12 +28,14 @@ class Record:
         config: its options as on the command line, {"model": "gan", "model.lr": 0.1, ...}.
         results: content of results.json; empty if it is missing or damaged.
         problem: why there are no results, in words; empty if there are.
+        arm: the name of its arm, if it is of an ablation that names them.
     """
 
     folder: Path
     config: dict
     results: dict = field(default_factory=dict)
     problem: str = ""
+    arm: str = ""
 
     @property
     def seed(self) -> int:
@@ -51,13 +55,14 @@ class Record:
         noted = {name: {key: gate[key] for key in PLACE if key in gate} for name, gate in gates.items()}
         return self.results.get("settings") or noted
 
-    def setting(self, part: str) -> dict[str, object]:
-        """Every option of its augmentation that has a value, and of another part that is compared.
+    def setting(self, *parts: str) -> dict[str, object]:
+        """Every option of its augmentation that has a value, and of other parts that are compared.
 
         Args:
-            part: that is compared, such as model, or an option, such as model.lr.
+            parts: that are compared, such as model, or options, such as model.lr.
         """
-        words = {key: value for key, value in self.config.items() if key == part or key.startswith(f"{part}.")}
+        sections = tuple(f"{part}." for part in parts)
+        words = {key: value for key, value in self.config.items() if key in parts or key.startswith(sections)}
         options = {key: value for key, value in self.config.items() if key.startswith("augment.")}
         words = {key: value for key, value in words.items() if key not in options} | {
             "augment": self.config.get("augment")
@@ -107,10 +112,13 @@ def read(paths: Iterable[Path]) -> tuple[list[Record], list[str]]:
     commands = []
     for path in map(Path, paths):
         found: dict[Path, dict | None] = {}
+        names: dict[Path, str] = {}
         grid = read_grid(path / GRID)
         if grid:
             commands += grid["commands"]
-            found = {path / cell["folder"]: cell["config"] for cell in grid["cells"]}
+            cells = _in_order(grid)
+            found = {path / cell["folder"]: cell["config"] for cell in cells}
+            names = {path / cell["folder"]: str(cell.get("arm", "")) for cell in cells}
             for folder in found:
                 if not is_within(folder, path):
                     raise ValueError(f"RUN: '{path / GRID}' is damaged; expected runs below its folder, got '{folder}'")
@@ -120,8 +128,16 @@ def read(paths: Iterable[Path]) -> tuple[list[Record], list[str]]:
             found = {file.parent: None for file in sorted(path.rglob("results.json"))}
         if not found:
             raise ValueError(f"RUN: expected a run folder or one that holds some; got '{path}', which holds none")
-        records |= {folder: _record(folder, config) for folder, config in found.items() if folder not in records}
+        for folder, config in found.items():
+            if folder not in records:
+                records[folder] = replace(_record(folder, config), arm=names.get(folder, ""))
     return list(records.values()), commands
+
+
+def _in_order(grid: dict) -> list[dict]:
+    """The cells of an ablation, those of named arms in the order of these."""
+    places = {arm: i for i, arm in enumerate(grid.get("arms", ()))}
+    return sorted(grid["cells"], key=lambda cell: places.get(str(cell.get("arm", "")), len(places)))
 
 
 def _standing(one: dict) -> str:
@@ -188,23 +204,24 @@ class Comparison:
         arms: label to runs by seed, in order of appearance.
         baseline: label of the arm that others are compared to.
         seeds: that any arm has.
-        part: that is compared, such as augment, or an option, such as model.lr.
+        parts: that are compared, such as augment, or options, such as model.lr.
     """
 
     title: str
     arms: dict[str, dict[int, Record]]
     baseline: str
     seeds: list[int]
-    part: str = "augment"
+    parts: tuple[str, ...] = ("augment",)
 
     def setting(self, arm: str) -> str:
-        """Every option of an arm's augmentation, and of another part that is compared, as its runs had them."""
-        return in_words([record.setting(self.part) for record in self.arms[arm].values()])
+        """Every option of an arm's augmentation, and of other parts that are compared, as its runs had them."""
+        return in_words([record.setting(*self.parts) for record in self.arms[arm].values()])
 
     def shared(self) -> dict[str, object]:
         """Options that are the same in all runs and that no setting names."""
         records = self._records()
-        keys = [key for key in records[0].config if key.partition(".")[0] not in (*NOT_HASHED, "augment", self.part)]
+        named = (*NOT_HASHED, "augment", *self.parts)
+        keys = [key for key in records[0].config if key.partition(".")[0] not in named]
         return {key: records[0].config[key] for key in keys if len({str(one.config.get(key)) for one in records}) == 1}
 
     def warnings(self) -> list[str]:
@@ -251,37 +268,92 @@ def compare(
 
     Args:
         records: of runs whose config is known.
-        factor: option, or a part with all its options, whose values are the arms. None: augment if it varies, else
-            the first thing that does.
-        baseline: label of the arm that others are compared to. None: none if there is such, else the first.
+        factor: option, or a part with all its options, whose values are the arms. None: arms if all runs are of named
+            ones, else augment if it varies, else the first thing that does.
+        baseline: label of the arm that others are compared to. None: of named arms the first, else none if there is
+            such, else the first.
         metric: that they are compared by; best_fd depends on more of the protocol.
 
     Raises:
         ValueError: the factor does not vary, or there is no such baseline.
     """
+    if not all(record.arm for record in records):  # names beside values could mean two arms by one word
+        records = [replace(record, arm="") for record in records]
     keys = varying(records)
+    order = _order(records, keys, factor)
+    best = metric == "best_fd"
+    protocols = {id(record): json.dumps(protocol_of(record.results, best)) for record in records if record.results}
+    contexts: dict[tuple, list[Record]] = {}
+    for record in records:
+        context = tuple(json.dumps(record.config.get(key, UNSET)) for key in order.contexts)
+        contexts.setdefault(context, []).append(record)
+    labels = {id(record): order.label(record) for record in records}
+    if baseline and baseline not in labels.values():
+        raise ValueError(f"--baseline: expected one of {', '.join(dict.fromkeys(labels.values()))}; got {baseline}")
+    return [
+        _comparison(members, labels, title, baseline, order)
+        for group in contexts.values()
+        for members, title in _by_protocol(group, protocols, order.title(group))
+    ]
+
+
+class _Order(NamedTuple):
+    """Which of the varying options make arms, and which contexts.
+
+    Attributes:
+        by_name: whether arms are those that have names.
+        arms: options whose values tell arms apart, beside their names.
+        contexts: options whose values tell contexts apart.
+        within: options that vary between the runs of one arm, if arms have names.
+        parts: that are compared.
+    """
+
+    by_name: bool
+    arms: list[str]
+    contexts: list[str]
+    within: list[str]
+    parts: tuple[str, ...]
+
+    def label(self, record: Record) -> str:
+        """The name of a run's arm."""
+        if self.by_name:
+            return ", ".join(filter(None, [record.arm, _label(record, self.arms)]))
+        prefix = f"{self.parts[0]}." if self.parts[0] in SELECTORS else ""
+        return _label(record, self.arms, prefix) or record.config.get("model", "")
+
+    def title(self, group: list[Record]) -> str:
+        """The name of the context of some runs; where that is an arm, by its own."""
+        (name, *others) = dict.fromkeys(record.arm for record in group)
+        if self.by_name or others or not name:
+            return _label(group[0], self.contexts)
+        own = _label(group[0], [key for key in self.contexts if key in self.within])
+        return ", ".join(filter(None, [name, own]))
+
+
+def _order(records: list[Record], keys: list[str], factor: str | None) -> _Order:
+    """How runs that differ in some options are compared.
+
+    Raises:
+        ValueError: the factor does not vary.
+    """
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record.arm, []).append(record)
+    has_names = "" not in groups
+    within = [key for key in keys if any(_varies(key, runs) for runs in groups.values())] if has_names else []
+    if has_names and factor in (None, ARMS):
+        # what an arm does not have, as --augment.strength without an augmentation, cannot be held equal
+        shared = [key for key in within if all(any(key in one.config for one in runs) for runs in groups.values())]
+        own = [key for key in within if key not in shared]
+        return _Order(True, own, shared, within, tuple(key for key in keys if key not in shared))
     sections = list(dict.fromkeys(key.partition(".")[0] if _is_part(key) else key for key in keys))
     if factor is None:
         factor = "augment" if "augment" in sections else (sections or ["model"])[0]
     own = [key for key in keys if key == factor or key.startswith(f"{factor}.")]
     if keys and not own:
-        raise ValueError(f"--factor: expected one that varies, {', '.join(sections)}; got {factor}")
-    rest = [key for key in keys if key not in own]
-    best = metric == "best_fd"
-    protocols = {id(record): json.dumps(protocol_of(record.results, best)) for record in records if record.results}
-    contexts: dict[tuple, list[Record]] = {}
-    for record in records:
-        context = tuple(json.dumps(record.config.get(key, UNSET)) for key in rest)
-        contexts.setdefault(context, []).append(record)
-    part = f"{factor}." if factor in SELECTORS else ""
-    labels = {id(record): _label(record, own, part) or record.config.get("model", "") for record in records}
-    if baseline and baseline not in labels.values():
-        raise ValueError(f"--baseline: expected one of {', '.join(dict.fromkeys(labels.values()))}; got {baseline}")
-    return [
-        _comparison(members, labels, title, baseline, factor)
-        for group in contexts.values()
-        for members, title in _by_protocol(group, protocols, _label(group[0], rest))
-    ]
+        choices = [ARMS, *sections] if has_names else sections
+        raise ValueError(f"--factor: expected one that varies, {', '.join(choices)}; got {factor}")
+    return _Order(False, own, [key for key in keys if key not in own], within, (factor,))
 
 
 def _by_protocol(group: list[Record], protocols: dict[int, str], title: str) -> list[tuple[list[Record], str]]:
@@ -312,16 +384,16 @@ def _span(values: list) -> str:
 
 
 def _comparison(
-    members: list[Record], labels: dict[int, str], title: str, baseline: str | None, part: str
+    members: list[Record], labels: dict[int, str], title: str, baseline: str | None, order: _Order
 ) -> Comparison:
     arms: dict[str, dict[int, Record]] = {}
     for record in members:
         known = arms.setdefault(labels[id(record)], {})
         if record.seed not in known or not known[record.seed].results:
             known[record.seed] = record
-    first = next((name for name in arms if name == "none"), next(iter(arms)))
+    first = "none" if "none" in arms and not order.by_name else next(iter(arms))
     seeds = sorted({seed for runs in arms.values() for seed in runs})
-    return Comparison(title, arms, baseline if baseline in arms else first, seeds, part)
+    return Comparison(title, arms, baseline if baseline in arms else first, seeds, order.parts)
 
 
 def _is_part(key: str) -> bool:

@@ -161,6 +161,8 @@ class GridFolder:
         """
         path = self.path / GRID
         known = read_grid(path) or {"commands": [], "cells": []}
+        self._check_arms(known, grid)
+        arms = known.get("arms", {})
         cells = {cell["folder"]: cell for cell in known["cells"]}
         for cell in grid.cells:
             name = str(cell.folder.relative_to(self.path))
@@ -169,10 +171,28 @@ class GridFolder:
             differing = [key for key in config if old.get(key) != config[key]]
             if differing:
                 key = differing[0]
+                is_own = key in arms.get(cell.arm, {}) or key in grid.arms.get(cell.arm, {})
+                was = f"--arms: '{cell.arm}' is an arm" if is_own else f"--folder: '{cell.folder}' is a run"
+                instead = "another name or another folder" if is_own else "another folder"
+                raise ValueError(f"{was} with --{key} {old.get(key)}, not {config[key]}; expected {instead}")
+            cells[name] = {"folder": name, "config": config, **({"arm": cell.arm} if cell.arm else {})}
+        content = {"commands": list(dict.fromkeys([*known["commands"], command])), "cells": list(cells.values())}
+        if grid.arms:  # in the order of the newest file, whose first arm is the reference
+            content["arms"] = {**grid.arms, **{arm: own for arm, own in arms.items() if arm not in grid.arms}}
+        write_text(path, json.dumps(content))
+
+    def _check_arms(self, known: dict, grid: Grid) -> None:
+        """Raises ValueError if earlier calls had arms without names, or these with others."""
+        if known["cells"] and bool(known.get("arms")) != bool(grid.arms):
+            had, has = ("without", "with") if grid.arms else ("with", "without")
+            raise ValueError(
+                f"--arms: expected another folder; '{self.path}' is an ablation {had} named arms, got one {has}"
+            )
+        names = {digest(cell["config"]): cell.get("arm", "") for cell in known["cells"]} if grid.arms else {}
+        for cell in grid.cells if names else ():
+            name = names.get(digest(flat_identity(cell.config)), cell.arm)
+            if name != cell.arm:
                 raise ValueError(
-                    f"--folder: '{cell.folder}' is a run with --{key} {old.get(key)}, not {config[key]}; expected "
-                    "another folder"
+                    f"--arms: expected other options than those of '{name}', which is in '{self.path}'; got the same "
+                    f"ones in '{cell.arm}'"
                 )
-            cells[name] = {"folder": name, "config": config}
-        commands = list(dict.fromkeys([*known["commands"], command]))
-        write_text(path, json.dumps({"commands": commands, "cells": list(cells.values())}))
