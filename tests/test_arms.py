@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -200,7 +201,7 @@ def test_names_in_all_forms_of_the_report(cli):
     assert by_column(table, "ae, decoded")["to none"].startswith("-60.3 % (")
     assert by_column(table, "ae")["to none"] == "+100.0 %"
     assert by_column(table, "ae, decoded")["setting"].endswith("strength 0.5, detail decode, neighbours 5")
-    assert "\nae, decoded  3 " in out
+    assert re.search(r"\nae, decoded +3 ", out)
     texts = {name: Path("grid/report", name).read_text() for name in ("report.html", "tables.md", "tables.tex")}
     assert texts["report.html"].count("samples of ae, decoded, seed 1, fd 2") == 1
     assert "<td>ae, decoded</td><td>3</td>" in texts["report.html"] and "| ae, decoded | 3 |" in texts["tables.md"]
@@ -319,7 +320,7 @@ def test_hostile_names_are_text(cli):
     lines = Path("grid/report/tables.tex").read_text().splitlines()
     names = [read_latex(line.split(" & ")[0]) for line in lines if " & " in line]
     assert set(HOSTILE) <= set(names)
-    assert "| a \\| b | 2 |" in Path("grid/report/tables.md").read_text()
+    assert re.search(r"\| a \\\| b +\| +2 \|", Path("grid/report/tables.md").read_text())
 
 
 def test_the_list_of_the_study_of_little_data():
@@ -339,7 +340,7 @@ def test_named_arms_from_the_first_run_to_the_report(tmp_path):
     words = ("ablate", "--arms", "arms.yaml", "--seed", "0,1", *FAST, "--folder", "grid", "--cache", "cache")
     first = shell(*words, "--workers", "2", cwd=tmp_path)
     assert first.returncode == 0, first.stdout + first.stderr
-    assert "4 runs: 2 arms x 2 seed" in first.stdout and "\nnoise, half  2 " in first.stdout
+    assert "4 runs: 2 arms x 2 seed" in first.stdout and re.search(r"\nnoise, half +2 ", first.stdout)
     again = shell(*words, "--workers", "2", cwd=tmp_path)
     assert "4 of 4 runs are finished, 0 are to be run" in again.stdout
     # W&B has the tables, offline
