@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from lightning_genae.report import METRICS
+from lightning_genae.metrics import known_values
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = ["--model", "rae", "--augment", "ae"]
@@ -66,10 +66,10 @@ def table(results: dict) -> list[str]:
     """The metrics of a run and of real data, as Markdown."""
     metrics, protocol = results["metrics"], results["protocol"]
     lines = [f"| | {protocol['n_fake']:,} samples | real {protocol['items']} |", "|---|---|---|"]
-    for name, (words, form) in METRICS.items():
-        if name in metrics:
-            floor = format(protocol["floor"][name], form) if name in protocol["floor"] else ""
-            lines.append(f"| {words.strip()} | {metrics[name]:{form}} | {floor} |")
+    for name, value in known_values().items():
+        if name in metrics and value.is_row:
+            floor = format(protocol["floor"][name], value.form) if name in protocol["floor"] else ""
+            lines.append(f"| {value.label} | {metrics[name]:{value.form}} | {floor} |")
     if "bits_per_character" in metrics:
         of = protocol["bits_per_character_of"]
         others = f"character n-grams {of['ngram']:.3f}, gzip {of['gzip']:.3f}"

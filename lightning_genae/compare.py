@@ -1,14 +1,13 @@
 """Finished runs side by side: a table for each protocol, because numbers of different ones cannot be compared."""
 
 from lightning_genae.command_line import flatten
+from lightning_genae.metrics import known_values
 from lightning_genae.report import aligned
 from lightning_genae.run_folder import RunFolder
 
 # follow from the rest of a protocol
 DERIVED = ("floor", "n_floor", "added", "accuracy_heldout", "items", "bits_per_character_of", "left_out")
 CHOOSING = ("looks", "n_validation")  # the best look depends on them, the metrics at the end do not
-COLUMNS = ("fd", "fd_infinity", "kid", "precision", "recall", "density", "coverage", "copying")
-OF_SEQUENCES = ("spectrum_distance", "discriminative_score", "predictive_score", "perplexity", "bits_per_character")
 
 
 def compare(folders: list[RunFolder], best: bool = False) -> list[str]:
@@ -71,14 +70,16 @@ def difference(protocol: dict, protocols: list[dict]) -> str:
 
 def _table(folders: list[RunFolder], best: bool) -> list[str]:
     has = {name for folder in folders for name in folder.results["metrics"]}
-    columns = [*COLUMNS, *(name for name in OF_SEQUENCES if name in has)]
-    header, rows = ["run", "best FD", "at images"] if best else ["run", *columns], []
+    known = {name: value for name, value in known_values().items() if value.in_brief and name in has}
+    header, rows = ["run", "best FD", "at images"] if best else ["run", *known], []
     for folder in folders:
         results = folder.results
         if best:
             rows.append([str(folder.path), f"{results['best']['fd']:.3f}", f"{results['best']['images']:,}"])
         else:
-            rows.append([str(folder.path), *(_cell(results["metrics"], name) for name in columns)])
+            rows.append(
+                [str(folder.path), *(_cell(results["metrics"], name, value.form) for name, value in known.items())]
+            )
     return aligned(header, rows)
 
 

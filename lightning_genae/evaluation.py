@@ -102,6 +102,8 @@ class Evaluation:
         chosen = chosen[: self.num_samples]
         fresh = self._reference(chosen_of(dataset.pool.images, chosen), "pool", chosen)
         floors = [(origin_of(metric), metric.floor(fresh)) for metric in self.metrics]
+        for metric, (package, values) in zip(self.metrics, floors):
+            check_said(metric, package, values)
         protocol = {
             **self.extractor.description,
             "items": dataset.item_name,
@@ -203,6 +205,15 @@ class Evaluation:
 def origin_of(metric: SampleMetric) -> str:
     """The package, with its version, that a metric is of; this one without."""
     return registry.origin(type(metric)) or registry.OWN
+
+
+def check_said(metric: SampleMetric, package: str, values: dict[str, float]) -> None:
+    """Raises ValueError for values of which their metric does not say what they are: tables could not rank them."""
+    for name in values.keys() - metric.values.keys():
+        raise ValueError(
+            f"metrics: expected a label, a format and a direction of '{name}', in `values` of {type(metric).__name__} "
+            f"({package}); got none"
+        )
 
 
 def merged(parts: list[tuple[str, dict[str, float]]]) -> dict[str, float]:

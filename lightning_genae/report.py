@@ -88,78 +88,35 @@ def _gate_of_arm(name: str, q: dict) -> list[str]:
     return lines
 
 
-METRICS = {  # words and format of what the table shows
-    "fd": ("Frechet distance", ".3f"),
-    "fd_infinity": ("  of infinitely many samples", ".3f"),
-    "kid": ("KID", ".5f"),
-    "precision": ("precision", ".3f"),
-    "recall": ("recall", ".3f"),
-    "density": ("density", ".3f"),
-    "coverage": ("coverage", ".3f"),
-    "classifier_score": ("classifier score", ".3f"),
-    "class_coverage": ("class coverage", ".3f"),
-    "distance_to_train": ("distance to the nearest of training", ".3f"),
-    "copying": ("copying (1/2: none)", ".3f"),
-    "autocorrelation_distance": ("distance of autocorrelations", ".4f"),
-    "spectrum_distance": ("distance of spectra", ".4f"),
-    "mmd": ("squared MMD of sequences", ".5f"),
-    "discriminative_score": ("discriminative score (0: not told)", ".3f"),
-    "predictive_score": ("predictive score, error on real ones", ".4f"),
-    "perplexity": ("perplexity a character, by n-grams", ".2f"),
-    "reverse_perplexity": ("  of held-out text, by those of samples", ".2f"),
-    "distinct_1": ("distinct words", ".3f"),
-    "distinct_2": ("distinct pairs of words", ".3f"),
-    "known_words": ("known words", ".3f"),
-    "self_bleu": ("self-BLEU", ".3f"),
-    "mse": ("squared error of reconstructions", ".4f"),
-    "psnr": ("PSNR, dB", ".2f"),
-    "ssim": ("SSIM", ".3f"),
-    "lpips": ("LPIPS", ".3f"),
-    "spectral_convergence": ("spectral error of reconstructions", ".3f"),
-}
-
-
 def table(metrics: dict, protocol: dict) -> list[str]:
     """Metrics as text."""
-    items = protocol.get("items", "images")
+    from lightning_genae.metrics import known_values  # which takes seconds
+
+    protocol = {"items": "images", **protocol}
+    items = protocol["items"]
     num = protocol.get("n_floor", protocol["n_fake"])
-    shown = METRICS | {name: (f"{name} ({package})", ".4g") for name, package in protocol.get("added", {}).items()}
+    known = {name: value for name, value in known_values().items() if name in metrics}
+    shown = {name: value for name, value in known.items() if value.is_row}
     real = f"real {items}" if num == protocol["n_fake"] else f"{num:,} real {items}"
     rows = []
-    for name, (words, form) in shown.items():
-        if name in metrics:
-            floor = format(protocol["floor"][name], form) if name in protocol["floor"] else ""
-            low, high = (metrics.get(f"{name}_{side}") for side in ("low", "high"))
-            interval = "" if low is None else f"{low:{form}} to {high:{form}}"
-            rows.append([words, format(metrics[name], form), interval, floor])
+    for name, value in shown.items():
+        floor = format(protocol["floor"][name], value.form) if name in protocol["floor"] else ""
+        low, high = (metrics.get(f"{name}_{side}") for side in ("low", "high"))
+        interval = "" if low is None else f"{low:{value.form}} to {high:{value.form}}"
+        rows.append([value.label, format(metrics[name], value.form), interval, floor])
     lines = [f"  {line}" for line in aligned(["", "samples", "95 % interval", real], rows)]
     if "n_independent" in protocol:
         lines.append(f"  held-out {items} overlap: only {protocol['n_independent']:,} of them share nothing")
-    if not shown.keys() & metrics.keys() <= protocol["floor"].keys():
+    if not shown.keys() <= protocol["floor"].keys():
         lines.append(f"  Where the last column is empty, real {items} have no such value.")
     for what, num_of_it in (("held out to be measured against", "n_real"), ("kept aside to choose by", "n_validation")):
         if protocol.get(num_of_it, FEW) < FEW:
             lines.append(f"  WARNING: only {protocol[num_of_it]} {items} are {what}; numbers of so few say little")
-    for name, reason in protocol.get("left_out", {}).items():
-        words = f", {shown[name][0].strip()}" if name in shown else ""
-        lines.append(f"  left out: {name}{words} ({reason})")
-    if "perplexity" in metrics:
-        lines.append(
-            "  The Frechet distance of texts knows letters, not words: rank them by perplexity, words and bits"
-        )
-    if "log_likelihood" in metrics:
-        lines.append(
-            f"  log-likelihood of {protocol['n_log_likelihood']} held-out {items}, at least "
-            f"{metrics['log_likelihood']:,.1f} nats each ({protocol['importance_samples']} importance samples)"
-        )
-    if "bits_per_character" in metrics:
-        of = protocol["bits_per_character_of"]
-        lines.append(
-            f"  bits per character of these, at most {metrics['bits_per_character']:.3f}; of the same by character "
-            f"n-grams {of['ngram']:.3f}, by gzip {of['gzip']:.3f}"
-        )
-    if "modes" in metrics:
-        lines.append(f"  modes found {metrics['modes']:.0f}; {metrics['good']:.1%} of the samples are good ones")
+    labels = {name: value.label for name, value in known_values().items()}
+    lines += [
+        f"  left out: {name}, {labels.get(name, name)} ({why})" for name, why in protocol.get("left_out", {}).items()
+    ]
+    lines += [f"  {value.note.format(**protocol, **metrics)}" for value in known.values() if value.note]
     features = (
         f"the {protocol['extractor'].rstrip('s')}'s features" if protocol["extractor"] != "pixels" else "pixel features"
     )

@@ -101,6 +101,8 @@ def test_contract(name):
     assert values | more | metric.of_model(Knowing())
     assert all(isinstance(value, float) and np.isfinite(value) for value in (values | more).values())
     assert not set(values) & set(more)
+    said = {name for known in metric.values for name in (known, f"{known}_low", f"{known}_high")}
+    assert set(values | more | metric.of_model(Knowing())) <= said
     assert metric.measure(fake) == values and metric.at_the_end(fake) == more
     for start in range(0, 100, 30):
         metric.update(Samples(*(None if part is None else part[start : start + 30] for part in fake)))

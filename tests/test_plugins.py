@@ -63,7 +63,7 @@ def test_a_run_of_parts_from_outside(site, tmp_path, accelerator, capsys, monkey
     given = ("--data.batch_size", "20", "--logger", "none", "--accelerator", accelerator, "--folder", "run")
     done = shell(*WORDS, *given, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "brightness (genae-tiny 1.0)" in done.stdout and "left out: contrast (it wants" in done.stdout
+    assert "mean brightness" in done.stdout and "left out: contrast, contrast (it wants" in done.stdout
     results = json.loads(Path("run/results.json").read_text())
     metrics, protocol = results["metrics"], results["protocol"]
     assert protocol["floor"]["brightness"] == 0.5  # as of every image of the data set

@@ -431,7 +431,7 @@ def test_evaluations_tell_metrics_which_windows_overlap(tmp_path):
     assert protocol["n_independent"] == 10 and "fd_infinity" in protocol["left_out"]
     lines = "\n".join(table({}, protocol | {"generator": "raw"}))
     assert "held-out sequences overlap: only 10 of them share nothing" in lines
-    assert "left out: fd_infinity, of infinitely many samples (30 samples in" in lines
+    assert "left out: fd_infinity, Frechet distance of infinitely many samples (30 samples in" in lines
 
 
 @pytest.mark.parametrize("stride, num_train", [(1, None), (3, None), (1, 20)])

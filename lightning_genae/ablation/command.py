@@ -20,7 +20,7 @@ from lightning_genae.ablation.records import Record, read
 from lightning_genae.ablation.records import compare as by_arm
 from lightning_genae.ablation.report import FILES, Report
 from lightning_genae.ablation.slurm import Slurm, check_cluster, write_sbatch
-from lightning_genae.ablation.tables import check_metric
+from lightning_genae.ablation.tables import value_of
 from lightning_genae.ablation.watch import duration, state
 from lightning_genae.ablation.work import GridFolder, work
 from lightning_genae.cache import digest
@@ -148,7 +148,7 @@ def _sort(options: dict[str, str], names: set[str]) -> tuple[list[str], dict[str
 
 def _check(grid: Grid, given: dict) -> None:
     """Raises ValueError now for what the report would not find at the end."""
-    check_metric(given["metric"])
+    value_of(given["metric"])
     records = [Record(cell.folder, flatten(cell.config), arm=cell.arm) for cell in grid.cells]
     by_arm(records, given["factor"], given["baseline"])
 

@@ -9,6 +9,7 @@ from lightning_genae.ablation import pictures, tables
 from lightning_genae.ablation.escape import code
 from lightning_genae.ablation.records import Comparison, Record, compare
 from lightning_genae.ablation.tables import Table
+from lightning_genae.metrics import known_values
 
 MAX_PICTURED = 12  # contexts
 FILES = ("report.html", "tables.md", "tables.csv", "tables.tex")
@@ -39,10 +40,10 @@ class Report:
         known = [record for record in records if record.config]
         if not known:
             raise ValueError("RUN: expected runs whose config.yaml can be read; got none")
-        tables.check_metric(metric)
+        tables.value_of(metric)
         measured = list(dict.fromkeys(name for record in known for name in record.results.get("metrics", {})))
         if measured and all(record.value(metric) is None for record in known):
-            shown = ", ".join(name for name in tables.METRICS if name in measured)
+            shown = ", ".join(name for name in known_values() if name in measured)
             raise ValueError(f"--metric: expected one that these runs have, best_fd, {shown}; got {metric}")
         self.records = records
         self.commands = commands

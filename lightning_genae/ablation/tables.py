@@ -13,25 +13,11 @@ from lightning_genae.ablation import statistics
 from lightning_genae.ablation.escape import csv_cell, latex, markdown, plain
 from lightning_genae.ablation.records import Comparison, Record
 from lightning_genae.ablation.watch import duration
+from lightning_genae.metrics import Value, known_values
 from lightning_genae.registry import suggest
-from lightning_genae.report import METRICS, aligned
+from lightning_genae.report import aligned
 
-HIGHER_IS_BETTER = {"precision", "recall", "density", "coverage", "classifier_score", "class_coverage", "psnr", "ssim"}
-MORE = {  # beside those of a run's own report
-    "best_fd": "Frechet distance at the look chosen by the validation images",
-    "log_likelihood": "log-likelihood",
-    "bits_per_character": "bits per character of held-out text",
-    "modes": "modes found",
-    "good": "share of good samples",
-}
-HIGHER_IS_BETTER |= {"log_likelihood", "modes", "good", "known_words"}
-# compared as ratios: distances and errors, whose spread grows with them; not what can lie below 0 (kid, mmd,
-# fd_infinity), and neither shares nor what is a logarithm already
-POSITIVE = {"fd", "best_fd", "autocorrelation_distance", "spectrum_distance", "predictive_score", "perplexity"}
-POSITIVE |= {"reverse_perplexity", "distance_to_train", "mse", "lpips", "spectral_convergence"}
 ENOUGH = 5  # seeds, below which a verdict says that they are few
-# better where held-out data are
-NEITHER = {"distance_to_train", "copying", "perplexity", "distinct_1", "distinct_2", "self_bleu"}
 SETTING = "setting"  # column that says with what an arm ran
 WIDTH = 110  # of the lines below a table in a terminal
 
@@ -86,15 +72,16 @@ class Table(NamedTuple):
         return "\n".join([*lines, body[0], "\\midrule", *body[1:], "\\bottomrule", "\\end{tabular}"])
 
 
-def check_metric(metric: str) -> None:
-    """Raises ValueError if no run could have measured it."""
-    names = [*METRICS, *MORE]
-    if metric not in names:
-        raise ValueError(f"--metric: expected one of {', '.join(names)}; got {metric}{suggest(metric, names)}")
+def value_of(metric: str) -> Value:
+    """What is said of a metric's value.
 
-
-def words_of(metric: str) -> str:
-    return MORE.get(metric) or METRICS[metric][0].strip()
+    Raises:
+        ValueError: no metric that is installed gives it.
+    """
+    known = known_values()
+    if metric not in known:
+        raise ValueError(f"--metric: expected one of {', '.join(known)}; got {metric}{suggest(metric, list(known))}")
+    return known[metric]
 
 
 def number(value: float | None, form: str = ".3g") -> str:
@@ -108,9 +95,10 @@ def differences(comparison: Comparison, metric: str) -> Table:
     baseline = arms[comparison.baseline]
     others = {arm: values for arm, values in arms.items() if arm != comparison.baseline}
     # 0, as only a broken run has it, has no logarithm: differences are left
-    ratios = metric in POSITIVE and not any(value <= 0 for values in arms.values() for value in values.values())
+    said = value_of(metric)
+    ratios = said.is_ratio and not any(value <= 0 for values in arms.values() for value in values.values())
     compared = statistics.compare(others, baseline, ratios)
-    form = METRICS.get(metric, ("", ".3f"))[1]
+    form = said.form
     rows = []
     for arm, values in arms.items():
         summary = statistics.summary(list(values.values()))
@@ -124,8 +112,8 @@ def differences(comparison: Comparison, metric: str) -> Table:
 
 
 def _note(comparison: Comparison, metric: str, ratios: bool) -> str:
-    words = words_of(metric)
-    direction = "" if metric in NEITHER else f", {'higher' if metric in HIGHER_IS_BETTER else 'lower'} is better"
+    words, better = value_of(metric).label, value_of(metric).higher_is_better
+    direction = "" if better is None else f", {'higher' if better else 'lower'} is better"
     measured = "mean logarithms of their ratio, in percent" if ratios else "mean differences"
     sentences = [
         f"{words[0].upper()}{words[1:]}{direction}. Runs of the same seed are compared: {measured}.",
@@ -181,19 +169,21 @@ def verdict(difference: statistics.Difference, metric: str) -> str:
     """What may be said of an arm; the metric says which direction is better."""
     if not difference.is_seen:
         return "no difference seen"
-    if metric in NEITHER:
+    higher_is_better = value_of(metric).higher_is_better
+    if higher_is_better is None:
         return "higher" if difference.mean > 0 else "lower"
-    word = "better" if (difference.mean > 0) == (metric in HIGHER_IS_BETTER) else "worse"
+    word = "better" if (difference.mean > 0) == higher_is_better else "worse"
     return word if difference.num >= ENOUGH else f"{word}, of few seeds"
 
 
 def metrics(comparison: Comparison) -> Table:
     """Every arm's metrics with their intervals over seeds."""
-    names = [name for name in METRICS if any(comparison.values(arm, name) for arm in comparison.arms)]
+    known = known_values()
+    names = [name for name in known if any(comparison.values(arm, name) for arm in comparison.arms)]
     rows = [[SETTING, *map(comparison.setting, comparison.arms)]]
     for name in names:
         summaries = [statistics.summary(list(comparison.values(arm, name).values())) for arm in comparison.arms]
-        rows.append([name, *(_interval(summary, METRICS[name][1]) for summary in summaries)])
+        rows.append([name, *(_interval(summary, known[name].form) for summary in summaries)])
     note = "Mean over seeds and its 95 % interval by Student's t; no verdicts follow from it."
     return Table(f"All metrics{_of(comparison)}", ["metric", *comparison.arms], rows, note)
 
@@ -251,7 +241,7 @@ def protocol(comparison: Comparison) -> Table:
 
 
 def _title(comparison: Comparison, metric: str) -> str:
-    words = words_of(metric)
+    words = value_of(metric).label
     return f"{words[0].upper()}{words[1:]} against {comparison.baseline}{_of(comparison)}"
 
 

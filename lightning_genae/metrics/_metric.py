@@ -1,5 +1,7 @@
 """What all metrics of samples share."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 import torchmetrics
@@ -12,6 +14,29 @@ from lightning_genae.data.modalities import Modality
 from lightning_genae.data.modalities.image import Image
 
 MAX_IMAGES = 2000  # for what compares every image with every other
+
+
+class Value(NamedTuple):
+    """What is said of a value of a metric, wherever it is shown.
+
+    Attributes:
+        label: in words, for rows and titles.
+        form: a format specification.
+        higher_is_better: as torchmetrics has it; None where neither is, because it is right where real data are.
+        is_ratio: arms are compared by its logarithm, in percent: a distance or an error, whose spread grows with it;
+            not what can lie below 0, nor a fraction, nor what is a logarithm already.
+        in_brief: whether tables with a row a run show it.
+        is_row: whether the table of a run has a row for it.
+        note: a sentence below that table, of values and protocol by name, as str.format takes them.
+    """
+
+    label: str
+    form: str
+    higher_is_better: bool | None
+    is_ratio: bool = False
+    in_brief: bool = False
+    is_row: bool = True
+    note: str = ""
 
 
 class Samples(NamedTuple):
@@ -41,6 +66,8 @@ class SampleMetric(torchmetrics.Metric):
         dataset: that they are of. None: images, of which nothing else is known.
 
     Attributes:
+        values: what is said of each value, by its name; intervals, NAME_low and NAME_high, need nothing said.
+        order: place of its values in tables: those of a lower number come first, equal ones by name of the file.
         modalities: of data that it is for, by their names; None: all of them.
         needs_images: whether it looks at all samples themselves; else it may get the features of some alone.
         trained_on: stored images (N, C, H, W) that the model was trained on, or None.
@@ -48,6 +75,8 @@ class SampleMetric(torchmetrics.Metric):
     """
 
     full_state_update = False
+    values: ClassVar[Mapping[str, Value]] = MappingProxyType({})
+    order: ClassVar[int] = 50
     modalities: ClassVar[tuple[str, ...] | None] = None
     needs_images: ClassVar[bool] = False
 

@@ -1,9 +1,11 @@
 """What a classifier says of the samples: its score, as the Inception Score (arXiv 1606.03498), and class coverage."""
 
+from types import MappingProxyType
+
 import torch
 from torchmetrics.image.inception import InceptionScore
 
-from lightning_genae.metrics._metric import Given, SampleMetric, Samples
+from lightning_genae.metrics._metric import Given, SampleMetric, Samples, Value
 
 
 class ClassMetric(SampleMetric):
@@ -13,6 +15,14 @@ class ClassMetric(SampleMetric):
     number of classes, by torchmetrics, without splits; higher is better, but copies of one image a class are best.
     `class_coverage`: share of the classes of real images that samples have at least a tenth as often.
     """
+
+    values = MappingProxyType(
+        {
+            "classifier_score": Value("classifier score", ".3f", True),
+            "class_coverage": Value("class coverage", ".3f", True),
+        }
+    )
+    order = 3
 
     def measure(self, samples: Samples) -> dict[str, float]:
         if samples.logits is None or self.real.logits is None:

@@ -1,11 +1,13 @@
 """Whether a recurrent network tells samples from real sequences, the score of TimeGAN (Yoon et al., NeurIPS 2019)."""
 
+from types import MappingProxyType
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_genae.data.sequences import apart, num_independent, with_mask
-from lightning_genae.metrics._metric import SampleMetric, Samples
+from lightning_genae.metrics._metric import SampleMetric, Samples, Value
 from lightning_genae.metrics._recurrent import MAX_SEQUENCES, Recurrent, stretches, train
 
 MIN_INDEPENDENT = 5  # real sequences in the test: of fewer a coin scores above 0.12
@@ -24,6 +26,11 @@ class DiscriminativeMetric(SampleMetric):
     A coin would score 0.399 / sqrt(n) in the mean, where n is twice the number of real sequences in the test that share
     no value; with more samples in the test it is less, down to 0.282 / sqrt(n).
     """
+
+    values = MappingProxyType(
+        {"discriminative_score": Value("discriminative score (0: not told)", ".3f", False, in_brief=True)}
+    )
+    order = 12
 
     modalities = ("series",)
     needs_images = True

@@ -1,13 +1,14 @@
 """Frechet distance (Heusel et al. 2017, arXiv 1706.08500), and at infinitely many samples (arXiv 1911.07023)."""
 
 import math
+from types import MappingProxyType
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lightning_genae.data.dataset import Dataset
-from lightning_genae.metrics._metric import SampleMetric, Samples, jackknife
+from lightning_genae.metrics._metric import SampleMetric, Samples, Value, jackknife
 
 
 class FrechetMetric(SampleMetric):
@@ -24,6 +25,21 @@ class FrechetMetric(SampleMetric):
     `fd_low`, `fd_high`: 95 % interval of the mean distance that sets of so many samples have to these very real images.
     Other held-out images are not in it, nor other trainings.
     """
+
+    values = MappingProxyType(
+        {
+            "fd": Value("Frechet distance", ".3f", False, is_ratio=True, in_brief=True),
+            "fd_infinity": Value("Frechet distance of infinitely many samples", ".3f", False, in_brief=True),
+            "best_fd": Value(
+                "Frechet distance at the look chosen by the validation images",
+                ".3f",
+                False,
+                is_ratio=True,
+                is_row=False,
+            ),
+        }
+    )
+    order = 0
 
     num_sizes = 8  # sets of samples of different size that `fd_infinity` is extrapolated from
     largest_over_smallest = 4  # of these sizes

@@ -1,15 +1,20 @@
 """Kernel distance, KID (Binkowski et al. 2018, arXiv 1801.01401), by torchmetrics."""
 
+from types import MappingProxyType
+
 import torch
 from torch import Tensor
 from torchmetrics.image.kid import KernelInceptionDistance, poly_kernel
 
-from lightning_genae.metrics._metric import MAX_IMAGES, Given, SampleMetric, Samples
+from lightning_genae.metrics._metric import MAX_IMAGES, Given, SampleMetric, Samples, Value
 
 
 class KernelMetric(SampleMetric):
     """`kid`, unbiased squared MMD with the kernel (x.y / d + 1)^3: the mean over 20 subsets of at most 500 samples;
     `kid_low`, `kid_high`: 95 % interval."""
+
+    values = MappingProxyType({"kid": Value("KID", ".5f", False, in_brief=True)})
+    order = 1
 
     subset_size, num_subsets = 500, 20
     num_resamples = 200

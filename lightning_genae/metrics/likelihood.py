@@ -1,13 +1,14 @@
 """How probable held-out data are under the model, if it has a likelihood."""
 
 import math
+from types import MappingProxyType
 
 import torch
 
 from lightning_genae import ngram
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.storage import as_input
-from lightning_genae.metrics._metric import SampleMetric, Samples
+from lightning_genae.metrics._metric import SampleMetric, Samples, Value
 
 
 class LikelihoodMetric(SampleMetric):
@@ -16,6 +17,29 @@ class LikelihoodMetric(SampleMetric):
 
     The protocol has what n-grams and gzip need for a character of the very same texts.
     """
+
+    values = MappingProxyType(
+        {
+            "log_likelihood": Value(
+                "log-likelihood",
+                ".1f",
+                True,
+                is_row=False,
+                note="log-likelihood of {n_log_likelihood} held-out {items}, at least {log_likelihood:,.1f} nats each "
+                "({importance_samples} importance samples)",
+            ),
+            "bits_per_character": Value(
+                "bits per character of held-out text",
+                ".3f",
+                False,
+                in_brief=True,
+                is_row=False,
+                note="bits per character of these, at most {bits_per_character:.3f}; of the same by character n-grams "
+                "{bits_per_character_of[ngram]:.3f}, by gzip {bits_per_character_of[gzip]:.3f}",
+            ),
+        }
+    )
+    order = 91
 
     num_images, num_codes = 250, 32  # held-out images, and codes for each
     seed = 0  # of the codes

@@ -1,6 +1,7 @@
 """Whether samples are copies of training images, by their nearest ones (Meehan et al. 2020, arXiv 2004.05675)."""
 
 import math
+from types import MappingProxyType
 
 import torch
 from scipy.stats import mannwhitneyu
@@ -9,7 +10,7 @@ from torch import Tensor
 from lightning_genae.cache import hash_images, of_many
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.storage import blocks, to_float
-from lightning_genae.metrics._metric import SampleMetric, Samples
+from lightning_genae.metrics._metric import SampleMetric, Samples, Value
 
 BLOCK = 2**26  # values of images that others are compared with at once: 256 MB in float32
 
@@ -21,6 +22,14 @@ class MemorisationMetric(SampleMetric):
     share of pairs of a sample and a held-out image in which the sample is the nearer to a training image: 1/2 for
     fresh images of the same kind, 1 for copies; also near 1 for blurred images, and near 0 for bad ones.
     """
+
+    values = MappingProxyType(
+        {
+            "distance_to_train": Value("distance to the nearest of training", ".3f", None, is_ratio=True),
+            "copying": Value("copying (1/2: none)", ".3f", None, in_brief=True),
+        }
+    )
+    order = 4
 
     max_samples = 1000
 

@@ -1,11 +1,13 @@
 """Maximum mean discrepancy of sequences (Gretton et al. 2012), as RGAN has it (arXiv 1706.02633)."""
 
+from types import MappingProxyType
+
 import torch
 from torch import Tensor
 
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.sequences import values_and_valid, with_mask
-from lightning_genae.metrics._metric import MAX_IMAGES, SampleMetric, Samples
+from lightning_genae.metrics._metric import MAX_IMAGES, SampleMetric, Samples, Value
 
 
 class DiscrepancyMetric(SampleMetric):
@@ -14,6 +16,9 @@ class DiscrepancyMetric(SampleMetric):
     The kernel's width is the median distance of two real sequences. It is below 0 as often as above for equal
     distributions, and at most 2.
     """
+
+    values = MappingProxyType({"mmd": Value("squared MMD of sequences", ".5f", False)})
+    order = 11
 
     modalities = ("series", "audio")
     needs_images = True

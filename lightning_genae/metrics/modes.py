@@ -1,8 +1,10 @@
 """Which modes of a known mixture the samples have, as in VEEGAN (Srivastava et al. 2017, arXiv 1705.07761)."""
 
+from types import MappingProxyType
+
 import torch
 
-from lightning_genae.metrics._metric import SampleMetric, Samples
+from lightning_genae.metrics._metric import SampleMetric, Samples, Value
 
 
 class ModeMetric(SampleMetric):
@@ -10,6 +12,20 @@ class ModeMetric(SampleMetric):
 
     A good sample lies within three standard deviations of a mode; a mode is found if one sample does.
     """
+
+    values = MappingProxyType(
+        {
+            "modes": Value(
+                "modes found",
+                ".0f",
+                True,
+                is_row=False,
+                note="modes found {modes:.0f}; {good:.1%} of the samples are good ones",
+            ),
+            "good": Value("fraction of good samples", ".3f", True, is_row=False),
+        }
+    )
+    order = 92
 
     modalities = ("points",)
     needs_images = True

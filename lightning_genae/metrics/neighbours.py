@@ -1,13 +1,14 @@
 """Precision, recall (arXiv 1904.06991), density and coverage (arXiv 2002.09797), by nearest neighbours."""
 
 import math
+from types import MappingProxyType
 
 import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
 from lightning_genae.data.dataset import Dataset
-from lightning_genae.metrics._metric import MAX_IMAGES, SampleMetric, Samples
+from lightning_genae.metrics._metric import MAX_IMAGES, SampleMetric, Samples, Value
 
 
 class NeighbourMetric(SampleMetric):
@@ -21,6 +22,11 @@ class NeighbourMetric(SampleMetric):
     k is 5 for all four, as in Naeem et al. and their package prdc; Kynkaanniemi et al. take 3 for precision and recall,
     which are lower by it.
     """
+
+    values = MappingProxyType(
+        {name: Value(name, ".3f", True, in_brief=True) for name in ("precision", "recall", "density", "coverage")}
+    )
+    order = 2
 
     num_neighbours = 5
 

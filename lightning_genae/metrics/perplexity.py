@@ -1,7 +1,9 @@
 """Perplexity of sampled text by n-grams of real text, and of real text by n-grams of samples (arXiv 1706.04223)."""
 
+from types import MappingProxyType
+
 from lightning_genae.data.dataset import Dataset
-from lightning_genae.metrics._metric import MAX_IMAGES, SampleMetric, Samples
+from lightning_genae.metrics._metric import MAX_IMAGES, SampleMetric, Samples, Value
 from lightning_genae.ngram import CharacterNGram
 
 
@@ -14,6 +16,23 @@ class PerplexityMetric(SampleMetric):
     variety, or sense, are bad. It depends on the number of samples; its floor is that of training windows as they are,
     which a model can beat where they are few.
     """
+
+    values = MappingProxyType(
+        {
+            "perplexity": Value(
+                "perplexity a character, by n-grams",
+                ".2f",
+                None,
+                is_ratio=True,
+                in_brief=True,
+                note="The Frechet distance of texts knows letters, not words: rank them by perplexity, words and bits",
+            ),
+            "reverse_perplexity": Value(
+                "perplexity of held-out text, by those of samples", ".2f", False, is_ratio=True
+            ),
+        }
+    )
+    order = 20
 
     modalities = ("text",)
     needs_images = True

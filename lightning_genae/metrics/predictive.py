@@ -1,9 +1,11 @@
 """Whether samples teach how real sequences go on: train on synthetic, test on real (Yoon et al., NeurIPS 2019)."""
 
+from types import MappingProxyType
+
 from torch import Tensor
 
 from lightning_genae.data.dataset import Dataset
-from lightning_genae.metrics._metric import SampleMetric, Samples
+from lightning_genae.metrics._metric import SampleMetric, Samples, Value
 from lightning_genae.metrics._recurrent import Recurrent, stretches, train
 
 
@@ -14,6 +16,11 @@ class PredictiveMetric(SampleMetric):
     TimeGAN predicts one channel by the others; here all channels are predicted by all. The network predicts the change
     to the next place, so that at first it expects no change.
     """
+
+    values = MappingProxyType(
+        {"predictive_score": Value("predictive score, error on real ones", ".4f", False, is_ratio=True, in_brief=True)}
+    )
+    order = 13
 
     modalities = ("series",)
     needs_images = True

@@ -1,12 +1,13 @@
 """How like held-out images their reconstructions by the model are, if it has an encoder."""
 
 from collections.abc import Callable
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from lightning_genae import fidelity
-from lightning_genae.metrics._metric import SampleMetric, Samples
+from lightning_genae.metrics._metric import SampleMetric, Samples, Value
 
 
 class ReconstructionMetric(SampleMetric):
@@ -15,6 +16,17 @@ class ReconstructionMetric(SampleMetric):
     Attributes:
         lpips: distance of two sets of images (N, C, H, W); see `fidelity.lpips`. None: it is left out.
     """
+
+    values = MappingProxyType(
+        {
+            "mse": Value("squared error of reconstructions", ".4f", False, is_ratio=True),
+            "psnr": Value("PSNR, dB", ".2f", True),
+            "ssim": Value("SSIM", ".3f", True),
+            "lpips": Value("LPIPS", ".3f", False, is_ratio=True),
+            "spectral_convergence": Value("spectral error of reconstructions", ".3f", False, is_ratio=True),
+        }
+    )
+    order = 90
 
     lpips: Callable[[Tensor, Tensor], Tensor] | None = None
 

@@ -1,8 +1,10 @@
 """Self-BLEU: what samples of text share with each other (Texygen, Zhu et al. 2018, arXiv 1802.01886)."""
 
+from types import MappingProxyType
+
 from torchmetrics.functional.text import bleu_score
 
-from lightning_genae.metrics._metric import SampleMetric, Samples
+from lightning_genae.metrics._metric import SampleMetric, Samples, Value
 from lightning_genae.metrics.words import filled_up, whole_words
 
 
@@ -13,6 +15,9 @@ class SelfBLEUMetric(SampleMetric):
     Texygen takes two to five in a row, and the mean over the samples. Right where that of real text is: higher means
     that samples repeat each other, and noise has 0.
     """
+
+    values = MappingProxyType({"self_bleu": Value("self-BLEU", ".3f", None)})
+    order = 22
 
     modalities = ("text",)
     needs_images = True

@@ -1,5 +1,7 @@
 """Whether samples vary over time as real sequences do: by their autocorrelation and their spectrum."""
 
+from types import MappingProxyType
+
 import torch
 from scipy.fft import next_fast_len
 from scipy.signal import periodogram
@@ -7,7 +9,7 @@ from torch import Tensor
 
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.sequences import values_and_valid
-from lightning_genae.metrics._metric import SampleMetric, Samples
+from lightning_genae.metrics._metric import SampleMetric, Samples, Value
 
 LITTLE = 1e-12  # of a variance: what does not vary at all is taken for what varies infinitely slowly
 
@@ -20,6 +22,14 @@ class SpectrumMetric(SampleMetric):
     arXiv 1501.04050) of the mean periodograms of a set, each of sum 1, so half their absolute difference; from 0 to 1,
     the mean over channels. Both are of deviations from the mean over the whole set, by channel.
     """
+
+    values = MappingProxyType(
+        {
+            "autocorrelation_distance": Value("distance of autocorrelations", ".4f", False, is_ratio=True),
+            "spectrum_distance": Value("distance of spectra", ".4f", False, is_ratio=True, in_brief=True),
+        }
+    )
+    order = 10
 
     modalities = ("series", "audio")
     needs_images = True

@@ -2,11 +2,12 @@
 
 import re
 from itertools import pairwise
+from types import MappingProxyType
 
 import torch
 
 from lightning_genae.data.dataset import Dataset
-from lightning_genae.metrics._metric import SampleMetric, Samples
+from lightning_genae.metrics._metric import SampleMetric, Samples, Value
 
 WHOLE_WORD = re.compile(r"(?<=[\W\d_])[^\W\d_]+(?=[\W\d_])")  # letters, with something else before and after them
 
@@ -18,6 +19,15 @@ class WordMetric(SampleMetric):
     for it falls with their number; low where samples repeat each other, but noise has the highest. `known_words`: those
     that real text has, trained on or held out. All are 0 without any words.
     """
+
+    values = MappingProxyType(
+        {
+            "distinct_1": Value("distinct words", ".3f", None),
+            "distinct_2": Value("distinct pairs of words", ".3f", None),
+            "known_words": Value("known words", ".3f", True),
+        }
+    )
+    order = 21
 
     modalities = ("text",)
     needs_images = True

@@ -1,6 +1,7 @@
 """One of each of the other kinds."""
 
 import math
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from lightning_genae.cache import hash_weights
 from lightning_genae.data.dataset import Dataset, Images
 from lightning_genae.data.storage import to_float
 from lightning_genae.extractors._extractor import Extractor
-from lightning_genae.metrics._metric import SampleMetric, Samples
+from lightning_genae.metrics import SampleMetric, Samples, Value
 
 
 class Dim(Arm):
@@ -42,6 +43,9 @@ class Shuffles(ImageDataModule):
 class Brightness(SampleMetric):
     """Mean of the pixels, from 0 to 1."""
 
+    values = MappingProxyType(
+        {"brightness": Value("mean brightness", ".3f", None), "contrast": Value("contrast", ".3f", True)}
+    )
     needs_images = True
 
     def measure(self, samples: Samples) -> dict[str, float]:
