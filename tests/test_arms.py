@@ -305,6 +305,14 @@ def test_names_of_one_grid_alone_are_not_mixed_with_values_of_another(cli):
     assert [one.title for one in compare(records, factor="augment.strength")] == ["none", "ae", "pca"]
 
 
+def test_a_record_whose_arms_are_none(cli):
+    assert note(cli, THREE) == (0, "")
+    record = json.loads(Path("grid/ablation.json").read_text())
+    Path("grid/ablation.json").write_text(json.dumps(record | {"arms": ["none"]}))
+    status, error = note(cli, THREE)
+    assert status == 2 and "'grid/ablation.json' is damaged" in error
+
+
 HOSTILE = [
     "<script>open('x')</script>",
     "=cmd|' /C calc'!A0",
