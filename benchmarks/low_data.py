@@ -53,9 +53,11 @@ def main() -> int:
         for one in TIERS[given.tier]
         if one[0] in (given.data or [one[0]]) and one[1] in (given.num_train or [one[1]])
     ]
+    if not wanted:
+        parser.error(f"--data, --num_train: expected {', '.join(f'{one[0]} {one[1]}' for one in TIERS[given.tier])}")
     status = 0
-    for folder, words in wanted:
-        status = max(status, subprocess.call([*RUN, "ablate", *words, "--folder", str(folder), *others]))
+    for folder, words in wanted:  # abs: a signal that ended it is a negative number
+        status = max(status, abs(subprocess.call([*RUN, "ablate", *words, "--folder", str(folder), *others])))
     begun = [str(folder) for folder, _ in wanted if (folder / "ablation.json").is_file()]
     if len(begun) > 1 and status < 2:
         status = max(status, subprocess.call([*RUN, "compare", *begun, "--out", str(given.runs / given.tier)]))

@@ -73,19 +73,17 @@ def _table(folders: list[RunFolder], best: bool) -> list[str]:
     known = {name: value for name, value in known_values().items() if value.in_brief and name in has}
     header, rows = ["run", "best FD", "at images"] if best else ["run", *known], []
     for folder in folders:
-        results = folder.results
+        metrics, chosen = folder.results["metrics"], folder.results["best"]
         if best:
-            rows.append([str(folder.path), f"{results['best']['fd']:.3f}", f"{results['best']['images']:,}"])
+            rows.append([str(folder.path), f"{chosen['fd']:.3f}", f"{chosen['images']:,}"])
         else:
-            rows.append(
-                [str(folder.path), *(_cell(results["metrics"], name, value.form) for name, value in known.items())]
-            )
+            rows.append([str(folder.path), *(_cell(metrics, name, value.form) for name, value in known.items())])
     return aligned(header, rows)
 
 
-def _cell(metrics: dict, name: str) -> str:
+def _cell(metrics: dict, name: str, form: str) -> str:
     if name not in metrics:
         return ""
     if f"{name}_low" in metrics:
-        return f"{metrics[name]:.3f} ({metrics[f'{name}_low']:.3f} to {metrics[f'{name}_high']:.3f})"
-    return f"{metrics[name]:.3f}"
+        return f"{metrics[name]:{form}} ({metrics[f'{name}_low']:{form}} to {metrics[f'{name}_high']:{form}})"
+    return f"{metrics[name]:{form}}"

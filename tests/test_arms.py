@@ -20,7 +20,7 @@ from tests.test_report import by_column, make_run
 COMMAND_LINE = run.command_line()
 THREE = """
 none: {augment: none}
-ae: &ae {augment: ae, augment.strength: 0.5}
+ae: &ae {augment: ae, augment.strength: 0.25}
 ae, decoded: {<<: *ae, augment.detail: decode}
 """
 
@@ -46,7 +46,7 @@ def test_values_are_text_as_on_the_command_line():
 
 
 def test_merges_and_both_names_of_an_option():
-    assert arms_of(THREE)["ae, decoded"] == {"augment": "ae", "augment.strength": "0.5", "augment.detail": "decode"}
+    assert arms_of(THREE)["ae, decoded"] == {"augment": "ae", "augment.strength": "0.25", "augment.detail": "decode"}
     assert arms_of("a: {augment.name: ae, trainer.precision: bf16-mixed}") == {
         "a": {"augment": "ae", "precision": "bf16-mixed"}
     }
@@ -132,7 +132,11 @@ WRONG = [
         "",
         "--arms: 'a': --augment.strenght: there is no such option here; did you mean '--augment.strength'?",
     ),
-    ("a: {augment: none, augment.strength: 1}\nb: {}", "", "--arms: 'a': --augment.strength: there is no such option"),
+    (
+        "a: {augment: none, augment.strength: 1}\nb: {augment: ae}",
+        "",
+        "--arms: 'a': --augment.strength: there is no such option",
+    ),
     ("a: {augment: ea}\nb: {}", "", "--arms: 'a': --augment: expected one of ada, ae,"),
     ("a: {model.lr: fast}\nb: {}", "", "--arms: 'a': --model.lr: expected a number"),
     ("a: {model.lr: ''}\nb: {}", "", "--arms: 'a': --model.lr: expected a number"),
@@ -200,7 +204,7 @@ def test_names_in_all_forms_of_the_report(cli):
     # half, half and a quarter: 16 to the power of -1/3
     assert by_column(table, "ae, decoded")["to none"].startswith("-60.3 % (")
     assert by_column(table, "ae")["to none"] == "+100.0 %"
-    assert by_column(table, "ae, decoded")["setting"].endswith("strength 0.5, detail decode, neighbours 5")
+    assert by_column(table, "ae, decoded")["setting"].endswith("strength 0.25, detail decode, neighbours 5")
     assert re.search(r"\nae, decoded +3 ", out)
     texts = {name: Path("grid/report", name).read_text() for name in ("report.html", "tables.md", "tables.tex")}
     assert texts["report.html"].count("samples of ae, decoded, seed 1, fd 2") == 1
@@ -265,7 +269,7 @@ def test_a_folder_goes_on_and_refuses_other_arms_by_name(cli):
     assert note(cli, THREE + "pca: {augment: pca}\n") == (0, "")
     record = json.loads(Path("grid/ablation.json").read_text())
     assert len(record["cells"]) == 12 and len(record["commands"]) == 2
-    assert record["arms"]["ae, decoded"] == {"augment": "ae", "augment.strength": "0.5", "augment.detail": "decode"}
+    assert record["arms"]["ae, decoded"] == {"augment": "ae", "augment.strength": "0.25", "augment.detail": "decode"}
 
     def refused(text: str, *words: str) -> str:
         status, error = note(cli, text, *words)
@@ -276,8 +280,10 @@ def test_a_folder_goes_on_and_refuses_other_arms_by_name(cli):
         "--arms: 'ae, decoded' is an arm with --augment.detail decode, not residual; expected another name or another"
     )
     assert words in refused(THREE.replace("decode}", "residual, augment.neighbours: 3}"))
-    words = "--arms: 'ae' is an arm with --augment.strength 0.5, not 0.25; expected another name or another folder"
-    assert words in refused(THREE.replace("0.5", "0.25"))
+    words = "--arms: 'ae' is an arm with --augment.strength 0.25, not 0.5; expected another name or another folder"
+    assert words in refused(THREE.replace(", augment.strength: 0.25", ""))
+    words = "--arms: 'none' is an arm with --model.lr 0.0004, not 0.5; expected another name or another folder"
+    assert words in refused(THREE.replace("augment: none", "augment: none, model.lr: 0.5"))
     words = (
         "--arms: expected other options than those of 'ae, decoded', which is in 'grid'; got the same ones in 'other'"
     )
@@ -293,11 +299,21 @@ def test_a_folder_goes_on_and_refuses_other_arms_by_name(cli):
 
 def test_names_of_one_grid_alone_are_not_mixed_with_values_of_another(cli):
     """`ae` would be two arms: the one of that name, and the one of that value."""
-    assert note(cli, "none: {augment: none}\nae: {augment: ae, augment.strength: 0.25}\n") == (0, "")
+    assert note(cli, THREE.partition("ae, dec")[0] + "linear: {augment: pca}") == (0, "")
     words = ("--launcher", "print", "--folder", "other", "--augment", "none,ae", "--steps", "20", "--seed", "0..2")
     assert cli("ablate", *words)[0] == 0
-    (comparison,) = compare(read([Path("grid"), Path("other")])[0])
-    assert list(comparison.arms) == ["none", "ae, strength 0.25", "ae, strength 0.5"]
+    records, _ = read([Path("grid"), Path("other")])
+    (comparison,) = compare(records)
+    assert list(comparison.arms) == ["none", "ae, strength 0.25", "pca, strength 0.5", "ae, strength 0.5"]
+    assert [one.title for one in compare(records, factor="augment.strength")] == ["none", "ae", "pca"]
+
+
+def test_a_record_whose_arms_are_none(cli):
+    assert note(cli, THREE) == (0, "")
+    record = json.loads(Path("grid/ablation.json").read_text())
+    Path("grid/ablation.json").write_text(json.dumps(record | {"arms": ["none"]}))
+    status, error = note(cli, THREE)
+    assert status == 2 and "'grid/ablation.json' is damaged" in error
 
 
 HOSTILE = [
@@ -339,12 +355,12 @@ def test_the_list_of_the_study_of_little_data():
 @pytest.mark.slow
 def test_named_arms_from_the_first_run_to_the_report(tmp_path):
     (tmp_path / "arms.yaml").write_text("none: {augment: none}\nnoise, half: {augment: noise, augment.fraction: 0.5}\n")
-    words = ("ablate", "--arms", "arms.yaml", "--seed", "0,1", *FAST, "--folder", "grid", "--cache", "cache")
+    words = ("ablate", "--arms", "arms.yaml", *FAST, "--folder", "grid", "--cache", "cache")
     first = shell(*words, "--workers", "2", cwd=tmp_path)
     assert first.returncode == 0, first.stdout + first.stderr
-    assert "4 runs: 2 arms x 2 seed" in first.stdout and re.search(r"\nnoise, half +2 ", first.stdout)
+    assert "2 runs: 2 arms\n" in first.stdout and re.search(r"\nnoise, half +1 ", first.stdout)
     again = shell(*words, "--workers", "2", cwd=tmp_path)
-    assert "4 of 4 runs are finished, 0 are to be run" in again.stdout
+    assert "2 of 2 runs are finished, 0 are to be run" in again.stdout
     # W&B has the tables, offline
     tables = [path.read_text() for path in tmp_path.glob("grid/wandb/offline-run-*/files/media/table/**/*.json")]
     assert any('"noise, half"' in table for table in tables)

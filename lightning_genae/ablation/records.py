@@ -154,7 +154,8 @@ def read_grid(path: Path) -> dict:
         content = json.loads(path.read_text())
     except ValueError:
         content = None
-    if not isinstance(content, dict) or not {"commands", "cells"} <= set(content):
+    is_whole = isinstance(content, dict) and {"commands", "cells"} <= set(content)
+    if not is_whole or not isinstance(content.get("arms", {}), dict):
         raise ValueError(f"RUN: '{path}' is damaged; delete it, and the command of the ablation writes it anew")
     return content
 
