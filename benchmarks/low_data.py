@@ -198,10 +198,10 @@ def row(folder: Path) -> dict:
 
 def save_samples(folder: Path, path: Path) -> None:
     """The first samples of a finished run, in a row."""
-    import run
+    from lightning_genae.commands.runs import load_model, open_run
     from lightning_genae.images import draw
 
-    images = draw(run.load_model(*run.open_run(str(folder))), NUM_SHOWN, seed=0)
+    images = draw(load_model(*open_run(str(folder))), NUM_SHOWN, seed=0)
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.concatenate(list(images.permute(0, 2, 3, 1).numpy()), axis=1)
     Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(path)

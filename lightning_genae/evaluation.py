@@ -12,7 +12,7 @@ import torchvision
 from torch import Tensor, nn
 
 from lightning_genae import fidelity, ngram, registry
-from lightning_genae.cache import cached, hash_images, naming_damage
+from lightning_genae.cache import cached, hash_images, report_damage
 from lightning_genae.extractors._extractor import Extractor, build
 from lightning_genae.images import as_input, chosen_of, draw_parts
 from lightning_genae.metrics._metric import MAX_IMAGES, SampleMetric, Samples
@@ -232,7 +232,7 @@ def reference(extractor: Extractor, images: Tensor, folder: str) -> Samples:
         torch.save(extractor(images), path)
 
     path = cached(folder, "features", {"images": hash_images(images), **extractor.description}, make)
-    with naming_damage("--cache", path):
+    with report_damage("--cache", path):
         features = torch.load(path, weights_only=True)
     if not features.isfinite().all():
         raise ValueError(

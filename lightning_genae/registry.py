@@ -11,6 +11,8 @@ import importlib
 import importlib.util
 from pathlib import Path
 
+from lightning_genae.errors import UserError
+
 
 def names(package: str) -> list[str]:
     """Names of the choices in a package, sorted, found without importing it."""
@@ -24,18 +26,18 @@ def summary(package: str, name: str) -> str:
 
 
 def check(option: str, package: str, name: str) -> None:
-    """Raises ValueError, with the list of choices, if there is no file of this name."""
+    """Raises UserError, with the list of choices, if there is no file of this name."""
     choices = names(package)
     if name not in choices:
         hint = "; `python run.py ablate` compares several" if "," in name else suggest(name, choices)
-        raise ValueError(f"{option}: expected one of {', '.join(choices)}; got '{name}'{hint}")
+        raise UserError(f"{option}: expected one of {', '.join(choices)}; got '{name}'{hint}")
 
 
 def load(package: str, name: str) -> type:
     """The one public class that the file defines.
 
     Raises:
-        ValueError: there is no such file; a name may come from a file of somebody else's.
+        UserError: there is no such file; a name may come from a file of somebody else's.
     """
     check(package.rpartition(".")[2], package, str(name))
     module = importlib.import_module(f"{package}.{name}")

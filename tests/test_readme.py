@@ -9,7 +9,8 @@ import pytest
 
 import run
 from lightning_genae.ablation.grid import pair
-from lightning_genae.command_line import flatten
+from lightning_genae.commands.parse import parse_run
+from lightning_genae.config.nested import flatten
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -51,7 +52,7 @@ def test_every_training_is_understood():
     trainings = [words for words in trainings if words[0] not in run.VERBS and words[-1] not in SHOWN]
     assert len(trainings) > 15
     for words in trainings:
-        config = flatten(run.parse_run(words))
+        config = flatten(parse_run(run.COMMAND_LINE, words))
         for option, value in pair(words).items():
             expected = (
                 float(value) if re.fullmatch(r"[\d.e-]+", value) else {"true": True, "false": False}.get(value, value)

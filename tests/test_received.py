@@ -24,6 +24,9 @@ from datamodules.mnist import MNISTDataModule
 from datamodules.timeseries import TimeSeriesDataModule
 from lightning_genae import registry
 from lightning_genae.augment._training import trained
+from lightning_genae.commands.build import build_datamodule
+from lightning_genae.commands.parse import DEFAULTS
+from lightning_genae.commands.runs import open_run
 from lightning_genae.evaluation import reference
 from lightning_genae.extractors._extractor import fetched
 from lightning_genae.extractors.classifier import ClassifierFeatures
@@ -228,12 +231,12 @@ def test_options_are_numbers_and_words():
         plain = kind in (int, float, bool, str, type(None)) or getattr(kind, "__name__", "") == "timedelta"
         return plain or number or get_origin(kind) is Literal
 
-    line = run.command_line()
+    line = run.COMMAND_LINE
     choices = [{"model": name} for name in registry.names("lightning_genae.models")]
     choices += [{"data": name} for name in registry.names("datamodules")]
     choices += [{"augment": name} for name in registry.names("lightning_genae.augment")]
     for chosen in choices:
-        for action in line._parser(run.DEFAULTS | chosen)._actions:
+        for action in line._parser(DEFAULTS | chosen)._actions:
             assert is_plain(getattr(action, "_typehint", None) or str), (chosen, action.dest)
 
 
@@ -301,7 +304,7 @@ def test_a_config_writes_below_its_own_folder(tmp_path, monkeypatch, received):
     text = yaml.safe_dump({"folder": str(tmp_path / "received"), "cache": str(tmp_path / "received/cache")})
     (received / "again.yaml").write_text(text)
     monkeypatch.chdir("/")
-    assert run.command_line().parse(["--config", str(tmp_path / "received/again.yaml")])["folder"]
+    assert run.COMMAND_LINE.parse(["--config", str(tmp_path / "received/again.yaml")])["folder"]
 
 
 @pytest.mark.parametrize("name", ["samples-seed0.npz", "results.json.unfinished", "codes.png", "samples", ".lock"])
@@ -351,10 +354,10 @@ def test_a_run_folder_does_not_say_where_its_cache_is_nor_fetches(received, vict
     config["cache"] = str(victim) if kind == "theirs" else "own/cache"
     config["data"] = {"name": "mnist", "root": str(victim), "download": True}
     Path("received/config.yaml").write_text(yaml.safe_dump(config))
-    opened = run.open_run("received")[1]
+    opened = open_run("received")[1]
     assert opened["cache"] == ("runs/cache" if kind == "theirs" else "own/cache")
     with pytest.raises(FileNotFoundError, match="found none"):
-        run.build_datamodule(opened)
+        build_datamodule(opened)
 
 
 def test_what_is_fetched_is_what_was_published(tmp_path, monkeypatch):

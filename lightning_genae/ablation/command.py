@@ -23,8 +23,10 @@ from lightning_genae.ablation.tables import check_metric
 from lightning_genae.ablation.watch import duration, state
 from lightning_genae.ablation.work import GridFolder, work
 from lightning_genae.cache import digest
-from lightning_genae.command_line import CommandLine, flatten, new_parser, parse_verb
 from lightning_genae.compare import compare as side_by_side
+from lightning_genae.config.command_line import CommandLine
+from lightning_genae.config.nested import flatten
+from lightning_genae.config.parser import new_parser, parse_verb
 from lightning_genae.received import check_links
 from lightning_genae.run_folder import RunFolder
 

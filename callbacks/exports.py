@@ -1,4 +1,4 @@
-"""Samples as files that other programs read, in the data's own units."""
+"""Samples as files that other programs read, in the data's own units, and codes as a picture."""
 
 import csv
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from callbacks._grids import save_grid
+from callbacks._grids import save_grid, save_scatter
 from callbacks._pictures import save_picture
 from callbacks._sounds import MAX_HEARD, save_spectrograms, save_waves
 from lightning_genae.images import to_float
@@ -48,6 +48,11 @@ def export_sequences(stem: Path, samples: Tensor, datamodule) -> dict[Path, str]
         return files | {numbers: f"'{datamodule.noun}', {values.dtype} (N, samples)"}
     table = _save_table(stem.with_suffix(".csv"), values, datamodule.channels)
     return files | {table: "a row a step", numbers: f"'{datamodule.noun}', {values.dtype} (N, L, C)"}
+
+
+def export_codes(path: Path, planes: dict[str, Tensor], labels: Tensor | None) -> Path:
+    """Writes codes in the plane, (N, 2) by title, as a picture, coloured by their classes (N,) if there are some."""
+    return save_scatter(path, {title: (points, labels) for title, points in planes.items()})
 
 
 def _save_table(path: Path, series: np.ndarray, channels: list[str]) -> Path:
