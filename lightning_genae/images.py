@@ -24,6 +24,16 @@ CHUNK = 250  # samples that are drawn at once, from a seed of their own, so that
 AT_ONCE = 2**25  # values of images that are looked at together: 128 MB in float32
 
 
+def check_kind(option: str, model_class: type, kind: str) -> None:
+    """Raises ValueError if a model does not take data of this kind."""
+    if kind not in model_class.kinds:
+        name = model_class.__module__.rpartition(".")[2]
+        raise ValueError(
+            f"{option}: expected one for data of kind {kind} (--data); got {name}, which is for "
+            f"{', '.join(model_class.kinds)}"
+        )
+
+
 def to_uint8(images: Tensor) -> Tensor:
     """Images in [-1, 1], clamped, to uint8, as they would be stored."""
     return ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from lightning_genae import losses, networks, registry
-from lightning_genae.images import settle
-from lightning_genae.models._options import Decay, check_kind, warn_unused, warn_unused_size
+from lightning_genae.images import check_kind, settle
+from lightning_genae.models._options import Decay, warn_unused, warn_unused_size
 from lightning_genae.models._two_players import TwoPlayers
 from lightning_genae.models.cogan import edges
 from lightning_genae.models.gan import Loss

@@ -116,18 +116,19 @@ def ablate(
         except KeyboardInterrupt:
             log.info(f"What is finished so far is reported by: python run.py compare {shlex.quote(str(folder))}")
             raise
-        if given["wait"]:
-            report = _report([folder], folder / "report", given)
-            if any(cell.config["logger"] == "wandb" for cell in grid.cells):
-                tables = {table.title: (table.header, table.rows) for table in report.all_tables() if table.rows}
-                publish(folder, tables, folder / "report" / FILES[0])
-            failed = sum(not record.results for record in report.records)
-            if failed:
-                log.info(
-                    f"{failed} of {len(report.records)} runs have no results, as said above; --retry runs them again"
-                )
-            return int(failed > 0)
-    return 0
+        return _finish(grid, folder, given, publish) if given["wait"] else 0
+
+
+def _finish(grid: Grid, folder: Path, given: dict, publish: Callable[[Path, dict, Path], None]) -> int:
+    """Reports on a grid that has come to its end; returns the exit status."""
+    report = _report([folder], folder / "report", given)
+    if any(cell.config["logger"] == "wandb" for cell in grid.cells):
+        tables = {table.title: (table.header, table.rows) for table in report.all_tables() if table.rows}
+        publish(folder, tables, folder / "report" / FILES[0])
+    failed = sum(not record.results for record in report.records)
+    if failed:
+        log.info(f"{failed} of {len(report.records)} runs have no results, as said above; --retry runs them again")
+    return int(failed > 0)
 
 
 def _sort(options: dict[str, str], names: set[str]) -> tuple[list[str], dict[str, str], list[str]]:

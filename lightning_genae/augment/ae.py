@@ -7,8 +7,8 @@ from jsonargparse.typing import PositiveFloat, PositiveInt
 
 from lightning_genae.augment import _training
 from lightning_genae.augment._perturbing import PerturbingArm
+from lightning_genae.images import check_kind
 from lightning_genae.models import ae, aegan, rae
-from lightning_genae.models._options import check_kind
 
 log = logging.getLogger("lightning_genae")
 MODELS = {"ae": ae.Autoencoder, "aegan": aegan.AEGAN, "rae": rae.RecurrentAutoencoder}  # by --model

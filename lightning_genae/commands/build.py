@@ -25,7 +25,7 @@ def build_model(config: dict, datamodule):
     """The model, whose initialisation depends on the seed alone."""
     import torch
 
-    from lightning_genae.models._options import check_kind
+    from lightning_genae.images import check_kind
 
     torch.manual_seed(config["seed"])
     options = dict(config["model"])

@@ -19,13 +19,3 @@ def warn_unused_size(network: str, hidden: list[int] | None, width: int | None) 
     """Warns of a size that this kind of network does not have."""
     warn_unused("hidden", hidden, network == "mlp", "--model.network mlp")
     warn_unused("width", width, network != "mlp", "--model.network conv or resnet")
-
-
-def check_kind(option: str, model_class: type, kind: str) -> None:
-    """Raises ValueError if a model does not take data of this kind."""
-    if kind not in model_class.kinds:
-        name = model_class.__module__.rpartition(".")[2]
-        raise ValueError(
-            f"{option}: expected one for data of kind {kind} (--data); got {name}, which is for "
-            f"{', '.join(model_class.kinds)}"
-        )
