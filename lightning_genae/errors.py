@@ -7,7 +7,7 @@ ValueError that names neither may be of a library or of this project's own code,
 import errno
 import re
 
-NAMES_AN_ARGUMENT = re.compile(r"--[\w.]+: |RUN: |FOLDER: ")
+NAMES_AN_ARGUMENT = re.compile(r"--\S+: |RUN: |FOLDER: ")
 USERS_FILES = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 TOO_LONG = (errno.ENAMETOOLONG, errno.ELOOP)  # of a path: the user's, too
 LACKS = (OSError, ImportError, MemoryError)  # of the machine: disk, permission, packages, memory

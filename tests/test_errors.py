@@ -25,6 +25,7 @@ OF_LIBRARIES = (
     [
         (ValueError("--model.lr: expected a number above 0; got 'abc'"), 2),
         (ValueError("--folder: 'run/config.yaml' is damaged"), 2),
+        (ValueError("--slurm.job-name: expected text of one line"), 2),
         (ValueError("RUN: expected a run folder; got 'x'"), 2),
         (ValueError("FOLDER: expected a folder without links"), 2),
         (UserError("network: expected mlp for points"), 2),

@@ -27,6 +27,7 @@ from lightning_genae.compare import compare as side_by_side
 from lightning_genae.config.command_line import CommandLine
 from lightning_genae.config.nested import flatten
 from lightning_genae.config.parser import new_parser, parse_verb
+from lightning_genae.errors import UserError
 from lightning_genae.received import check_links
 from lightning_genae.run_folder import RunFolder
 
@@ -87,7 +88,7 @@ def ablate(
     own, slurm, words = _sort(grids.pair(arguments), set(vars(parser.get_defaults())))
     given = parse_verb(parser, own)
     if slurm and given["launcher"] == "local":
-        raise ValueError(f"--slurm.{next(iter(slurm))}: expected it with --launcher slurm or print; got local")
+        raise UserError(f"--slurm.{next(iter(slurm))}: expected it with --launcher slurm or print; got local")
     folder = Path(given["folder"] or Path("runs", "ablations", digest({"words": sorted(words)})[:8]))
     grid = grids.expand(words, command_line, folder)
     grid = grid._replace(cells=[cell._replace(config=complete(cell.config)) for cell in grid.cells])

@@ -67,7 +67,7 @@ def expand(words: list[str], command_line: CommandLine, folder: Path) -> Grid:
         try:
             options[name] = split(value)
         except ValueError as error:
-            raise ValueError(f"--{name}: {error}") from error
+            raise UserError(f"--{name}: {error}") from error
     axes = {name: values for name, values in options.items() if len(values) > 1}
     if not axes:
         raise UserError("expected an option with several values, such as --seed 0..4 or --augment none,ae; got none")
@@ -75,7 +75,7 @@ def expand(words: list[str], command_line: CommandLine, folder: Path) -> Grid:
         raise ValueError(f"--config: expected one file; got {','.join(axes['config'])}")
     for name, values in axes.items():
         if len(set(values)) < len(values):
-            raise ValueError(f"--{name}: expected every value once; got {','.join(values)}")
+            raise UserError(f"--{name}: expected every value once; got {','.join(values)}")
     cells, left_out = _cells(options, axes, command_line, folder)
     cells.sort(key=lambda cell: cell.config["seed"])  # so that, wherever it stops, arms have equally many seeds
     unique: dict[str, Cell] = {}

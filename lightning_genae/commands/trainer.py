@@ -17,9 +17,13 @@ def build_trainer(config: dict, folder, datamodule, callbacks: dict, steps: int,
     resumed_at = resume[1][type(datamodule).__qualname__]["batches"] if resume else 0
     loggers = [MetricsCsv(folder.path / "metrics.csv", lambda: datamodule.progress, resumed_at)]
     if config["logger"] == "wandb":
-        from callbacks.wandb_run import WandbRun
+        from callbacks.wandb_run import WandbRun, without_passwords
 
-        loggers.append(WandbRun(folder.path, config, lambda: datamodule.progress, bool(resume)))
+        try:
+            loggers.append(WandbRun(folder.path, config, lambda: datamodule.progress, bool(resume)))
+        except ValueError as error:  # pydantic's, of the environment; --debug is not to show its passwords either
+            reason = f"expected settings of W&B (WANDB_BASE_URL, ...) that it takes; {without_passwords(error)}"
+            raise UserError(f"--logger: {reason}") from None
     trainer = new_trainer(
         config,
         logger=loggers,
