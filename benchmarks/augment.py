@@ -28,9 +28,10 @@ from datamodules._base import ImageDataModule
 from lightning_genae import registry
 from lightning_genae.augment import _training
 from lightning_genae.augmentation import Augmentation
+from lightning_genae.commands.parse import DEFAULT_STEPS
 from lightning_genae.data.dataset import Images
+from lightning_genae.logs import configure_logging
 from lightning_genae.models.gan import GAN
-from run import DEFAULT_STEPS, quieten
 
 OUT = Path(__file__).resolve().parent / "augment"
 SHAPES = {"28x28": (1, 28, 28), "32x32": (3, 32, 32)}
@@ -89,7 +90,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
     warnings.simplefilter("ignore")
-    quieten(debug=False)
+    configure_logging(debug=False)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     machine = torch.cuda.get_device_name() if device.type == "cuda" else f"{os.cpu_count()} cores, {platform.machine()}"
     lines = [

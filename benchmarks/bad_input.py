@@ -111,7 +111,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        run.command_line().parse([])  # the copies need not make a parser of so many options
+        run.COMMAND_LINE.parse([])  # the copies need not make a parser of so many options
         status, error = start(shlex.split(f"{RUN} --logger none --folder run"), None, {})
         assert status == 0, error
         rows, wrong = [], []

@@ -128,12 +128,12 @@ def sheet(path: Path, folders: dict[str, Path]) -> None:
 
 def last_samples(folder: Path) -> Image.Image:
     """Two rows of samples of a finished run."""
-    import run
+    from lightning_genae.commands.runs import load_model, open_run
     from lightning_genae.data.drawing.grids import save_grid
     from lightning_genae.data.storage import to_float
     from lightning_genae.sampling import draw
 
-    model = run.load_model(*run.open_run(str(folder)))
+    model = load_model(*open_run(str(folder)))
     path = folder / "samples" / "gallery.png"
     save_grid(path, to_float(draw(model, 2 * NUM_SHOWN, seed=0)), num_columns=NUM_SHOWN)
     return Image.open(path).convert("RGB")

@@ -15,6 +15,7 @@ import torch
 from scipy.stats import t as student
 
 import run
+from lightning_genae.commands.runs import load_model, open_run
 from lightning_genae.data.drawing.grids import save_scatter
 from lightning_genae.sampling import draw
 
@@ -56,7 +57,7 @@ def main() -> None:
             metrics = [json.loads((folder / "results.json").read_text())["metrics"] for folder in folders]
             cells = [interval([values[key] for values in metrics]) for key in ("modes", "good")]
             lines.append(f"| {data} | `{name}` | {cells[0]} | {cells[1]} |")
-            panels[name] = (draw(run.load_model(*run.open_run(str(folders[0]))), 2500, seed=0).flatten(1), None)
+            panels[name] = (draw(load_model(*open_run(str(folders[0]))), 2500, seed=0).flatten(1), None)
         lines += [f"| {data} | {name}, as published | {value} | not given |" for name, value in published.items()]
         save_scatter(given.out / f"{data}.png", panels, limits=(-1, 1))
     lines += ["", *(f"![samples of the first seed]({data}.png)" for data in PACGAN), ""]

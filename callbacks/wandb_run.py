@@ -14,7 +14,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from callbacks._background import Background
 from lightning_genae.cache import digest
-from lightning_genae.command_line import flatten
+from lightning_genae.config.nested import flatten
 from lightning_genae.run_folder import config_hash
 
 log = logging.getLogger("lightning_genae")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from lightning_genae.errors import Damaged
 from lightning_genae.files import naming_full_disk, sync
 
 if TYPE_CHECKING:  # a mistake is told before what takes seconds to import
@@ -92,15 +93,16 @@ def of_many(images, folder: str | None, kind: str, key: Callable[[], dict], work
     if folder is None or isinstance(images, torch.Tensor):
         return work()
     path = cached(folder, kind, {"images": hash_images(images), **key()}, lambda path: torch.save(work(), path))
-    with naming_damage("--cache", path):
+    with report_damage("--cache", path):
         return torch.load(path, weights_only=True)
 
 
 @contextmanager
-def naming_damage(option: str, path: Path, remedy: str = "delete it to have it anew") -> Iterator[None]:
-    """Turns what goes wrong while a file of ours is read into a ValueError that names the file and the cause.
+def report_damage(option: str, path: Path, remedy: str = "delete it to have it anew") -> Iterator[None]:
+    """Turns what goes wrong while a file of ours is read into an error that names the file and the cause.
 
     Raises:
+        Damaged: the file is not as it was made.
         OSError: the file may not or cannot be read, which is no damage.
         MemoryError: there is no room for it, neither.
     """
@@ -110,15 +112,13 @@ def naming_damage(option: str, path: Path, remedy: str = "delete it to have it a
         raise
     except OSError as error:
         if error.errno == errno.EINVAL:  # a place before its beginning, of a file cut short
-            raise ValueError(
-                f"{option}: '{path}' is damaged (cut short); expected it as it was made; {remedy}"
-            ) from error
+            raise Damaged(f"{option}: '{path}' is damaged (cut short)", remedy) from error
         raise type(error)(f"{option}: '{path}' cannot be read ({error.strerror or error})") from error
     except Exception as error:
         if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for this
             raise
         cause = " ".join(str(error).split())[:100] or type(error).__name__
-        raise ValueError(f"{option}: '{path}' is damaged ({cause}); expected it as it was made; {remedy}") from error
+        raise Damaged(f"{option}: '{path}' is damaged ({cause})", remedy) from error
 
 
 def digest(key: dict) -> str:

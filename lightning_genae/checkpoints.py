@@ -10,7 +10,8 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from lightning_genae import registry, weights
-from lightning_genae.cache import naming_damage
+from lightning_genae.cache import report_damage
+from lightning_genae.errors import Damaged
 from lightning_genae.files import replacing
 from lightning_genae.run_folder import BEFORE, LAST
 
@@ -49,10 +50,10 @@ def read(option: str, path: str | Path, remedy: str) -> dict:
         remedy: what to do if it is damaged.
 
     Raises:
-        ValueError: it is damaged.
+        Damaged: it is not as it was made.
         OSError: it may not or cannot be read.
     """
-    with naming_damage(option, path, remedy):
+    with report_damage(option, path, remedy):
         is_safe = Path(path).suffix == ".safetensors"
         state = weights.read(path) if is_safe else torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(state, dict) or "state_dict" not in state:
@@ -64,18 +65,18 @@ def newest(folder: Path) -> tuple[Path, dict] | None:
     """The last checkpoint in a folder that can be read, and its content; None if there never was one.
 
     Raises:
-        ValueError: none of those that there are can be read.
+        Damaged: none of those that there are can be read.
     """
     remedy = "there is none before it; the command that trained the run, with --overwrite, starts it anew"
     paths = [path for path in (folder / LAST, folder / BEFORE) if path.is_file()]
     for i, path in enumerate(paths):
         try:
             state = read("--folder", path, remedy)
-        except ValueError as error:
+        except Damaged as error:
             if i == len(paths) - 1:
                 raise
-            damage = str(error).removesuffix(remedy)
-            log.info(f"WARNING: {damage}the checkpoint before it, '{paths[1]}', is taken")
+            taken = f"the checkpoint before it, '{paths[1]}', is taken"
+            log.info(f"WARNING: {error.damage}; expected it as it was made; {taken}")
         else:
             return path, state
     return None

@@ -1,6 +1,6 @@
 """Finished runs side by side: a table for each protocol, because numbers of different ones cannot be compared."""
 
-from lightning_genae.command_line import flatten
+from lightning_genae.config.nested import flatten
 from lightning_genae.metrics import known_values
 from lightning_genae.report import aligned
 from lightning_genae.run_folder import RunFolder

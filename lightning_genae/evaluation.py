@@ -12,11 +12,12 @@ import torchvision
 from torch import Tensor, nn
 
 from lightning_genae import fidelity, registry
-from lightning_genae.cache import cached, hash_images, naming_damage
+from lightning_genae.cache import cached, hash_images, report_damage
 from lightning_genae.data import modalities
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.sequences import num_independent
 from lightning_genae.data.storage import chosen_of
+from lightning_genae.errors import UserError
 from lightning_genae.extractors._extractor import Extractor, build
 from lightning_genae.metrics._metric import MAX_IMAGES, SampleMetric, Samples
 from lightning_genae.metrics.frechet import FrechetMetric
@@ -210,7 +211,7 @@ def origin_of(metric: SampleMetric) -> str:
 def check_said(metric: SampleMetric, package: str, values: dict[str, float]) -> None:
     """Raises ValueError for values of which their metric does not say what they are: tables could not rank them."""
     for name in values.keys() - metric.values.keys():
-        raise ValueError(
+        raise UserError(
             f"metrics: expected a label, a format and a direction of '{name}', in `values` of {type(metric).__name__} "
             f"({package}); got none"
         )
@@ -225,7 +226,7 @@ def merged(parts: list[tuple[str, dict[str, float]]]) -> dict[str, float]:
     values, givers = {}, {}
     for package, new in parts:
         for name in new.keys() & values.keys():
-            raise ValueError(
+            raise UserError(
                 f"metrics: expected '{name}' from one metric; got it from {givers[name]} and from {package}; rename "
                 "it in one of them"
             )
@@ -262,7 +263,7 @@ def reference(extractor: Extractor, images: Tensor, folder: str) -> Samples:
         torch.save(extractor(images), path)
 
     path = cached(folder, "features", {"images": hash_images(images), **extractor.description}, make)
-    with naming_damage("--cache", path):
+    with report_damage("--cache", path):
         features = torch.load(path, weights_only=True)
     if not features.isfinite().all():
         raise ValueError(

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as _spectral_norm
 from torch.nn.utils.rnn import PackedSequence
 
+from lightning_genae.errors import UserError
+
 Network = Literal["mlp", "conv", "resnet", "recurrent"]
 Conditional = Literal["no", "projection", "concatenation"]
 
@@ -279,7 +281,7 @@ def _halving(size: tuple[int, int]) -> dict:
 
 def _units(image_shape: tuple[int, int, int], width: int | None) -> int:
     if image_shape[1] > 1 or image_shape[2] == 1:
-        raise ValueError(
+        raise UserError(
             "network: recurrent expected sequences, got data of shape "
             f"{tuple(image_shape)} (--model.network, --augment.autoencoder)"
         )
@@ -308,7 +310,7 @@ def _dense(sizes: list[int]) -> list[nn.Module]:
 def _pyramid(image_shape: tuple[int, int, int], width: int | None) -> tuple[list[tuple[int, int]], list[int]]:
     """Image sizes from full resolution to at most 4 a side, and the number of channels at each."""
     if max(image_shape[1:]) == 1:
-        raise ValueError("network: expected mlp for points and images of 1x1 (--model.network, --augment.autoencoder)")
+        raise UserError("network: expected mlp for points and images of 1x1 (--model.network, --augment.autoencoder)")
     sizes = [tuple(image_shape[1:])]
     while max(sizes[-1]) > 4:
         sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))

@@ -24,6 +24,8 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
+from lightning_genae.errors import UserError
+
 OWN = "lightning_genae"  # the distribution that this file belongs to
 GROUPS = {  # of entry points, by the package that they add to
     "lightning_genae.models": "lightning_genae.models",
@@ -32,9 +34,8 @@ GROUPS = {  # of entry points, by the package that they add to
     "lightning_genae.metrics": "lightning_genae.metrics",
     "lightning_genae.extractors": "lightning_genae.extractors",
 }
-NAME = re.compile(
-    "[a-z0-9][a-z0-9_-]*", re.IGNORECASE | re.ASCII
-)  # a part of paths, lists (a,b) and compositions (a+b)
+# a part of paths, lists (a,b) and compositions (a+b)
+NAME = re.compile("[a-z0-9][a-z0-9_-]*", re.IGNORECASE | re.ASCII)
 
 
 def names(package: str) -> list[str]:
@@ -58,21 +59,20 @@ def summary(package: str, name: str) -> str:
 
 
 def check(option: str, package: str, name: str) -> None:
-    """Raises ValueError, with the list of choices, if there is none of this name, and if several packages give it."""
+    """Raises UserError, with the list of choices, if there is none of this name, and if several packages give it."""
     choices = names(package)
     if name not in choices:
         hint = "; `python run.py ablate` compares several" if "," in name else suggest(name, choices)
-        raise ValueError(f"{option}: expected one of {', '.join(choices)}; got '{name}'{hint}")
+        raise UserError(f"{option}: expected one of {', '.join(choices)}; got '{name}'{hint}")
     if fault := _fault(package, name):
-        raise ValueError(f"{option}: {fault}")
+        raise UserError(f"{option}: {fault}")
 
 
 def load(package: str, name: str) -> type:
     """The one public class that the file defines, or the class of an entry point.
 
     Raises:
-        ValueError: there is no such choice, or several packages give it; a name may come from a file of somebody
-            else's.
+        UserError: there is no such choice, or several packages give it; a name may come from a file of somebody else's.
         ImportError: another package gives it, and it cannot be imported or is no class.
     """
     option = package.rpartition(".")[2]

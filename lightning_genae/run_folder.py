@@ -12,8 +12,9 @@ from pathlib import Path
 import yaml
 from filelock import FileLock, Timeout
 
-from lightning_genae.cache import digest, naming_damage
-from lightning_genae.command_line import flatten
+from lightning_genae.cache import digest, report_damage
+from lightning_genae.config.nested import flatten
+from lightning_genae.errors import Damaged
 from lightning_genae.files import UNFINISHED, write_text
 
 log = logging.getLogger("lightning_genae")
@@ -94,8 +95,8 @@ class RunFolder:
                 _ = self.results if name == "results.json" else self.config
             except FileNotFoundError:
                 pass  # the run has not begun
-            except ValueError as error:
-                log.info(f"WARNING: {str(error).partition('; expected')[0]}; it is kept as {name}.damaged")
+            except Damaged as error:
+                log.info(f"WARNING: {error.damage}; it is kept as {name}.damaged")
                 os.replace(self.path / name, self.path / f"{name}.damaged")
 
     def check(self, config: dict) -> None:
@@ -173,7 +174,7 @@ def check_same(path: Path, old: dict, new: dict) -> None:
 
 
 def _mapping(path: Path, parse: Callable[[str], object], remedy: str) -> dict:
-    with naming_damage("--folder", path, remedy):
+    with report_damage("--folder", path, remedy):
         content = parse(path.read_text())
         if not isinstance(content, dict):
             raise ValueError("it is no mapping")

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from lightning_genae.cache import cached, naming_damage
+from lightning_genae.cache import cached, report_damage
 from lightning_genae.run_folder import NOT_HASHED
 
 MOST = 5  # looks, unless the user asks for more
@@ -56,7 +56,7 @@ def chosen(config: dict, steps: int, measure: Callable[[int], tuple[float, float
         path.write_text(json.dumps({"looks": looks, "seconds_per_batch": per_batch, "seconds_per_look": per_look}))
 
     path = cached(config["cache"], "schedule", key, build)
-    with naming_damage("--cache", path):
+    with report_damage("--cache", path):
         plan = json.loads(path.read_text())
         looks = int(plan["looks"])
         log.info(

@@ -676,6 +676,11 @@ MACHINE = [
         3,
         environment=(("PATH", ""),),
     ),
+    Case(
+        shlex.split("--logger wandb --metrics.features pixels"),
+        "--logger: expected settings of W&B",
+        environment=(("WANDB_BASE_URL", "nowhere"),),
+    ),
     Case(shlex.split("--folder full/run"), "--folder: expected a folder that can be written to", 3, full_disk),
     Case(shlex.split("--cache full/cache"), "--cache: expected a folder that can be written to", 3, full_disk),
 ]

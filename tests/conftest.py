@@ -55,7 +55,7 @@ def own_folder(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def warnings_count(monkeypatch):
-    """A run in this process does not silence warnings, which are errors here: see quieten and pyproject.toml."""
+    """A run in this process does not silence warnings, which are errors here: see configure_logging, pyproject.toml."""
     monkeypatch.setattr(sys, "warnoptions", ["error"])
 
 

@@ -19,7 +19,7 @@ from lightning_genae.ablation.grid import Cell
 from lightning_genae.ablation.launch import Job, Task, _error
 from lightning_genae.ablation.watch import State, View, state
 from lightning_genae.ablation.work import shared
-from lightning_genae.command_line import flatten
+from lightning_genae.config.nested import flatten
 from tests.conftest import ROOT, shell
 from tests.test_run import results
 
@@ -65,7 +65,7 @@ def test_what_an_agent_of_a_sweep_calls(path):
         for name, given in sweep["parameters"].items()
     }
     words = create_sweep_command_args({"args": {name: {"value": value} for name, value in values.items()}})["args"]
-    config = flatten(run.command_line().parse(words))
+    config = flatten(run.COMMAND_LINE.parse(words))
     assert {name: config[name] for name in values} == values
     assert sweep["program"] == "run.py" and sweep["command"][-1] == "${args}"
 

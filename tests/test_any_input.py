@@ -34,13 +34,13 @@ def options() -> list[tuple[list[str], str]]:
     return [
         (parts, action.option_strings[0])
         for parts in PARTS
-        for action in run.command_line()._parser(run.command_line()._names(*_step_one(parts)))._actions
+        for action in run.COMMAND_LINE._parser(run.COMMAND_LINE._names(*_step_one(parts)))._actions
         if action.option_strings and not action.option_strings[0].startswith("--trainer")
     ]
 
 
 def _step_one(parts: list[str]):
-    chosen, _ = run.command_line()._step_one(parts)
+    chosen, _ = run.COMMAND_LINE._step_one(parts)
     return chosen, {}
 
 
@@ -61,7 +61,7 @@ def test_any_value_of_any_option_is_of_its_type_or_refused_in_a_line():
         parts, name = option
         words = [*parts, *([] if name == "--data.root" else ["--data.root", "x"]), f"{name}={value}"]
         try:
-            config = run.command_line().parse(words)
+            config = run.COMMAND_LINE.parse(words)
         except ValueError as error:
             assert "\n" not in str(error) and str(error)
             return

@@ -17,7 +17,7 @@ from tests.test_ablate import FAST
 from tests.test_escape import Page, read_latex
 from tests.test_report import by_column, make_run
 
-COMMAND_LINE = run.command_line()
+COMMAND_LINE = run.COMMAND_LINE
 THREE = """
 none: {augment: none}
 ae: &ae {augment: ae, augment.strength: 0.25}

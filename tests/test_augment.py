@@ -23,7 +23,7 @@ from lightning_genae.augment.pca import PCAAugment
 from lightning_genae.augment.repeat import Repeat
 from lightning_genae.augment.vae import VariationalAugment
 from lightning_genae.augmentation import Augmentation
-from lightning_genae.command_line import signature
+from lightning_genae.config.parser import signature
 from lightning_genae.data import modalities
 from lightning_genae.data.dataset import Dataset, Images
 from lightning_genae.data.modalities.series import Series
@@ -282,9 +282,10 @@ def test_options_of_series_switch_off_at_0_and_lead_further_from_the_original(wa
 
 @pytest.mark.parametrize("option", ["jitter", "scale", "warp", "crop", "shift", "rotate", "contrast"])
 def test_0_is_accepted_on_the_command_line(option):
-    from run import parse_run
+    from lightning_genae.commands.parse import parse_run
+    from run import COMMAND_LINE
 
-    config = parse_run(["--augment", "classic", f"--augment.{option}", "0"])
+    config = parse_run(COMMAND_LINE, ["--augment", "classic", f"--augment.{option}", "0"])
     assert config["augment"][option] == 0
 
 

@@ -143,7 +143,7 @@ def test_what_the_study_asks_ablate_for(one):
     data, num, seeds, _ = one
     options = pair(low_data.options_of(one))
     arms = read_arms(options.pop("arms"), set())
-    made = expand([f"--{name}={value}" for name, value in options.items()], run.command_line(), Path("x"), arms)
+    made = expand([f"--{name}={value}" for name, value in options.items()], run.COMMAND_LINE, Path("x"), arms)
     assert len(made.cells) == 16 * seeds and list(made.axes) == ["seed"]
     assert {(cell.config["data"]["name"], cell.config["data"]["num_train"]) for cell in made.cells} == {(data, num)}
 

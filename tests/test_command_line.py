@@ -4,11 +4,11 @@ import pytest
 import yaml
 
 import run
-from lightning_genae.command_line import take_flag
+from lightning_genae.config.words import take_flag
 
 
 def parse(*words):
-    return run.command_line().parse(list(words))
+    return run.COMMAND_LINE.parse(list(words))
 
 
 def test_the_order_does_not_count():

@@ -12,8 +12,8 @@ import yaml
 from callbacks.evaluate import Evaluate
 from lightning_genae import registry
 from lightning_genae.augmentation import Augmentation
-from lightning_genae.command_line import signature
-from run import PACKAGES
+from lightning_genae.commands.parse import PACKAGES
+from lightning_genae.config.parser import signature
 
 PATH = Path(__file__).with_name("defaults.yaml")
 KNOWN = yaml.safe_load(PATH.read_text())

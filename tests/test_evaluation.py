@@ -23,6 +23,8 @@ import run
 from callbacks.evaluate import Evaluate
 from lightning_genae import registry, schedule
 from lightning_genae.augmentation import Augmentation
+from lightning_genae.commands import length
+from lightning_genae.commands.parse import parse_run
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.modalities.audio import Audio, spectral_convergence
 from lightning_genae.data.storage import to_float
@@ -233,13 +235,13 @@ def test_the_schedule_is_chosen_once_for_all_arms_and_seeds(tmp_path):
 
 
 def test_trying_out_a_model_leaves_no_trace(digits, cache):
-    config = run.parse_run(["--data.num_train", "200", "--model.network", "mlp", "--model.hidden", "[4]"])
+    config = parse_run(run.COMMAND_LINE, ["--data.num_train", "200", "--model.network", "mlp", "--model.hidden", "[4]"])
     evaluation = Evaluation(digits.dataset, "pixels", num_samples=20)
     digits.augment = lambda images, labels: 1 / 0
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
-    per_batch, per_look = run.try_out(config | {"accelerator": "cpu"}, digits, 5, evaluation)
+    per_batch, per_look = length.try_out(config | {"accelerator": "cpu"}, digits, 5, evaluation)
     assert per_batch > 0 and per_look > 0
     assert torch.equal(torch.rand(2), expected)
     assert digits.batches == 0 and digits.trainer is None
@@ -376,7 +378,7 @@ def test_few_images_to_measure_or_choose_by_are_warned_of():
 
 def test_all_arms_have_as_many_looks(cli, monkeypatch):
     """Also an arm whose batches are far slower than those by which the schedule was chosen."""
-    monkeypatch.setattr(run, "try_out", lambda config, data, num_batches, evaluation: (0.1, 0.1))
+    monkeypatch.setattr(length, "try_out", lambda config, data, num_batches, evaluation: (0.1, 0.1))
     monkeypatch.setattr(schedule, "MIN_TIMED", 0)
     forward, slow = Augmentation.forward, []
     monkeypatch.setattr(Augmentation, "forward", lambda *args: slow.append(1) or time.sleep(1e-3) or forward(*args))
@@ -399,7 +401,7 @@ def test_all_arms_have_as_many_looks(cli, monkeypatch):
 
 
 def test_the_number_of_looks_is_the_users(cli, monkeypatch):
-    monkeypatch.setattr(run, "try_out", lambda *args: 1 / 0)  # nothing is timed
+    monkeypatch.setattr(length, "try_out", lambda *args: 1 / 0)  # nothing is timed
     words = (*SHORT, "--model.network", "mlp", "--model.hidden", "[4]", "--metrics.num_samples", "20")
     assert cli(*words, "--metrics.looks", "4", "--folder", "run")[0] == 0
     with open("run/metrics.csv", newline="") as file:

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-import run
 from lightning_genae.ablation.grid import describe, expand, pair, split
+from lightning_genae.commands.build import build_datamodule
 from lightning_genae.run_folder import config_hash
-
-COMMAND_LINE = run.command_line()
+from run import COMMAND_LINE
 
 
 def grid(*words: str):
@@ -71,11 +70,8 @@ def test_seeds_of_a_grid_draw_their_data_unless_the_split_is_given(cache):
         made = grid("--augment", "none,noise", "--seed", "0,1", "--data.num_train", "100", *words)
         loaded = {}
         for cell in made.cells:
-            data = run.build_datamodule(cell.config | {"cache": str(cache)})
-            loaded[cell.values["augment"], cell.config["seed"]] = (
-                data.dataset.train.fingerprint,
-                data.dataset.heldout.fingerprint,
-            )
+            data = build_datamodule(cell.config | {"cache": str(cache)}).dataset
+            loaded[cell.values["augment"], cell.config["seed"]] = (data.train.fingerprint, data.heldout.fingerprint)
         return loaded
 
     drawn = fingerprints()

@@ -407,11 +407,12 @@ def test_cogan_shares_layers_and_knows_no_pairs(digits):
 def test_the_command_of_wgan_gps_paper():
     """lr 1e-4, decays 0 and 0.9, five updates of the critic, weight 10 (arXiv 1704.00028, algorithm 1)."""
     import run
+    from lightning_genae.commands.parse import parse_run
 
     words = "--model gan --model.loss wgan-gp --model.n_critic 5 --model.lr 1e-4 --model.beta1 0 --model.beta2 0.9"
     docstring = " ".join(GAN.__doc__.split())
     assert words.removeprefix("--model gan ") in docstring
-    config = run.parse_run(words.split())["model"]
+    config = parse_run(run.COMMAND_LINE, words.split())["model"]
     model = GAN((1, 8, 8), **{key: value for key, value in config.items() if key != "name"})
     assert model.penalty == 10 and model.game == "wgan" and model.clip is None and model.hparams.n_critic == 5
     for optimizer in model.configure_optimizers():

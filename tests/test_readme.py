@@ -16,7 +16,8 @@ import run
 from datamodules._base import ImageDataModule
 from lightning_genae.ablation.grid import pair
 from lightning_genae.augment._arm import Arm
-from lightning_genae.command_line import flatten
+from lightning_genae.commands.parse import parse_run
+from lightning_genae.config.nested import flatten
 from lightning_genae.extractors._extractor import Extractor
 from lightning_genae.metrics._metric import SampleMetric, Samples
 from tests.conftest import ROOT
@@ -68,7 +69,7 @@ def test_every_training_is_understood():
     trainings = [words for words in trainings if words[0] not in run.VERBS and words[-1] not in SHOWN]
     assert len(trainings) > 25
     for words in trainings:
-        config = flatten(run.parse_run(words))
+        config = flatten(parse_run(run.COMMAND_LINE, words))
         for option, value in pair(words).items():
             expected = (
                 float(value) if re.fullmatch(r"[\d.e-]+", value) else {"true": True, "false": False}.get(value, value)

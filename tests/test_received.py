@@ -29,6 +29,9 @@ from datamodules.mnist import MNISTDataModule
 from datamodules.timeseries import TimeSeriesDataModule
 from lightning_genae import registry
 from lightning_genae.augment._training import trained
+from lightning_genae.commands.build import build_datamodule
+from lightning_genae.commands.parse import DEFAULTS
+from lightning_genae.commands.runs import open_run
 from lightning_genae.evaluation import reference
 from lightning_genae.extractors._extractor import fetched
 from lightning_genae.extractors.classifier import ClassifierFeatures
@@ -234,12 +237,12 @@ def test_options_are_numbers_and_words():
     for kind in (nn.Module, type[int], Callable, Callable[[int], int], int | nn.Module, list[nn.Module], Any, Path):
         with pytest.raises(ValueError, match=r"--model.x: expected numbers, words or lists"):
             check_type("--model.x", kind)
-    line = run.command_line()
+    line = run.COMMAND_LINE
     choices = [{"model": name} for name in registry.names("lightning_genae.models")]
     choices += [{"data": name} for name in registry.names("datamodules")]
     choices += [{"augment": name} for name in registry.names("lightning_genae.augment")]
     for chosen in choices:
-        for action in line._parser(run.DEFAULTS | chosen)._actions:
+        for action in line._parser(DEFAULTS | chosen)._actions:
             check_type(action.dest, getattr(action, "_typehint", None) or str)
 
 
@@ -307,7 +310,7 @@ def test_a_config_writes_below_its_own_folder(tmp_path, monkeypatch, received):
     text = yaml.safe_dump({"folder": str(tmp_path / "received"), "cache": str(tmp_path / "received/cache")})
     (received / "again.yaml").write_text(text)
     monkeypatch.chdir("/")
-    assert run.command_line().parse(["--config", str(tmp_path / "received/again.yaml")])["folder"]
+    assert run.COMMAND_LINE.parse(["--config", str(tmp_path / "received/again.yaml")])["folder"]
 
 
 @pytest.mark.parametrize("name", ["samples-seed0.npz", "results.json.unfinished", "codes.png", "samples", ".lock"])
@@ -357,10 +360,10 @@ def test_a_run_folder_does_not_say_where_its_cache_is_nor_fetches(received, vict
     config["cache"] = str(victim) if kind == "theirs" else "own/cache"
     config["data"] = {"name": "mnist", "root": str(victim), "download": True}
     Path("received/config.yaml").write_text(yaml.safe_dump(config))
-    opened = run.open_run("received")[1]
+    opened = open_run("received")[1]
     assert opened["cache"] == ("runs/cache" if kind == "theirs" else "own/cache")
     with pytest.raises(FileNotFoundError, match="found none"):
-        run.build_datamodule(opened)
+        build_datamodule(opened)
 
 
 def test_what_is_fetched_is_what_was_published(tmp_path, monkeypatch):

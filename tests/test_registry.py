@@ -6,10 +6,11 @@ import sys
 
 import pytest
 
-import run
 from lightning_genae import registry
+from lightning_genae.commands.parse import PACKAGES
+from tests.conftest import ROOT
 
-CHOICES = [(package, name) for package in run.PACKAGES.values() for name in registry.names(package)]
+CHOICES = [(package, name) for package in PACKAGES.values() for name in registry.names(package)]
 
 
 @pytest.mark.parametrize("package, name", CHOICES)
@@ -32,7 +33,7 @@ def test_a_wrong_name_lists_the_choices_and_the_nearest():
 
 def test_help_is_quick_and_without_torch(tmp_path):
     code = "import sys, run; status = run.main(sys.argv[1:]); assert 'torch' not in sys.modules; sys.exit(status)"
-    environment = {"PYTHONPATH": str(run.Path(run.__file__).parent)}
+    environment = {"PYTHONPATH": str(ROOT)}
     for words, status, text in ([["--help"], 0, "fashion_mnist"], [["--model", "gna"], 2, "did you mean 'gan'"]):
         before = os.times()
         done = subprocess.run(

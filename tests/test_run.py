@@ -20,7 +20,11 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 import run
 from callbacks.budget import Budget
 from lightning_genae import registry
+from lightning_genae.commands.length import count_steps
+from lightning_genae.commands.parse import PACKAGES
+from lightning_genae.commands.trainer import build_trainer
 from lightning_genae.extractors.classifier import ClassifierFeatures
+from lightning_genae.logs import configure_logging
 from lightning_genae.run_folder import RunFolder
 from tests.conftest import ROOT, shell
 
@@ -190,7 +194,7 @@ def test_warnings_of_libraries_are_silenced_unless_python_was_asked_for_them(mon
     monkeypatch.setattr(sys, "warnoptions", asked)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        run.quieten(debug=False)
+        configure_logging(debug=False)
         warnings.warn("of a library", stacklevel=1)
     assert len(caught) == (not is_quiet)
 
@@ -387,9 +391,9 @@ def test_an_epoch_is_one_pass_of_all_devices_together(digits, monkeypatch, words
     for package in ("pytorch_lightning", "lightning_fabric"):
         monkeypatch.setattr(f"{package}.accelerators.cuda.num_cuda_devices", lambda: 4)
     monkeypatch.setattr("lightning_fabric.accelerators.cuda._get_all_visible_cuda_devices", lambda: [0, 1, 2, 3])
-    config = run.command_line().parse([*words, "--epochs", "5", "--data.batch_size", "16", "--logger", "none"])
+    config = run.COMMAND_LINE.parse([*words, "--epochs", "5", "--data.batch_size", "16", "--logger", "none"])
     digits.batch_size = 16
-    assert run.count_steps(config, digits) == 5 * (200 // (16 * num_processes))
+    assert count_steps(config, digits) == 5 * (200 // (16 * num_processes))
 
 
 def test_colour_pictures_without_labels_go_the_whole_way(cli, tmp_path):
@@ -414,7 +418,7 @@ def test_colour_pictures_without_labels_go_the_whole_way(cli, tmp_path):
 
 def test_every_option_of_a_run_is_in_its_config(run_folder):
     config = yaml.safe_load((run_folder / "config.yaml").read_text())
-    assert set(run.PACKAGES) | {"metrics", "trainer", "steps", "seed", "precision"} <= set(config)
+    assert set(PACKAGES) | {"metrics", "trainer", "steps", "seed", "precision"} <= set(config)
     assert config["augment"]["detail"] == "residual"
 
 
@@ -427,8 +431,8 @@ def test_every_option_of_a_run_is_in_its_config(run_folder):
     ],
 )
 def test_several_devices_choose_the_right_strategy(digits, words, name):
-    config = run.command_line().parse([*words, "--accelerator", "cpu", "--logger", "none"])
-    trainer = run.build_trainer(config, RunFolder("run"), digits, {}, steps=1, resume=None)
+    config = run.COMMAND_LINE.parse([*words, "--accelerator", "cpu", "--logger", "none"])
+    trainer = build_trainer(config, RunFolder("run"), digits, {}, steps=1, resume=None)
     assert type(trainer.strategy).__name__ == name
     needs_it = name == "DDPStrategy"
     assert getattr(trainer.strategy, "_ddp_kwargs", {}).get("find_unused_parameters", False) == needs_it

@@ -24,8 +24,11 @@ from lightning_genae.ablation.tables import value_of
 from lightning_genae.ablation.watch import duration, state
 from lightning_genae.ablation.work import GridFolder, work
 from lightning_genae.cache import digest
-from lightning_genae.command_line import CommandLine, flatten, new_parser, parse_verb
 from lightning_genae.compare import compare as side_by_side
+from lightning_genae.config.command_line import CommandLine
+from lightning_genae.config.nested import flatten
+from lightning_genae.config.parser import new_parser, parse_verb
+from lightning_genae.errors import UserError
 from lightning_genae.received import check_links
 from lightning_genae.run_folder import RunFolder
 
@@ -91,7 +94,7 @@ def ablate(
     own, slurm, words = _sort(grids.pair(arguments), set(vars(parser.get_defaults())))
     given = parse_verb(parser, own)
     if slurm and given["launcher"] == "local":
-        raise ValueError(f"--slurm.{next(iter(slurm))}: expected it with --launcher slurm or print; got local")
+        raise UserError(f"--slurm.{next(iter(slurm))}: expected it with --launcher slurm or print; got local")
     arms = read_arms(given["arms"], set(vars(parser.get_defaults()))) if given["arms"] else {}
     key = {"words": sorted(words), **({"arms": arms} if arms else {})}
     folder = Path(given["folder"] or Path("runs", "ablations", digest(key)[:8]))
@@ -124,18 +127,19 @@ def ablate(
         except KeyboardInterrupt:
             log.info(f"What is finished so far is reported by: python run.py compare {shlex.quote(str(folder))}")
             raise
-        if given["wait"]:
-            report = _report([folder], folder / "report", given)
-            if any(cell.config["logger"] == "wandb" for cell in grid.cells):
-                tables = {table.title: (table.header, table.rows) for table in report.all_tables() if table.rows}
-                publish(folder, tables, folder / "report" / FILES[0])
-            failed = sum(not record.results for record in report.records)
-            if failed:
-                log.info(
-                    f"{failed} of {len(report.records)} runs have no results, as said above; --retry runs them again"
-                )
-            return int(failed > 0)
-    return 0
+        return _finish(grid, folder, given, publish) if given["wait"] else 0
+
+
+def _finish(grid: Grid, folder: Path, given: dict, publish: Callable[[Path, dict, Path], None]) -> int:
+    """Reports on a grid that has come to its end; returns the exit status."""
+    report = _report([folder], folder / "report", given)
+    if any(cell.config["logger"] == "wandb" for cell in grid.cells):
+        tables = {table.title: (table.header, table.rows) for table in report.all_tables() if table.rows}
+        publish(folder, tables, folder / "report" / FILES[0])
+    failed = sum(not record.results for record in report.records)
+    if failed:
+        log.info(f"{failed} of {len(report.records)} runs have no results, as said above; --retry runs them again")
+    return int(failed > 0)
 
 
 def _sort(options: dict[str, str], names: set[str]) -> tuple[list[str], dict[str, str], list[str]]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lightning_genae.cache import digest
-from lightning_genae.command_line import TRAINER_ALIASES, CommandLine
+from lightning_genae.config.command_line import TRAINER_ALIASES, CommandLine
+from lightning_genae.errors import UserError
 from lightning_genae.run_folder import identity
 
 SEPARATOR = re.compile(r""",(?![^\[\]]*\])(?![^{}]*\})""")  # commas that are not inside brackets
@@ -77,15 +78,15 @@ def expand(
         try:
             options[name] = split(value)
         except ValueError as error:
-            raise ValueError(f"--{name}: {error}") from error
+            raise UserError(f"--{name}: {error}") from error
     axes = {name: values for name, values in options.items() if len(values) > 1}
     if not axes and len(arms) < 2:
-        raise ValueError("expected an option with several values, such as --seed 0..4 or --augment none,ae; got none")
+        raise UserError("expected an option with several values, such as --seed 0..4 or --augment none,ae; got none")
     if "config" in axes:
         raise ValueError(f"--config: expected one file; got {','.join(axes['config'])}")
     for name, values in axes.items():
         if len(set(values)) < len(values):
-            raise ValueError(f"--{name}: expected every value once; got {','.join(values)}")
+            raise UserError(f"--{name}: expected every value once; got {','.join(values)}")
     notes = _replaced(options, axes, arms)
     cells, left_out = _cells(options, axes, command_line, folder, arms or {"": {}})
     cells.sort(key=lambda cell: cell.config["seed"])  # so that, wherever it stops, arms have equally many seeds
@@ -125,7 +126,7 @@ def pair(words: list[str]) -> dict[str, str]:
     pairs, i = {}, 0
     while i < len(words):
         if not words[i].startswith("--"):
-            raise ValueError(f"expected --OPTION VALUE; got '{words[i]}'")
+            raise UserError(f"expected --OPTION VALUE; got '{words[i]}'")
         name, equals, value = words[i].removeprefix("--").partition("=")
         if not equals:
             has_value = i + 1 < len(words) and not words[i + 1].startswith("--")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lightning_genae.ablation.grid import UNSET
-from lightning_genae.command_line import flatten
 from lightning_genae.compare import difference, protocol_of
+from lightning_genae.config.nested import flatten
 from lightning_genae.received import is_within
 from lightning_genae.run_folder import NOT_HASHED, RunFolder
 

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import tqdm
 
 from lightning_genae import networks
-from lightning_genae.cache import cached, hash_weights, naming_damage, source
+from lightning_genae.cache import cached, hash_weights, report_damage, source
 from lightning_genae.data.dataset import Dataset, Images
 from lightning_genae.data.storage import blocks, num_at_once, to_float
 from lightning_genae.extractors._extractor import Extractor
@@ -78,7 +78,7 @@ def _trained(dataset: Dataset, num_features: int, num_steps: int) -> tuple[nn.Se
 
     path = cached(dataset.cache_dir, "classifier", key, build)
     network = new_network()
-    with naming_damage("--cache", path):
+    with report_damage("--cache", path):
         state = torch.load(path, weights_only=True)
         network.load_state_dict(state["network"])
     return network, state

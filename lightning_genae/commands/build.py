@@ -1,0 +1,92 @@
+"""The parts of a run, built from its config: data module, model, augmentation, callbacks."""
+
+from lightning_genae import registry
+from lightning_genae.commands.parse import PACKAGES
+from lightning_genae.config.parser import signature
+from lightning_genae.errors import lacks_memory
+from lightning_genae.received import check_links
+
+
+def build_datamodule(config: dict):
+    """The data set, loaded."""
+    check_links("--cache", config["cache"])
+    data = dict(config["data"])
+    datamodule = registry.load(PACKAGES["data"], data.pop("name"))(**data)
+    datamodule.seed = config["seed"]
+    datamodule.cache_dir = config["cache"]
+    if config["data"].get("download"):
+        check_links("--data.root", datamodule.root)
+    datamodule.prepare_data()
+    datamodule.setup()
+    return datamodule
+
+
+def build_model(config: dict, dataset):
+    """The model, whose initialisation depends on the seed alone."""
+    import torch
+
+    from lightning_genae.data import modalities
+
+    torch.manual_seed(config["seed"])
+    options = dict(config["model"])
+    model_class = registry.load(PACKAGES["model"], options.pop("name"))
+    modalities.check("--model", PACKAGES["model"], model_class, dataset.modality)
+    about = {"modality": dataset.modality.name, "has_mask": dataset.modality.has_mask}
+    try:
+        return model_class(dataset.image_shape, dataset.num_classes, **about, **options)
+    except RuntimeError as error:
+        if not lacks_memory(error):
+            raise
+        raise MemoryError(f"--model: expected a network that fits into memory; {error}") from error
+
+
+def build_augment(config: dict, dataset, model):
+    """The augmentation, checked but not yet trained."""
+    from lightning_genae.augmentation import Augmentation
+
+    def build(part: type, **fixed):
+        names = signature(part).keys() - fixed
+        return part(**fixed, **{key: value for key, value in config["augment"].items() if key in names})
+
+    arms = {name: build(registry.load(PACKAGES["augment"], name)) for name in config["augment"]["name"].split("+")}
+    augment = build(Augmentation, arms=arms)
+    augment.check(dataset, model)
+    return augment
+
+
+def build_callbacks(config: dict, folder, steps: int, augment) -> dict:
+    """What happens while the model trains, in this order: the average is updated before it is looked at."""
+    from callbacks.adapt import Adapt
+    from callbacks.augmented import Augmented
+    from callbacks.budget import Budget
+    from callbacks.ema import Ema
+    from callbacks.evaluate import Evaluate
+    from callbacks.finite import Finite
+    from callbacks.health import Health
+    from callbacks.interpolations import Interpolations
+    from callbacks.measured import Measured
+    from callbacks.progress import Progress
+    from callbacks.reconstructions import Reconstructions
+    from callbacks.record import Record
+    from callbacks.samples import Samples
+    from callbacks.traversals import Traversals
+
+    every = max(1, steps // 5)
+    evaluate = Evaluate(**config["metrics"])
+    finite = Finite(folder, config["on_nonfinite"] == "rewind", evaluate)
+    return {
+        "finite": finite,
+        "ema": Ema(),
+        "adapt": Adapt(augment),
+        "budget": Budget(steps),
+        "progress": Progress(config["model"]["name"], steps),
+        "health": Health(steps),
+        "augmented": Augmented(folder.path),
+        "reconstructions": Reconstructions(folder.path, every),
+        "samples": Samples(folder.path, every),
+        "interpolations": Interpolations(folder.path),
+        "traversals": Traversals(folder.path),
+        "evaluate": evaluate,
+        "measured": Measured(folder.path, evaluate),
+        "record": Record(folder, config["checkpoint_seconds"], finite, depends_on={}),
+    }

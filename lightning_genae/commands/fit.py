@@ -1,0 +1,56 @@
+"""The training itself: first of the augmentation, then of the model."""
+
+import logging
+from pathlib import Path
+
+from lightning_genae import report
+
+log = logging.getLogger("lightning_genae")
+
+
+def fit_augment(augment, config: dict, datamodule, model, callbacks: dict) -> dict:
+    """Gives the augmentation, trained on what the model will see, to data and model; returns its quality gate."""
+    from callbacks.progress import Progress
+
+    progress = Progress("autoencoder", config["augment"].get("steps"))
+    augment.fit(datamodule.dataset, accelerator=config["accelerator"], callbacks=[progress])
+    quality = augment.quality(datamodule.dataset, callbacks["evaluate"].evaluation.extractor)
+    callbacks["augmented"].quality = quality
+    datamodule.augment = augment
+    if augment.stand_on("critic"):
+        model.view = augment.view
+    for line in report.gate(quality):
+        log.info(line)
+    return quality
+
+
+def fit(trainer, model, datamodule, folder, callbacks: dict, checkpoint: Path | None) -> None:
+    """Trains; the run folder says how it ended.
+
+    Raises:
+        RuntimeError: the training failed.
+    """
+    from lightning_genae import weights
+
+    try:
+        trainer.fit(model, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
+    except Exception as error:
+        raise RuntimeError(f"the training failed: {error}; '{folder.path}' keeps what there is of it") from error
+    if trainer.is_global_zero:
+        weights.save(model, datamodule, folder.weights)
+        evaluate, record = callbacks["evaluate"], callbacks["record"]
+        timing = {
+            "seconds": record.seconds_at_end,
+            "evaluation_seconds": evaluate.seconds,
+            "images_per_second": datamodule.progress["images"] / (record.seconds_at_end - evaluate.seconds),
+            **datamodule.progress,
+        }
+        folder.update(
+            status="finished",
+            metrics=evaluate.values,
+            best=evaluate.best,
+            protocol=evaluate.protocol,
+            timing=timing,
+            rewinds=callbacks["finite"].rewinds,
+            warnings=callbacks["health"].warnings,
+        )

@@ -1,0 +1,46 @@
+"""How long a training is, in batches and in time, and how often it is evaluated."""
+
+import copy
+
+from lightning_genae import schedule
+from lightning_genae.commands.build import build_model
+from lightning_genae.commands.trainer import new_trainer
+
+
+def count_steps(config: dict, datamodule) -> int:
+    """Length of the training in batches."""
+    if config["steps"] and config["epochs"]:
+        raise ValueError(f"--epochs: expected steps or epochs, got both ({config['steps']} and {config['epochs']})")
+    if config["epochs"]:
+        # "auto", -1 and "0,1" are as many devices as Lightning makes of them
+        images_per_batch = datamodule.batch_size * new_trainer(config, logger=False).world_size
+        return config["epochs"] * max(1, len(datamodule.dataset.train.images) // images_per_batch)
+    return config["steps"]
+
+
+def choose_looks(config: dict, datamodule, evaluation, steps: int) -> int:
+    """How often the model is evaluated, where the user does not say: by what a batch and an evaluation take."""
+    return schedule.chosen(config, steps, lambda num_batches: try_out(config, datamodule, num_batches, evaluation))
+
+
+def try_out(config: dict, datamodule, num_batches: int, evaluation=None) -> tuple[float, float]:
+    """Seconds of a batch without augmentation and of an evaluation, by a model that is thrown away; it leaves no trace
+    in the random numbers, nor in the data module."""
+    import torch
+    from pytorch_lightning import Trainer
+    from pytorch_lightning.plugins.environments import LightningEnvironment
+
+    from callbacks.ema import Ema
+    from callbacks.stopwatch import Stopwatch
+
+    alone = copy.copy(datamodule)
+    alone.augment, alone.batches, alone.trainer = None, 0, None
+    stopwatch = Stopwatch(num_batches, evaluation)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    quiet |= {"enable_model_summary": False, "limit_val_batches": 0, "max_epochs": -1}
+    hardware = {name: config[name] for name in ("accelerator", "precision")}
+    # one process, whatever launched this one
+    trainer = Trainer(**quiet, **hardware, devices=1, plugins=LightningEnvironment(), callbacks=[Ema(), stopwatch])
+    with torch.random.fork_rng():
+        trainer.fit(build_model(config, alone.dataset), datamodule=alone)
+    return stopwatch.seconds_per_batch, stopwatch.seconds_per_look

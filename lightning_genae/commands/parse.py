@@ -1,0 +1,68 @@
+"""What can be typed of a run: its parts, their defaults, and the options that come of them."""
+
+from collections.abc import Callable
+
+from jsonargparse.typing import restricted_number_type
+
+from lightning_genae.config.command_line import CommandLine
+
+PACKAGES = {"model": "lightning_genae.models", "augment": "lightning_genae.augment", "data": "datamodules"}
+DEFAULTS = {"model": "gan", "augment": "none", "data": "digits"}
+DEFAULT_STEPS = 3000
+Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)])  # what all libraries take
+
+# options of Lightning's Trainer that a run sets itself, under names of its own
+SET_BY_RUNS = {"accelerator", "devices", "strategy", "precision", "logger", "callbacks", "default_root_dir"}
+SET_BY_RUNS |= {"max_epochs", "max_steps", "min_epochs", "min_steps", "max_time", "limit_train_batches"}
+SET_BY_RUNS |= {"overfit_batches", "fast_dev_run", "barebones"}
+# those that take the path of a class, and would import it, or give the model to a server
+NOT_OFFERED = {"plugins", "profiler", "model_registry"}
+
+
+def new_command_line(run_options: Callable) -> CommandLine:
+    """What can be typed.
+
+    Args:
+        run_options: function whose signature and docstring are the options of a run without a prefix.
+    """
+
+    def evaluate() -> type:
+        from callbacks.evaluate import Evaluate
+
+        return Evaluate
+
+    def augmentation() -> type:
+        from lightning_genae.augmentation import Augmentation
+
+        return Augmentation
+
+    def trainer() -> type:
+        from pytorch_lightning import Trainer
+
+        return Trainer
+
+    return CommandLine(
+        PACKAGES,
+        DEFAULTS,
+        {"augment": augmentation},
+        run_options,
+        sections={"metrics": evaluate, "trainer": trainer},
+        skip={
+            "model": {"image_shape", "num_classes", "modality", "has_mask"},
+            "augment": {"arms"},
+            "trainer": SET_BY_RUNS | NOT_OFFERED,
+        },
+        hidden={"trainer"},
+        replaced={"--metrics.every": "--metrics.looks, how many evaluations there are in the course of the training"},
+    )
+
+
+def parse_run(command_line: CommandLine, arguments: list[str]) -> dict | None:
+    """The config of a run; None where help was asked for and printed."""
+    config = command_line.parse(arguments)
+    return None if config is None else with_length(config)
+
+
+def with_length(config: dict) -> dict:
+    """The config with the default length where none was asked for."""
+    return config if config["steps"] or config["epochs"] else config | {"steps": DEFAULT_STEPS}

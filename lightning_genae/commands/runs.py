@@ -1,0 +1,87 @@
+"""A run that there is, by its folder, which may be somebody else's: its config and its model."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lightning_genae import registry
+from lightning_genae.commands.parse import PACKAGES
+from lightning_genae.errors import Damaged
+from lightning_genae.received import check_links, is_within
+from lightning_genae.run_folder import RunFolder
+
+log = logging.getLogger("lightning_genae")
+
+
+def open_run(path: str) -> tuple[RunFolder, dict]:
+    """A finished or interrupted run's folder and config.
+
+    Raises:
+        ValueError: it is damaged, or would write outside.
+        FileNotFoundError: there is no run.
+    """
+    folder = RunFolder(path)
+    config = folder.config
+    check_links("RUN", folder.path)
+    if missing := {"model", "data", "metrics", "cache"} - config.keys():
+        raise ValueError(f"RUN: expected a run of this project; the config.yaml of '{path}' lacks {', '.join(missing)}")
+    if not is_within(config["cache"], Path(), folder.path):
+        config["cache"] = "runs/cache"
+    config["data"].pop("download", None)  # what was fetched for the run is there, or is brought there
+    if not (folder.checkpoint.is_file() or folder.weights.is_file()):
+        raise FileNotFoundError(
+            f"RUN: expected a run with a checkpoint, got '{path}', which has no {folder.checkpoint}; "
+            "the command that trained it, with --overwrite, starts it anew"
+        )
+    for name, package in PACKAGES.items():
+        section = config.get(name)
+        if not isinstance(section, dict) or not isinstance(section.get("name"), str):
+            raise ValueError(f"--folder: '{folder.path / 'config.yaml'}' is damaged; expected --{name} in it")
+        for part in section["name"].split("+") if name == "augment" else [section["name"]]:
+            registry.check(f"--{name}", package, part)
+    if folder.results.get("status") != "finished" and folder.checkpoint.is_file():
+        log.info(f"'{path}' is not finished; this is the model of its last checkpoint")
+    return folder, config
+
+
+@contextmanager
+def report_config_damage(folder: RunFolder) -> Iterator[None]:
+    """Turns what Python says of options that a class does not have, or of their types, into an error of the config."""
+    try:
+        yield
+    except TypeError as error:
+        path = folder.path / "config.yaml"
+        raise ValueError(f"--folder: '{path}' is damaged, or of another version of this project: {error}") from error
+
+
+def read_model(folder: RunFolder) -> dict:
+    """The content of a run's checkpoint, or of its model.safetensors where that is all there is."""
+    from lightning_genae.checkpoints import newest, read
+
+    try:
+        found = newest(folder.checkpoints)
+    except Damaged as error:
+        if not folder.weights.is_file():
+            raise
+        log.info(f"WARNING: {error.damage}; '{folder.weights}', of the end, is taken")
+        found = None
+    remedy = "the command that trained the run, with --overwrite, starts it anew"
+    return found[1] if found else read("--folder", folder.weights, remedy)
+
+
+def load_model(folder: RunFolder, config: dict, state: dict | None = None):
+    """The run's model, on a GPU where there is one.
+
+    Args:
+        folder: of the run.
+        config: of the run.
+        state: what `read_model` gave, if that was called.
+    """
+    import torch
+
+    from lightning_genae.checkpoints import restored
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model_class = registry.load(PACKAGES["model"], config["model"]["name"])
+    return restored("--folder", folder.path, model_class, state or read_model(folder)).to(device)

@@ -1,0 +1,93 @@
+"""Lightning's Trainer, on the hardware that was asked for."""
+
+import os
+
+from lightning_genae.errors import UserError
+
+
+def build_trainer(config: dict, folder, datamodule, callbacks: dict, steps: int, resume: tuple | None):
+    """Lightning's Trainer.
+
+    Raises:
+        ValueError: this machine cannot do what was asked for.
+    """
+    from callbacks.metrics_csv import MetricsCsv
+    from lightning_genae.checkpoints import WholeCheckpoints
+
+    resumed_at = resume[1][type(datamodule).__qualname__]["batches"] if resume else 0
+    loggers = [MetricsCsv(folder.path / "metrics.csv", lambda: datamodule.progress, resumed_at)]
+    if config["logger"] == "wandb":
+        from callbacks.wandb_run import WandbRun, without_passwords
+
+        try:
+            loggers.append(WandbRun(folder.path, config, lambda: datamodule.progress, bool(resume)))
+        except ValueError as error:  # pydantic's, of the environment; --debug is not to show its passwords either
+            reason = f"expected settings of W&B (WANDB_BASE_URL, ...) that it takes; {without_passwords(error)}"
+            raise UserError(f"--logger: {reason}") from None
+    trainer = new_trainer(
+        config,
+        logger=loggers,
+        callbacks=list(callbacks.values()),
+        plugins=[WholeCheckpoints()],
+        default_root_dir=os.devnull,  # where Lightning finds no checkpoint of Slurm's that it would load by itself
+        log_every_n_steps=max(1, min(50, steps // 10)),
+        num_sanity_val_steps=0,
+    )
+    check_precision(config["precision"], trainer)
+    num_train, items = len(datamodule.dataset.train.images), datamodule.dataset.item_name
+    if num_train < datamodule.batch_size * trainer.world_size:
+        raise ValueError(
+            f"--devices: expected at least one batch of {datamodule.batch_size} {items} (--data.batch_size) for each "
+            f"of {trainer.world_size} processes; got {num_train}"
+        )
+    return trainer
+
+
+def new_trainer(config: dict, **arguments):
+    """A Trainer on the hardware that was asked for.
+
+    Raises:
+        UserError: this machine does not have it.
+    """
+    from pytorch_lightning import Trainer
+
+    hardware = {key: config[key] for key in ("accelerator", "devices", "strategy", "precision")}
+    is_alone = hardware["devices"] in (1, "1") and config["trainer"].get("num_nodes", 1) == 1
+    if hardware["strategy"] == "auto" and not is_alone:
+        # the only one that was right for two players whose forward passes use one of them at a time
+        hardware["strategy"] = "ddp_find_unused_parameters_true"
+    defaults = {"max_epochs": -1, "limit_val_batches": 0, "enable_model_summary": False}
+    try:
+        return Trainer(**{**hardware, **defaults, **arguments, **config["trainer"]})
+    except Exception as error:  # Lightning raises many kinds for what a machine does not have
+        asked = ", ".join(f"--{key} {config[key]}" for key in hardware)
+        raise UserError(f"expected a Trainer that this machine can do, got {asked}: {error}") from error
+
+
+def check_trainer_options(config: dict, model) -> None:
+    """Raises ValueError for options that Lightning refuses, only later, for models with several optimizers."""
+    for option in {"gradient_clip_val", "accumulate_grad_batches"} & set(config["trainer"]):
+        if not model.automatic_optimization:
+            instead = "--model.gradient_clip" if option == "gradient_clip_val" else "--data.batch_size"
+            raise ValueError(
+                f"--trainer.{option}: expected a model with one optimizer, got {config['model']['name']}; see {instead}"
+            )
+
+
+def check_precision(precision: str, trainer) -> None:
+    """Raises ValueError where Lightning would compute in another precision than the one asked for."""
+    import torch
+    from pytorch_lightning.accelerators import CPUAccelerator, CUDAAccelerator
+
+    on_cpu = isinstance(trainer.accelerator, CPUAccelerator)
+    no_bf16 = isinstance(trainer.accelerator, CUDAAccelerator) and not torch.cuda.is_bf16_supported(False)
+    if (on_cpu and precision.startswith("16")) or (no_bf16 and precision.startswith("bf16")):
+        possible = "32-true, bf16-mixed" if on_cpu else "32-true, 16-mixed"
+        raise ValueError(f"--precision: expected one that this device can do, such as {possible}; got {precision}")
+
+
+def finish_upload(trainer) -> None:
+    """Waits for W&B, whose run ends after this one, but not for long."""
+    for logger in trainer.loggers:
+        if hasattr(logger, "wait"):
+            logger.wait()

@@ -1,0 +1,79 @@
+"""jsonargparse's messages and types in this project's words."""
+
+import re
+
+from jsonargparse import ArgumentParser
+
+from lightning_genae import registry
+from lightning_genae.config.words import last_value
+
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+
+
+def explain(message: str, parser: ArgumentParser, arguments: list[str]) -> str:
+    """jsonargparse's message as one line in this project's form."""
+    unknown = re.match(r"unrecognized arguments: (\S+)", message, re.IGNORECASE)
+    if unknown:
+        return _unknown(unknown[1].partition("=")[0], parser)
+    without = re.search(r"(--\S+): expected (one|at least one) argument", message)
+    if without:
+        return f"{without[1]}: expected a value; got none"
+    missing = re.search(r"arguments are required: (\S+)", message)
+    if missing:
+        name = missing[1].rstrip(",")
+        option = f"--{name}" if "." in name else name.upper()
+        return f"{option}: expected a value; got none"
+    wrong = re.match(r'Parser key "([^"]+)"', message)
+    if wrong:
+        action = next(action for action in parser._actions if action.dest == wrong[1])
+        option = option_of(action)
+        if _is_section(action):
+            expected = f"options of it, such as {option}.NAME VALUE"
+        else:
+            expected = type_in_words(type_of(action))
+        return f"{option}: expected {expected}; got '{last_value(option, arguments)}'"
+    return " ".join(message.removeprefix("argument ").split())
+
+
+def _unknown(word: str, parser: ArgumentParser) -> str:
+    """What is said of a word that is no option."""
+    if not word.startswith("-"):
+        return f"expected --OPTION VALUE; got '{word}'"
+    options = [option for action in parser._actions for option in action.option_strings]
+    # in the same section if there is one: `--model.` alone would make everything there look alike
+    section = word.rpartition(".")[0]
+    near = {option.rpartition(".")[2]: option for option in options if option.rpartition(".")[0] == section}
+    return f"{word}: there is no such option here{registry.suggest(word.rpartition('.')[2], near)}"
+
+
+def option_of(action) -> str:
+    """What an argument is called on the command line: `--seed`; an argument without dashes in capitals, `RUN`."""
+    return (action.option_strings or [action.dest.upper()])[0]
+
+
+def type_of(action):
+    """The type annotation that an argument was made from."""
+    return getattr(action, "_typehint", None) or action.type
+
+
+def type_in_words(annotation) -> str:
+    """A type annotation for people."""
+    if annotation in WORDS:
+        return WORDS[annotation]
+    if hasattr(annotation, "_expression"):  # jsonargparse's restricted numbers, e.g. "v>=0 and v<1"
+        signs = {"v>=": "at least ", "v<=": "at most ", "v>": "above ", "v<": "below "}
+        return f"{WORDS[annotation._type]} " + re.sub("v[<>]=?", lambda sign: signs[sign[0]], annotation._expression)
+    arguments = getattr(annotation, "__args__", ())
+    if getattr(annotation, "__origin__", None) is list:
+        return f"a list, each {type_in_words(arguments[0])}"
+    if arguments:
+        # a list last, so that "each" is not read on
+        arguments = sorted(arguments, key=lambda value: getattr(value, "__origin__", None) is list)
+        choices = [str(value) if isinstance(value, str | int) else type_in_words(value) for value in arguments]
+        return " or ".join([", ".join(choices[:-1]), choices[-1]]) if len(choices) > 1 else choices[0]
+    return getattr(annotation, "__name__", str(annotation))
+
+
+def _is_section(action) -> bool:
+    """Whether an option stands for a whole section, as jsonargparse adds one and this project does not offer."""
+    return type(action).__name__ == "_ActionConfigLoad"

@@ -1,0 +1,125 @@
+"""jsonargparse's parsers as this project has them: options from signatures, checks of values, one line on errors."""
+
+import inspect
+import math
+import re
+from functools import cache
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from lightning_genae.config.messages import explain, option_of, type_in_words, type_of
+from lightning_genae.config.nested import as_plain
+from lightning_genae.config.words import last_value
+from lightning_genae.errors import UserError
+
+NUMBER = re.compile(r"[+-]?(?!0\d)(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+def new_parser(usage: str) -> ArgumentParser:
+    """A parser that raises instead of exiting and takes no abbreviations."""
+    return ArgumentParser(usage=usage, exit_on_error=False, allow_abbrev=False, add_help=False)
+
+
+def add_classes(parser: ArgumentParser, section: str, classes: list[type], skip: set[str]) -> None:
+    """Makes one section of the signatures of several classes; an option that two of them have is one option.
+
+    Raises:
+        UserError: it is not the same option: its values or its default differ.
+    """
+    seen: dict[str, tuple] = {}
+    for i, part in enumerate(classes):
+        options = signature(part)
+        differing = [f"--{section}.{name}" for name in options if seen.get(name, options[name]) != options[name]]
+        if differing:
+            raise UserError(
+                f"--{section}: expected choices that go together; got some that mean different things by "
+                f"{', '.join(sorted(differing))}"
+            )
+        parser.add_class_arguments(part, section, skip=skip | set(seen), as_group=i == 0)
+        if section in parser.groups and (deviations := _deviations(part)):
+            group = parser.groups[section]
+            group.description = "\n".join(filter(None, [group.description, deviations]))
+        seen |= options
+
+
+def _deviations(part: type) -> str:
+    """The paragraph of a class docstring that says where it differs from its papers; empty where there is none."""
+    paragraphs = (inspect.getdoc(part) or "").split("\n\n")
+    return next((paragraph for paragraph in paragraphs if paragraph.startswith("Deviations:")), "")
+
+
+@cache
+def signature(part: type) -> dict[str, tuple]:
+    """Type and default of a class's options by their names, those that it inherits or hands on included."""
+    parser = new_parser("")
+    parser.add_class_arguments(part, "section")
+    return {
+        action.dest.removeprefix("section."): (getattr(action, "_typehint", None), action.default)
+        for action in parser._actions
+        if action.dest.startswith("section.")
+    }
+
+
+def parse_verb(parser: ArgumentParser, arguments: list[str]) -> dict | None:
+    """The arguments of a verb; None where help was asked for and printed."""
+    if {"-h", "--help"} & set(arguments):
+        parser.print_help()
+        return None
+    return parse_arguments(parser, arguments)
+
+
+def parse_arguments(parser: ArgumentParser, arguments: list[str]) -> dict:
+    """The parsed arguments as nested plain values.
+
+    Raises:
+        UserError: with one line that names the option, what was expected and what came.
+    """
+    try:
+        parsed = as_plain(parser.parse_args(_with_flags(parser, arguments)))
+    except ArgumentError as error:
+        raise UserError(explain(str(error), parser, arguments)) from error
+    for action in parser._actions:
+        _check_value(action, _value(parsed, action.dest), last_value(next(iter(action.option_strings), ""), arguments))
+    return parsed
+
+
+def _value(parsed: dict, dest: str) -> object:
+    for key in dest.split("."):
+        parsed = parsed.get(key) if isinstance(parsed, dict) else None
+    return parsed
+
+
+def _check_value(action, value: object, text: str) -> None:
+    """Raises UserError for a value of the right type that nobody means: jsonargparse takes all that YAML and float()
+    take, such as 1_000, 010 and 1e400.
+
+    Args:
+        action: the parser's, of the option.
+        value: as it was parsed.
+        text: as it was typed; empty for a default.
+    """
+    values = value if isinstance(value, list) else [value]
+    if any(isinstance(entry, str) and (not entry.strip() or "\0" in entry) for entry in values):
+        raise UserError(f"{option_of(action)}: expected text that is not empty, without the character 0; got {value!r}")
+    numbers = [entry for entry in values if isinstance(entry, int | float) and not isinstance(entry, bool)]
+    words = [word for word in re.split(r"[\[\],\s]+", text) if word not in ("", "null")]
+    if numbers and not (all(map(math.isfinite, numbers)) and all(map(NUMBER.fullmatch, words))):
+        raise UserError(
+            f"{option_of(action)}: expected {type_in_words(type_of(action))}, finite, in digits as in 1000 or 1e-3; "
+            f"got '{text}'"
+        )
+
+
+def _with_flags(parser: ArgumentParser, arguments: list[str]) -> list[str]:
+    """Gives options that are true or false the value true where none follows."""
+    flags = {
+        option
+        for action in parser._actions
+        for option in action.option_strings
+        if getattr(action, "_typehint", None) is bool
+    }
+    following = [*arguments[1:], "--"]
+    return [
+        f"{word}=true" if word in flags and after.startswith("--") else word
+        for word, after in zip(arguments, following)
+    ]

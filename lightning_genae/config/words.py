@@ -1,0 +1,41 @@
+"""What the words of a command line say of an option, before a parser knows which options there are."""
+
+from lightning_genae.errors import UserError
+
+
+def is_given(option: str, arguments: list[str]) -> bool:
+    """Whether an option is among the arguments, with a value or without."""
+    return any(word.partition("=")[0] == option for word in arguments)
+
+
+def last_value(option: str, arguments: list[str]) -> str:
+    """The last value that an option was given; empty if there is none."""
+    pairs = zip(arguments, [*arguments[1:], ""])
+    values = [
+        word.partition("=")[2] if "=" in word else following
+        for word, following in pairs
+        if word.partition("=")[0] == option
+    ]
+    return values[-1] if values else ""
+
+
+def take_flag(option: str, arguments: list[str], others: bool = True) -> tuple[bool, list[str]]:
+    """Whether an option that is true or false was given as true, and the arguments without it; `others` says whether a
+    word that follows may be another argument, else it is the option's value.
+
+    Raises:
+        UserError: it was given another value.
+    """
+    is_true, rest, words = False, [], list(arguments)
+    while words:
+        name, equals, value = (word := words.pop(0)).partition("=")
+        if name != option:
+            rest.append(word)
+            continue
+        if not equals:
+            is_value = words and (words[0].lower() in ("true", "false") or not (others or words[0].startswith("--")))
+            value = words.pop(0) if is_value else "true"
+        if value.lower() not in ("true", "false"):
+            raise UserError(f"{option}: expected true or false; got '{value}'")
+        is_true = value.lower() == "true"
+    return is_true, rest
