@@ -26,8 +26,7 @@ from callbacks.budget import Budget
 from callbacks.ema import Ema
 from datamodules._base import ImageDataModule
 from lightning_genae import registry
-from lightning_genae.augment import _training
-from lightning_genae.augmentation import Augmentation
+from lightning_genae.augment import Composition, _training
 from lightning_genae.commands.parse import DEFAULT_STEPS
 from lightning_genae.data.dataset import Images
 from lightning_genae.logs import configure_logging
@@ -134,7 +133,7 @@ def compare(shape: tuple[int, int, int], given: argparse.Namespace, device: torc
         peak = f"{(peaks[name] - peaks['none']) / 1e6:.1f}" if device.type == "cuda" else "not measured on a CPU"
         cells = [f"{ratio:.2f}", f"at most {wanted:.2f}" if wanted else ""]
         lines.append(f"| {' | '.join([name, *cells, f'{size(arms[name][1]) / 1e6:.2f}', peak])} |")
-    autoencoder = size(many[1].arms["ae"].autoencoder)
+    autoencoder = size(many[1].parts["ae"].autoencoder)
     one_batch = 64 * 4 * shape[0] * shape[1] * shape[2]
     lines += ["", f"The autoencoder has {autoencoder / 1e6:.2f} MB, a batch {one_batch / 1e6:.2f} MB."]
     return lines
@@ -147,26 +146,26 @@ def build(name: str, options: dict, around: dict, shape: tuple[int, int, int], n
     datamodule.setup()
     steps = {"steps": 2} if name in ("ae", "vae") else {}
     arm = registry.load("lightning_genae.augment", name)(**steps, **options)
-    augment = Augmentation({name: arm}, **around)
+    augment = Composition({name: arm}, **around)
     augment.target = None  # a fixed fraction
     augment.fit(datamodule.dataset, accelerator="cpu", enable_progress_bar=False)
     return datamodule, augment
 
 
-def step_time(datamodule: Noise, augment: Augmentation, steps: int, device: torch.device) -> tuple[float, int]:
+def step_time(datamodule: Noise, augment: Composition, steps: int, device: torch.device) -> tuple[float, int]:
     """Seconds of a step, and the largest memory (of a GPU) in bytes."""
     seconds, peak = turn(datamodule, augment, steps, device)
     # the lower quartile, because whatever else the machine does only adds time
     return statistics.quantiles(seconds, n=4)[0], peak
 
 
-def turn(datamodule: Noise, augment: Augmentation, steps: int, device: torch.device) -> tuple[list[float], int]:
+def turn(datamodule: Noise, augment: Composition, steps: int, device: torch.device) -> tuple[list[float], int]:
     """Seconds of every step of a short training, and the largest memory (of a GPU) in bytes."""
     torch.manual_seed(0)
     model = GAN(datamodule.dataset.image_shape, 10)
     datamodule.augment, datamodule.batches, clock = augment, 0, Clock(device)
-    if augment.stand_on("critic"):
-        model.view = augment.view
+    if augment.applied_to("critic"):
+        model.critic_transform = augment.critic_transform
     trainer = Trainer(
         accelerator=device.type,
         devices=1,

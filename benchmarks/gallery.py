@@ -131,7 +131,7 @@ def last_samples(folder: Path) -> Image.Image:
     from lightning_genae.commands.runs import load_model, open_run
     from lightning_genae.data.drawing.grids import save_grid
     from lightning_genae.data.storage import to_float
-    from lightning_genae.sampling import draw
+    from lightning_genae.evaluation.sampling import draw
 
     model = load_model(*open_run(str(folder)))
     path = folder / "samples" / "gallery.png"

@@ -38,7 +38,7 @@ SHORT = ("--steps", "12", "--metrics.looks", "2", "--metrics.num_samples", "50",
 SHORT += ("--trainer.log_every_n_steps", "3", "--logger", "none", "--accelerator", "cpu", "--checkpoint_seconds", "0")
 SHORT += ("--data.batch_size", "16", "--data.num_train", "100", "--folder", "run", "--cache", "cache")
 FAMILIES = {name: ("--model", name) for name in registry.names("lightning_genae.models")}
-FAMILIES["rae"] += ("--data", "timeseries", "--data.window", "16")
+FAMILIES["rnn_ae"] += ("--data", "timeseries", "--data.window", "16")
 AUGMENTATIONS = {
     name: ("--model", "gan", "--augment", name) for name in registry.names("lightning_genae.augment") if name != "none"
 }

@@ -48,10 +48,10 @@ def main() -> None:
 
 def sanity(cache: str) -> list[str]:
     """The table of real images, spoilt in more and more harmful ways."""
-    from lightning_genae.extractors._extractor import build
-    from lightning_genae.metrics._metric import Samples
-    from lightning_genae.metrics.frechet import FrechetMetric
-    from lightning_genae.metrics.neighbours import prdc
+    from lightning_genae.evaluation.extractors._extractor import build
+    from lightning_genae.evaluation.metrics._metric import Samples
+    from lightning_genae.evaluation.metrics.frechet import FrechetMetric
+    from lightning_genae.evaluation.metrics.neighbours import prdc
 
     data = fashion(cache)
     sets = spoilt(data)
@@ -129,7 +129,7 @@ def costs(num: int, cache: str) -> list[str]:
 
 def cost(library: str, num: int, cache: str) -> tuple[float, float, float, float]:
     """Seconds, peak memory in GB, Frechet distance and KID."""
-    from lightning_genae.extractors.efficientnet import EfficientNetFeatures
+    from lightning_genae.evaluation.extractors.efficientnet import EfficientNetFeatures
 
     data = fashion(cache)
     extractor = EfficientNetFeatures(data.dataset)
@@ -140,10 +140,10 @@ def cost(library: str, num: int, cache: str) -> tuple[float, float, float, float
 
 
 def ours(extractor, real, fake, cache: str) -> tuple[float, float, float]:
-    from lightning_genae.evaluation import reference
-    from lightning_genae.metrics._metric import Samples
-    from lightning_genae.metrics.frechet import FrechetMetric
-    from lightning_genae.metrics.kernel import KernelMetric
+    from lightning_genae.evaluation.evaluation import reference
+    from lightning_genae.evaluation.metrics._metric import Samples
+    from lightning_genae.evaluation.metrics.frechet import FrechetMetric
+    from lightning_genae.evaluation.metrics.kernel import KernelMetric
 
     reference(extractor, real, cache)
     start = time.perf_counter()

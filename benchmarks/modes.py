@@ -17,7 +17,7 @@ from scipy.stats import t as student
 import run
 from lightning_genae.commands.runs import load_model, open_run
 from lightning_genae.data.drawing.grids import save_scatter
-from lightning_genae.sampling import draw
+from lightning_genae.evaluation.sampling import draw
 
 SIZE = ["--model.network", "mlp", "--model.hidden", "[128, 128]", "--model.latent_dim", "2", "--model.lr", "1e-3"]
 ARMS = {

@@ -2,8 +2,8 @@
 
     pip install -e ".[mutation]"
     python benchmarks/mutation.py                              every file, goes on where it was interrupted
-    python benchmarks/mutation.py lightning_genae/losses.py    one file
-    python benchmarks/mutation.py lightning_genae/losses.py --tests tests/test_losses.py    by some tests alone
+    python benchmarks/mutation.py lightning_genae/nn/losses.py    one file
+    python benchmarks/mutation.py lightning_genae/nn/losses.py --tests tests/test_losses.py    by some tests alone
     python benchmarks/mutation.py --again                      those that survived, after tests were added
     python benchmarks/mutation.py --table                      only writes the table again, with reasons.yaml
 

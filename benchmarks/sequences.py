@@ -19,10 +19,10 @@ from pathlib import Path
 
 import torch
 
-from lightning_genae.metrics import known_values
+from lightning_genae.evaluation.metrics import known_values
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMAND = ["--model", "rae", "--augment", "ae"]
+COMMAND = ["--model", "rnn_ae", "--augment", "ae"]
 OWN = {"timeseries": [], "text": ["--steps", "2000"], "audio": ["--steps", "1500"]}
 
 

@@ -37,8 +37,8 @@ def publish(trainer: Trainer, name: str, path: Path) -> None:
             logger.log_audio(f"{name}-sounds", [str(sound) for sound in sounds], caption=[one.stem for one in sounds])
 
 
-def for_codes(trainer: Trainer, model, num: int) -> Tensor | None:
-    """Held-out images whose codes a picture can show, in the model's precision; None where there is nothing to show:
+def for_latents(trainer: Trainer, model, num: int) -> Tensor | None:
+    """Held-out images whose latents a picture can show, in the model's precision; None where there is nothing to show:
     without an encoder, of what is drawn together, and on all processes except the first."""
     is_drawn_alone = not trainer.datamodule.dataset.modality.is_drawn_together
     if not (trainer.is_global_zero and hasattr(model, "encode") and is_drawn_alone):

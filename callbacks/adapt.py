@@ -3,7 +3,7 @@
 import torch
 from pytorch_lightning import Callback
 
-from lightning_genae.augmentation import Augmentation
+from lightning_genae.augment import Composition
 
 
 class Adapt(Callback):
@@ -17,7 +17,7 @@ class Adapt(Callback):
 
     every = 4  # batches between two moves, as in the paper
 
-    def __init__(self, augment: Augmentation):
+    def __init__(self, augment: Composition):
         self.augment = augment
         self.signals: list[torch.Tensor] = []
 

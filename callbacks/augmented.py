@@ -1,4 +1,4 @@
-"""Training images above their variations by the augmentation, and its quality gate as a picture and a curve."""
+"""Training images above their variations by the augmentation, and its quality report as a picture and a curve."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import torch
 from pytorch_lightning import Callback
 
 from callbacks._pictures import pairs, publish, show
-from lightning_genae import gate
+from lightning_genae.augment import STRENGTHS, examples
 from lightning_genae.data.drawing.grids import save_curves
 
 
@@ -15,10 +15,10 @@ class Augmented(Callback):
 
     Args:
         folder: the run folder; pictures go to its augmented/.
-        num_rows: images in the picture of an arm over its strengths.
+        num_rows: images in the picture of an augmentation over its strengths.
 
     Attributes:
-        quality: the gate of every arm, as `Augmentation.quality` gives it.
+        quality: the quality report of every augmentation, as `Composition.quality` gives it.
     """
 
     def __init__(self, folder: Path, num_rows: int = 8):
@@ -35,12 +35,12 @@ class Augmented(Callback):
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(0)
             varied = datamodule.augment.vary(x, labels)
-        if not torch.equal(varied, x):  # an arm that changes nothing has nothing to show
+        if not torch.equal(varied, x):  # one that changes nothing has nothing to show
             show(trainer, self.folder, pairs(x, varied, columns), columns, rows=("original", "variation"))
         for name, quality in self.quality.items():
             if quality["strengths"]:
                 x, labels = x[: self.num_rows], labels[: self.num_rows]
-                pictures = {f"gate-{name}": self._draw_gate(name, quality)}
+                pictures = {f"quality-{name}": self._draw_quality(name, quality)}
                 if not datamodule.dataset.modality.is_drawn_together:
                     pictures[f"strengths-{name}"] = self._draw_strengths(name, datamodule, x, labels)
                 for title, path in pictures.items():
@@ -48,14 +48,14 @@ class Augmented(Callback):
 
     def _draw_strengths(self, name: str, datamodule, x: torch.Tensor, labels: torch.Tensor) -> Path:
         modality = datamodule.dataset.modality
-        varied = gate.examples(datamodule.augment.arms[name], x, labels, modality)
-        titles = ("original", *(f"{strength:g}" for strength in gate.STRENGTHS))
+        varied = examples(datamodule.augment.parts[name], x, labels, modality)
+        titles = ("original", *(f"{strength:g}" for strength in STRENGTHS))
         path = self.folder / f"strengths-{name}.png"
         if modality.layout[1] == 1:  # a column, whose rows then say what they are
             return modality.draw(path, varied, 1, rows=titles)
         return modality.draw(path, varied, len(titles), titles=titles)
 
-    def _draw_gate(self, name: str, quality: dict) -> Path:
+    def _draw_quality(self, name: str, quality: dict) -> Path:
         rows = quality["strengths"]
         strengths = [row["strength"] for row in rows]
         originals = quality["originals"]
@@ -80,5 +80,5 @@ class Augmented(Callback):
         if "labels_kept" in rows[0]:
             panels["share"]["classes kept"] = [row["labels_kept"] for row in rows]
         return save_curves(
-            self.folder / f"gate-{name}.png", f"strength of {name}", strengths, panels, quality["strength"]
+            self.folder / f"quality-{name}.png", f"strength of {name}", strengths, panels, quality["strength"]
         )

@@ -7,10 +7,11 @@ from typing import Literal
 from jsonargparse.typing import PositiveInt
 from pytorch_lightning import Callback
 
-from lightning_genae import registry, schedule
+from lightning_genae import registry
 from lightning_genae.data.dataset import Dataset
-from lightning_genae.evaluation import MIN_IMAGES, Evaluation
-from lightning_genae.extractors._extractor import PACKAGE as EXTRACTORS
+from lightning_genae.evaluation import schedule
+from lightning_genae.evaluation.evaluation import MIN_IMAGES, Evaluation
+from lightning_genae.evaluation.extractors._extractor import PACKAGE as EXTRACTORS
 from lightning_genae.ranks import wait_for_first
 
 MAX_SAMPLES = 100_000  # they are held in memory

@@ -6,8 +6,8 @@ import torch
 from pytorch_lightning import Callback
 
 from lightning_genae.data.storage import num_at_once, to_float
-from lightning_genae.evaluation import evaluating
-from lightning_genae.sampling import draw
+from lightning_genae.evaluation.evaluation import evaluating
+from lightning_genae.evaluation.sampling import draw
 
 log = logging.getLogger("lightning_genae")
 

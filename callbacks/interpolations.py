@@ -1,23 +1,23 @@
-"""Held-out images and the images of the codes between theirs."""
+"""Held-out images and the images of the latents between theirs."""
 
 from pathlib import Path
 
 import torch
 from pytorch_lightning import Callback
 
-from callbacks._pictures import for_codes, show
+from callbacks._pictures import for_latents, show
 
 
 class Interpolations(Callback):
     """A grid at the end of training, by a model with an encoder.
 
-    A row begins and ends with a held-out image; between them are the decoded codes of the way from one's
+    A row begins and ends with a held-out image; between them are the decoded latents of the way from one's
     code to the other's, both ends included.
 
     Args:
         folder: the run folder; the picture goes to its interpolations/.
         num_rows: pairs of images.
-        num_steps: codes on the way.
+        num_steps: latents on the way.
     """
 
     def __init__(self, folder: Path, num_rows: int = 8, num_steps: int = 7):
@@ -27,7 +27,7 @@ class Interpolations(Callback):
 
     @torch.no_grad()
     def on_train_end(self, trainer, pl_module) -> None:
-        x = for_codes(trainer, pl_module, 2 * self.num_rows)
+        x = for_latents(trainer, pl_module, 2 * self.num_rows)
         if x is not None:
             show(trainer, self.folder, self._rows(pl_module, x), self.num_steps + 2)
 

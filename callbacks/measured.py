@@ -11,8 +11,8 @@ from callbacks._pictures import pairs, publish
 from callbacks.evaluate import Evaluate
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.storage import to_float
-from lightning_genae.metrics.memorisation import MemorisationMetric, nearest
-from lightning_genae.metrics.neighbours import curve
+from lightning_genae.evaluation.metrics.memorisation import MemorisationMetric, nearest
+from lightning_genae.evaluation.metrics.neighbours import curve
 
 
 class Measured(Callback):

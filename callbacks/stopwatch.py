@@ -5,8 +5,8 @@ import time
 import torch
 from pytorch_lightning import Callback
 
-from lightning_genae.evaluation import Evaluation
-from lightning_genae.sampling import draw
+from lightning_genae.evaluation.evaluation import Evaluation
+from lightning_genae.evaluation.sampling import draw
 
 
 class Stopwatch(Callback):

@@ -5,13 +5,13 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Callback
 
-from callbacks._pictures import for_codes, show
+from callbacks._pictures import for_latents, show
 
 
 class Traversals(Callback):
     """A grid at the end of training, by a model with an encoder: a row moves one dimension of a held-out image's code.
 
-    The dimensions are those in which held-out codes deviate most, the steps go from two deviations below their
+    The dimensions are those in which held-out latents deviate most, the steps go from two deviations below their
     mean to two above.
 
     Args:
@@ -20,7 +20,7 @@ class Traversals(Callback):
         num_steps: images in a row.
     """
 
-    num_codes = 500  # held-out images, of which mean and deviation are taken
+    num_latents = 500  # held-out images, of which mean and deviation are taken
 
     def __init__(self, folder: Path, num_rows: int = 8, num_steps: int = 9):
         self.folder = Path(folder) / "traversals"
@@ -29,16 +29,16 @@ class Traversals(Callback):
 
     @torch.no_grad()
     def on_train_end(self, trainer, pl_module) -> None:
-        x = for_codes(trainer, pl_module, self.num_codes)
+        x = for_latents(trainer, pl_module, self.num_latents)
         if x is not None:
-            show(trainer, self.folder, pl_module.decode(self._codes(pl_module.encode(x))), self.num_steps)
+            show(trainer, self.folder, pl_module.decode(self._latents(pl_module.encode(x))), self.num_steps)
 
-    def _codes(self, codes: torch.Tensor) -> torch.Tensor:
-        deviation, mean = torch.std_mean(codes, 0)
+    def _latents(self, latents: torch.Tensor) -> torch.Tensor:
+        deviation, mean = torch.std_mean(latents, 0)
         rows = []
         for dimension in deviation.argsort(descending=True)[: self.num_rows]:
-            row = codes[:1].repeat(self.num_steps, 1)
-            steps = torch.linspace(-2, 2, self.num_steps, device=codes.device)
+            row = latents[:1].repeat(self.num_steps, 1)
+            steps = torch.linspace(-2, 2, self.num_steps, device=latents.device)
             row[:, dimension] = mean[dimension] + steps * deviation[dimension]
             rows.append(row)
         return torch.cat(rows)

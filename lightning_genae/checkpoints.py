@@ -16,6 +16,13 @@ from lightning_genae.files import replacing
 from lightning_genae.run_folder import BEFORE, LAST
 
 log = logging.getLogger("lightning_genae")
+OLD_WEIGHTS = {  # how names of weights began once, and begin now
+    "codes.codes": "latents.latents",
+    "codes.": "latents.",
+    "reader.": "encoder.",
+    "writer.": "decoder.",
+    "class_shares": "class_fractions",
+}
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -90,8 +97,9 @@ def restored(option: str, path: str | Path, model_class: type, state: dict) -> L
     """
     name = registry.name_of(model_class)
     try:
-        if state.get("model", name) != name:
+        if registry.RENAMED.get(state.get("model", name), state.get("model", name)) != name:
             raise ValueError(f"it is of {state['model']}")
+        state = {**state, "state_dict": {_renamed_weight(key): value for key, value in state["state_dict"].items()}}
         model = model_class(**_renamed(state["hyper_parameters"]))
         model.on_load_checkpoint(state)
         model.load_state_dict(state["state_dict"])
@@ -112,6 +120,14 @@ def _renamed(options: dict) -> dict:
     kind, is_masked = options.pop("kind"), {"has_mask": True, "modality": "series"}
     are_points = tuple(options["image_shape"][1:]) == (1, 1)
     return options | (is_masked if kind.startswith("mask") else {"modality": "points" if are_points else kind})
+
+
+def _renamed_weight(key: str) -> str:
+    """The name of a weight as it is now; older checkpoints have codes, a reader, a writer and class shares."""
+    for old, new in OLD_WEIGHTS.items():
+        if key.startswith(old):
+            return new + key.removeprefix(old)
+    return key
 
 
 def not_finite(state: object, name: str = "") -> str | None:

@@ -31,9 +31,10 @@ GROUPS = {  # of entry points, by the package that they add to
     "lightning_genae.models": "lightning_genae.models",
     "lightning_genae.augment": "lightning_genae.augment",
     "datamodules": "lightning_genae.data",
-    "lightning_genae.metrics": "lightning_genae.metrics",
-    "lightning_genae.extractors": "lightning_genae.extractors",
+    "lightning_genae.evaluation.metrics": "lightning_genae.metrics",
+    "lightning_genae.evaluation.extractors": "lightning_genae.extractors",
 }
+RENAMED = {"rae": "rnn_ae", "aegan": "vaegan"}  # choices of once, and what they are called now
 # a part of paths, lists (a,b) and compositions (a+b)
 NAME = re.compile("[a-z0-9][a-z0-9_-]*", re.IGNORECASE | re.ASCII)
 
@@ -63,6 +64,7 @@ def check(option: str, package: str, name: str) -> None:
     choices = names(package)
     if name not in choices:
         hint = "; `python run.py ablate` compares several" if "," in name else suggest(name, choices)
+        hint = f"; it is called {RENAMED[name]} now" if RENAMED.get(name) in choices else hint
         raise UserError(f"{option}: expected one of {', '.join(choices)}; got '{name}'{hint}")
     if fault := _fault(package, name):
         raise UserError(f"{option}: {fault}")

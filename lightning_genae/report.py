@@ -22,9 +22,9 @@ def aligned(header: list[str], rows: list[list[str]], form: str = "plain") -> li
     return [line.rstrip() for line in text.split("\n")]
 
 
-def gate(quality: dict) -> list[str]:
-    """The quality gates of all arms of an augmentation in words."""
-    return [line for name, values in quality.items() for line in _gate_of_arm(name, values)]
+def quality_lines(quality: dict) -> list[str]:
+    """The quality reports of all arms of an augmentation in words."""
+    return [line for name, values in quality.items() for line in _quality_of(name, values)]
 
 
 TOLERANCE = 1.05  # another draw of the variations changes the distance by some percent
@@ -37,11 +37,11 @@ def _share(q: dict) -> str:
     return f"{share} at first, adapted to a target of {q['target']}" if q["target"] else share
 
 
-def _gate_of_arm(name: str, q: dict) -> list[str]:
+def _quality_of(name: str, q: dict) -> list[str]:
     varied, originals, items = q["variations"], q["originals"], q.get("items", "images")
     value = "pixel" if items == "images" else "value"
     lines = [
-        f"Quality gate of {name}, on the {q['on']}; {_share(q)}. If all {items} are varied:",
+        f"Quality report of {name}, on the {q['on']}; {_share(q)}. If all {items} are varied:",
         f"  Frechet distance to validation {items}: originals {originals['fd']:.3g}, variations {varied['fd']:.3g}, "
         f"both together {varied['fd_mixed']:.3g}; "
         + "; ".join(
@@ -90,7 +90,7 @@ def _gate_of_arm(name: str, q: dict) -> list[str]:
 
 def table(metrics: dict, protocol: dict) -> list[str]:
     """Metrics as text."""
-    from lightning_genae.metrics import known_values  # which takes seconds
+    from lightning_genae.evaluation.metrics import known_values  # which takes seconds
 
     protocol = {"items": "images", **protocol}
     items = protocol["items"]
@@ -128,7 +128,7 @@ def table(metrics: dict, protocol: dict) -> list[str]:
 
 
 def representation_table(values: dict, items: str = "images") -> list[str]:
-    """What `lightning_genae.representation` measured, as text."""
+    """What `lightning_genae.evaluation.representation` measured, as text."""
     names = {
         "mse": ("squared error per value", ".4f"),
         "psnr": ("PSNR, dB", ".2f"),
@@ -145,10 +145,10 @@ def representation_table(values: dict, items: str = "images") -> list[str]:
         if any(cells):
             rows.append([words, *cells])
     lines = [f"Representation of held-out {items}:"]
-    lines += [f"  {line}" for line in aligned(["", "codes", pca, "pixels"], rows)]
+    lines += [f"  {line}" for line in aligned(["", "latents", pca, "pixels"], rows)]
     if values["bits_per_dimension"] < 0.1:
         lines.append(
-            f"  WARNING: the codes say next to nothing of the {items}; a lower --model.beta or --model.kl may help"
+            f"  WARNING: the latents say next to nothing of the {items}; a lower --model.beta or --model.kl may help"
         )
     return lines
 
@@ -164,7 +164,7 @@ def report(folder: RunFolder) -> str:
         f"{model} on {data}, augmentation {augment}, seed {config['seed']}: {timing['images']:,} {items} in "
         f"{timing['seconds']:.0f} s, {timing['images_per_second']:,.0f} {items}/s",
         *table(results["metrics"], results["protocol"]),
-        *gate(results["augment"]),
+        *quality_lines(results["augment"]),
         "",
         "Pictures:",
     ]

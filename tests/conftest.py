@@ -71,7 +71,7 @@ def draw_less(words: tuple, save: Callable) -> Callable:
     def save_some(self, file, *rest, **options):
         name = Path(file).stem if isinstance(file, str | Path) else ""
         is_between = name.isdecimal() and int(name) not in (0, steps)
-        if is_between or re.fullmatch("distances|precision-recall|gate-.*", name):
+        if is_between or re.fullmatch("distances|precision-recall|quality-.*", name):
             Image.new("RGB", (8, 8)).save(file)
         else:
             save(self, file, *rest, **options)
@@ -87,7 +87,7 @@ def cli(capsys, cache, accelerator, monkeypatch, request):
     scores learn little; the main job draws all figures, tests/test_series.py knows the scores, slow tests do it all.
     """
     import run
-    from lightning_genae.metrics import _recurrent
+    from lightning_genae.evaluation.metrics import _recurrent
 
     if not request.node.get_closest_marker("slow"):
         monkeypatch.setattr(_recurrent, "NUM_STEPS", 20)

@@ -13,7 +13,7 @@ import torch
 from torch import distributed
 
 from datamodules.digits import Digits
-from lightning_genae.evaluation import Evaluation
+from lightning_genae.evaluation.evaluation import Evaluation
 from lightning_genae.models.gan import GAN
 
 NUMS = (597, 260)  # samples: of three processes one has less than the others, or nothing

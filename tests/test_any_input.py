@@ -26,7 +26,7 @@ few = settings(
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-PARTS = (["--model", "gan", "--augment", "ae", "--data", "folder"], ["--model", "rae", "--data", "timeseries"])
+PARTS = (["--model", "gan", "--augment", "ae", "--data", "folder"], ["--model", "rnn_ae", "--data", "timeseries"])
 
 
 def options() -> list[tuple[list[str], str]]:

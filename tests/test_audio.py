@@ -14,10 +14,10 @@ from lightning_genae.data.drawing.sounds import save_spectrograms, save_waves
 from lightning_genae.data.mel import Mel
 from lightning_genae.data.modalities.audio import spectral_convergence
 from lightning_genae.data.modalities.series import Series
-from lightning_genae.extractors import _extractor
-from lightning_genae.extractors.moments import MomentFeatures
-from lightning_genae.fidelity import fidelity
-from lightning_genae.metrics.frechet import frechet_distance
+from lightning_genae.evaluation.extractors import _extractor
+from lightning_genae.evaluation.extractors.moments import MomentFeatures
+from lightning_genae.evaluation.fidelity import fidelity
+from lightning_genae.evaluation.metrics.frechet import frechet_distance
 from tests.data import dataset_of
 
 RATE = 16_000

@@ -15,26 +15,26 @@ from torch import nn
 
 from lightning_genae import registry
 from lightning_genae.augment import _training
-from lightning_genae.augment._arm import Arm, draw_fraction
-from lightning_genae.augment._autoencoding import AutoencodingArm
+from lightning_genae.augment._augmentation import Augmentation, draw_fraction
+from lightning_genae.augment._autoencoding import AutoencodingAugmentation
+from lightning_genae.augment._composition import Composition
+from lightning_genae.augment._perturbations import fit_classes
 from lightning_genae.augment.ae import AutoencoderAugment
 from lightning_genae.augment.noise import NoiseAugment
 from lightning_genae.augment.pca import PCAAugment
 from lightning_genae.augment.repeat import Repeat
 from lightning_genae.augment.vae import VariationalAugment
-from lightning_genae.augmentation import Augmentation
 from lightning_genae.config.parser import signature
 from lightning_genae.data import modalities
 from lightning_genae.data.dataset import Dataset, Images
 from lightning_genae.data.modalities.series import Series
 from lightning_genae.data.modalities.text import Text
 from lightning_genae.data.storage import to_float
-from lightning_genae.extractors.pixels import PixelFeatures
-from lightning_genae.metrics.frechet import frechet_distance
+from lightning_genae.evaluation.extractors.pixels import PixelFeatures
+from lightning_genae.evaluation.metrics.frechet import frechet_distance
 from lightning_genae.models.ae import Autoencoder
 from lightning_genae.models.gan import GAN
 from lightning_genae.models.vae import VAE
-from lightning_genae.perturb import fit_classes
 from tests.data import dataset_of
 from tests.test_models import train
 
@@ -49,12 +49,12 @@ def options_of(name: str) -> set[str]:
     return set(signature(registry.load(PACKAGE, name))) - ELSEWHERE
 
 
-def make(name: str, **options) -> Arm:
+def make(name: str, **options) -> Augmentation:
     few = {"steps": 50} if "steps" in options_of(name) else {}
     return registry.load(PACKAGE, name)(**{**few, **options})
 
 
-def fitted(arm: Arm, dataset: Dataset) -> Arm:
+def fitted(arm: Augmentation, dataset: Dataset) -> Augmentation:
     arm.check(dataset)
     arm.fit(dataset, **QUIET)
     return arm
@@ -96,9 +96,9 @@ def test_contract(arm, digits):
 def test_sequences(name, modality, has_mask, waves):
     """Variations of sequences are such sequences themselves, and gradients pass."""
     dataset = waves(modality, has_mask).dataset
-    augment = Augmentation({name: make(name)}, on=None if name == "none" else "data", fraction=1.0)
+    augment = Composition({name: make(name)}, on=None if name == "none" else "data", fraction=1.0)
     model = Autoencoder(dataset.image_shape, modality=modality, has_mask=has_mask)
-    if not modalities.supports(type(augment.arms[name]), dataset.modality):
+    if not modalities.supports(type(augment.parts[name]), dataset.modality):
         fitting = [other for other in NAMES if other not in ("ada", "classic", "diffaug")]
         message = f"--augment: expected {' or '.join(fitting)} for data of modality text (--data); got {name}, which is"
         with pytest.raises(ValueError, match=re.escape(message)):
@@ -112,16 +112,16 @@ def test_sequences(name, modality, has_mask, waves):
     assert torch.equal(varied, dataset.modality.project(varied))
     assert torch.equal(varied, x) == (name in ("none", "repeat")) or name == "repeat" or modality == "text"
     x.requires_grad_()
-    (augment.arms[name].vary(x, labels) * torch.randn_like(x)).sum().backward()
+    (augment.parts[name].vary(x, labels) * torch.randn_like(x)).sum().backward()
     assert x.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize(
     "perturb, autoencoder",
     [(perturb, "conv") for perturb in ("gaussian", "interpolate", "extrapolate", "resample")]
-    + [("gaussian", "rae"), ("interpolate", "recurrent")],
+    + [("gaussian", "rnn_ae"), ("interpolate", "recurrent")],
 )
-def test_codes_of_sequences_are_perturbed_as_those_of_images(perturb, autoencoder, waves):
+def test_latents_of_sequences_are_perturbed_as_those_of_images(perturb, autoencoder, waves):
     """The same arm: the identity without strength, and the more strength the further from the original."""
     dataset = waves().dataset
     arm = make("ae", perturb=perturb, autoencoder=autoencoder, steps=60)
@@ -138,7 +138,7 @@ def test_the_residual_of_text_replaces_what_decodes_differently(waves):
     dataset = waves("text").dataset
     arm = fitted(make("ae", steps=300, latent_dim=8, strength=1.0), dataset)
     x, labels = batch(dataset)
-    z, varied = seeded(arm.codes, x, labels)
+    z, varied = seeded(arm.latents, x, labels)
     changed = arm.autoencoder.decode(varied).argmax(1) != arm.autoencoder.decode(z).argmax(1)
     tokens = seeded(arm.vary, x, labels).argmax(1)
     assert 0.05 < changed.double().mean() < 0.95
@@ -150,7 +150,7 @@ def test_the_residual_of_text_replaces_what_decodes_differently(waves):
 def test_what_is_for_images_refuses_sequences(name, waves):
     dataset = waves().dataset
     with pytest.raises(ValueError, match=rf"for data of modality series \(--data\); got {name}, which is for image$"):
-        Augmentation({name: make(name)}).check(dataset, Autoencoder(dataset.image_shape, modality="series"))
+        Composition({name: make(name)}).check(dataset, Autoencoder(dataset.image_shape, modality="series"))
 
 
 def test_what_can_stand_before_a_critic_is_differentiable_in_every_pixel(arm, digits):
@@ -168,10 +168,10 @@ def test_what_can_stand_before_a_critic_is_differentiable_in_every_pixel(arm, di
 def test_other_precisions_before_a_critic(arm, digits, precision):
     if "critic" not in arm.fractions:
         pytest.skip("stands on the data alone")
-    augment = Augmentation({"arm": arm}, on="critic", fraction=0.5)
+    augment = Composition({"arm": arm}, on="critic", fraction=0.5)
     model = GAN(digits.dataset.image_shape, 10, conditional="projection")
     augment.check(digits.dataset, model)
-    model.view = augment.view
+    model.critic_transform = augment.critic_transform
     trainer = train(model, digits, 3, precision=precision)
     assert all(value.isfinite() for value in trainer.callback_metrics.values())
 
@@ -183,7 +183,7 @@ def test_every_arm_goes_with_odd_shapes(arm, shape):
         assert arm.vary(x, None).shape == x.shape
 
 
-def reconstruction_error(arm: Arm, dataset: Dataset) -> float:
+def reconstruction_error(arm: Augmentation, dataset: Dataset) -> float:
     x = to_float(dataset.validation.images[:200])
     with torch.no_grad():
         return float((arm.reconstruct(x) - x).square().mean())
@@ -258,7 +258,7 @@ def test_more_neighbours_are_further(digits):
 def test_noise_has_its_deviation_and_hands_the_options_of_the_ae_arm_on():
     x = torch.zeros(400, 1, 8, 8)
     for deviation in (None, 0.3):
-        noise = NoiseAugment(deviation=deviation).vary(x, None)
+        noise = NoiseAugment(std=deviation).vary(x, None)
         assert noise.std() == pytest.approx(deviation or 0.1, rel=0.02)
         assert noise.mean() == pytest.approx(0, abs=0.01)
     given = {"strength": 0.9, "perturb": "resample", "detail": "decode", "neighbours": 7, "latent_dim": 3, "steps": 9}
@@ -315,7 +315,7 @@ def test_every_option_is_tested():
     """A new option needs a test of the direction in which it leads, here or in the other files of arms."""
     of_training = {"autoencoder", "latent_dim", "width", "steps", "lr", "beta", "perturb", "strength", "detail"}
     of_images = {"flip", "shift", "crop", "rotate", "contrast", "colour", "translation", "cutout", "blits", "geometry"}
-    others = {"neighbours", "deviation", "match", "jitter", "scale", "warp"}
+    others = {"neighbours", "std", "match", "jitter", "scale", "warp"}
     assert set().union(*(options_of(name) for name in NAMES)) == of_training | of_images | others
 
 
@@ -334,7 +334,7 @@ def test_residual_and_decoded_variations_by_hand(name):
     arm = make(name)
     arm.autoencoder = Halves()
     x = torch.tensor([[0.2, 0.4], [0.6, 0.8]]).reshape(1, 1, 2, 2)
-    arm.codes = lambda images, labels: (arm.autoencoder.encode(images), torch.tensor([[1.0, 0.5]]))
+    arm.latents = lambda images, labels: (arm.autoencoder.encode(images), torch.tensor([[1.0, 0.5]]))
     assert torch.allclose(arm.vary(x, None), x + 0.75 - 0.3)
     arm.detail = "decode"
     assert torch.allclose(arm.vary(x, None), torch.full_like(x, 0.75))
@@ -342,7 +342,7 @@ def test_residual_and_decoded_variations_by_hand(name):
     assert (other.detail, other.strength) == ("decode", 0.3)
 
 
-class Tells(Arm):
+class Tells(Augmentation):
     """Finds the label in every image, and adds 100 to it."""
 
     def vary(self, images, labels):
@@ -365,37 +365,37 @@ def test_images_that_an_arm_chose_keep_their_labels_and_their_places():
 
 
 @pytest.mark.parametrize("perturb", ["gaussian", "interpolate", "extrapolate", "resample"])
-def test_codes_move_within_the_class_that_an_image_has(perturb):
+def test_latents_move_within_the_class_that_an_image_has(perturb):
     """Classes far from each other, and labels that say the other one: the code goes there, or the other way."""
-    codes, labels = (
+    latents, labels = (
         torch.cat([torch.randn(100, 2) - 50, torch.randn(100, 2) + 50]),
         torch.arange(2).repeat_interleave(100),
     )
     arm = PCAAugment(perturb=perturb, strength=1.0)
-    arm.set_codes(codes, labels)
+    arm.set_latents(latents, labels)
     arm.autoencoder = nn.Module()
     arm.autoencoder.encode = lambda images: images.flatten(1)
-    x = codes.reshape(200, 2, 1, 1)
-    z, own = arm.codes(x, labels)
+    x = latents.reshape(200, 2, 1, 1)
+    z, own = arm.latents(x, labels)
     assert (own.sign() == z.sign()).all()
-    other = arm.codes(x, 1 - labels)[1]
+    other = arm.latents(x, 1 - labels)[1]
     towards = -1 if perturb == "extrapolate" else 1
     assert ((other - z).sign() == -towards * z.sign()).all()
 
 
 @pytest.mark.parametrize("perturb, towards_the_other", [("posterior", 1.6), ("prior", -2.5)])
-def test_codes_of_a_vae_move_within_the_class_that_an_image_has(perturb, towards_the_other):
+def test_latents_of_a_vae_move_within_the_class_that_an_image_has(perturb, towards_the_other):
     """About 3 and -3, deviation 1, and as much left open: told the other class, a posterior lies between."""
     labels = torch.arange(2).repeat_interleave(500)
-    codes = torch.randn(1000, 2) + 6 * labels[:, None] - 3
+    latents = torch.randn(1000, 2) + 6 * labels[:, None] - 3
     arm = VariationalAugment(perturb=perturb, strength=1.0)
-    arm.learn_classes(fit_classes(codes, labels, torch.ones(2)))
+    arm.learn_classes(fit_classes(latents, labels, torch.ones(2)))
     arm.autoencoder = nn.Module()
     arm.autoencoder.posterior = lambda images: (images.flatten(1), torch.zeros(len(images), 2))
-    x, side = codes.reshape(1000, 2, 1, 1), 2 * labels[:, None] - 1
-    assert 2.8 < float((arm.codes(x, labels)[1] * side).mean()) < 3.3
-    assert float((arm.codes(x, 1 - labels)[1] * side).mean()) < towards_the_other
-    alone = float((arm.codes(x, None)[1] * side).mean())
+    x, side = latents.reshape(1000, 2, 1, 1), 2 * labels[:, None] - 1
+    assert 2.8 < float((arm.latents(x, labels)[1] * side).mean()) < 3.3
+    assert float((arm.latents(x, 1 - labels)[1] * side).mean()) < towards_the_other
+    alone = float((arm.latents(x, None)[1] * side).mean())
     assert alone == pytest.approx(3.0 if perturb == "posterior" else 0.0, abs=0.15)
 
 
@@ -403,7 +403,7 @@ def test_gradients_pass_to_images_as_finite_differences_say(arm, digits):
     """Through fraction, arm and view, along a random direction and against a random cotangent."""
     if "critic" not in arm.fractions:
         pytest.skip("stands on the data alone")
-    augment = Augmentation({"arm": arm}, on="critic", fraction=0.6)
+    augment = Composition({"arm": arm}, on="critic", fraction=0.6)
     augment.restart(3)
     x, labels = batch(digits.dataset, 12)
     x.requires_grad_()
@@ -411,7 +411,7 @@ def test_gradients_pass_to_images_as_finite_differences_say(arm, digits):
 
     def along(step: float) -> torch.Tensor:
         augment.restart(3)
-        return (augment.view(x + step * direction, labels) * cotangent).sum()
+        return (augment.critic_transform(x + step * direction, labels) * cotangent).sum()
 
     (gradient,) = torch.autograd.grad(along(0.0), x)
     with torch.no_grad():
@@ -520,16 +520,16 @@ def test_fit_does_not_depend_on_the_run(digits):
 
 @pytest.mark.slow
 def test_the_adversarial_autoencoder(digits):
-    arm = fitted(AutoencoderAugment(autoencoder="aegan", steps=300), digits.dataset)
+    arm = fitted(AutoencoderAugment(autoencoder="vaegan", steps=300), digits.dataset)
     x, labels = batch(digits.dataset)
     assert (arm.reconstruct(x) - x).square().mean() < 0.25
-    assert type(arm.autoencoder).__name__ == "AEGAN"
+    assert type(arm.autoencoder).__name__ == "VAEGAN"
     assert not torch.equal(arm.vary(x, labels), x)
 
 
 def test_the_cost_of_a_batch_does_not_grow_with_the_data():
     arm = PCAAugment(latent_dim=2, perturb="resample")
-    arm.set_codes(torch.randn(3 * arm.max_bank, 2), torch.arange(3 * arm.max_bank) % 4)
+    arm.set_latents(torch.randn(3 * arm.max_bank, 2), torch.arange(3 * arm.max_bank) % 4)
     assert len(arm.bank) == len(arm.bank_labels) == arm.max_bank
     assert len(arm.weights) == 4 * 3
 
@@ -565,7 +565,7 @@ torch.multiprocessing.start_processes(fit, (sys.argv[1],), nprocs=2, start_metho
 def test_wrong_checkpoints(digits, tmp_path):
     path = tmp_path / "some.ckpt"
     path.write_text("no checkpoint")
-    expected = r"--augment.checkpoint: '.*some.ckpt' is damaged .*; give one of --model ae or --model aegan"
+    expected = r"--augment.checkpoint: '.*some.ckpt' is damaged .*; give one of --model ae or --model vaegan"
     with pytest.raises(ValueError, match=expected):
         AutoencoderAugment(checkpoint=str(path)).check(digits.dataset)
     torch.save({"state_dict": {}, "hyper_parameters": {"image_shape": (1, 8, 8), "num_classes": 10}}, path)
@@ -575,7 +575,7 @@ def test_wrong_checkpoints(digits, tmp_path):
         AutoencoderAugment(checkpoint=str(tmp_path / "none")).check(digits.dataset)
 
 
-@pytest.mark.parametrize("model", ["ae", "aegan", "vae"])
+@pytest.mark.parametrize("model", ["ae", "vaegan", "vae"])
 def test_a_checkpoint_of_other_images_is_refused_unless_that_is_meant(cli, digits, model):
     short = ("--steps", "5", "--metrics.features", "pixels", "--data.num_train", "200")
     assert cli("--model", model, *short, "--folder", "same")[0] == 0
@@ -595,7 +595,7 @@ def test_a_checkpoint_of_other_images_is_refused_unless_that_is_meant(cli, digit
 
 def test_an_arm_is_a_file():
     assert {"none", "classic", "noise", "pca", "repeat", "ae", "vae", "diffaug", "ada"} <= set(NAMES)
-    assert all(issubclass(registry.load(PACKAGE, name), Arm | nn.Module) for name in NAMES)
+    assert all(issubclass(registry.load(PACKAGE, name), Augmentation | nn.Module) for name in NAMES)
 
 
 def split_of(num: int, shape=(1, 2, 3), classes: int = 3) -> Images:
@@ -622,12 +622,12 @@ def test_options_of_which_nothing_is_said_are_the_documented_ones():
         "classic": {"crop": 0.1, "flip": None, "shift": None, "rotate": None, "contrast": None}
         | {"jitter": None, "scale": None, "warp": None},
     }
-    expected["noise"] = {"deviation": None, "match": "no", **expected["ae"]}
+    expected["noise"] = {"std": None, "match": "no", **expected["ae"]}
     for name in NAMES:
         found = signature(registry.load(PACKAGE, name))
         assert {option: default for option, (_, default) in found.items() if option not in ELSEWHERE} == expected[name]
         assert found.get("foreign", (bool, False))[1] is False
-    assert (AutoencodingArm().strength, AutoencodingArm().detail) == (0.5, "residual")
+    assert (AutoencodingAugmentation().strength, AutoencodingAugmentation().detail) == (0.5, "residual")
     assert {name for name in NAMES if not registry.load(PACKAGE, name).shows} == {"none", "repeat"}
     assert registry.load(PACKAGE, "none").fractions == {"data": 0.0, "critic": 0.0}
 
@@ -649,12 +649,12 @@ def test_what_diffaug_shifts_in_is_grey():
 
 
 def test_an_arm_varies_in_float32_and_returns_the_precision_that_it_was_given():
-    class Watched(Arm):
+    class Watched(Augmentation):
         def vary(self, images, labels):
             assert images.dtype == torch.float32 and len(images) == len(labels) == 1
             return images + 1
 
-    assert Watched.shows and Watched.place == "data" and Watched().settings() == {}  # unless an arm says otherwise
+    assert Watched.shows and Watched.apply_to == "data" and Watched().settings() == {}  # unless an arm says otherwise
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
         x = torch.zeros(4, 1, 2, 2, dtype=dtype)
         varied = Watched()(x, torch.arange(4), 0.25)  # one of them
@@ -663,14 +663,14 @@ def test_an_arm_varies_in_float32_and_returns_the_precision_that_it_was_given():
 
 def test_the_residual_of_text_by_hand():
     """The token at a place changes where the decoded one does, and then to that; what the decoder blurs is kept."""
-    arm = AutoencodingArm()
+    arm = AutoencodingAugmentation()
     arm.check(dataset_of(split_of(2), modality=Text()))
 
     def one_hot(tokens):
         return 2 * torch.nn.functional.one_hot(torch.tensor(tokens), 4).movedim(1, 2)[:, :, None].float() - 1
 
     arm.autoencoder = SimpleNamespace(decode=lambda z: 0.7 * z)
-    arm.codes = lambda images, labels: (one_hot([[0, 1, 1], [2, 2, 2]]), one_hot([[0, 3, 1], [0, 2, 1]]))
+    arm.latents = lambda images, labels: (one_hot([[0, 1, 1], [2, 2, 2]]), one_hot([[0, 3, 1], [0, 2, 1]]))
     varied = arm.vary(one_hot([[0, 1, 2], [3, 2, 3]]), None)
     assert varied.argmax(1)[:, 0].tolist() == [[0, 3, 2], [0, 2, 1]]
 
@@ -695,7 +695,7 @@ def test_pca_is_scikit_learns():
 def test_the_quality_of_an_autoencoder_by_hand(num, latent_dim, expected):
     """Beside PCA with as many components as its code has, or as there can be of so many images or pixels."""
     data = data_of(num)
-    arm = AutoencodingArm()
+    arm = AutoencodingAugmentation()
     arm.trained_on = "mine"
     arm.autoencoder = SimpleNamespace(
         encode=lambda x: x.flatten(1).repeat(1, 3)[:, :latent_dim],
@@ -717,49 +717,49 @@ def test_the_quality_of_an_autoencoder_by_hand(num, latent_dim, expected):
     assert quality["fd_decoded"] == pytest.approx(frechet_distance(real, first), rel=1e-6)
 
 
-def test_noise_of_all_codes_keeps_their_mean_and_covariance_in_every_dimension():
-    """By the formula, m + sqrt(1 - s^2) (z - m) + s L e, with as much precision as codes far from 0 need."""
-    codes, labels = (
+def test_noise_of_all_latents_keeps_their_mean_and_covariance_in_every_dimension():
+    """By the formula, m + sqrt(1 - s^2) (z - m) + s L e, with as much precision as latents far from 0 need."""
+    latents, labels = (
         torch.randn(30, 3) @ torch.tensor([[2.0, 0, 0], [1, 1, 0], [0, 1, 0.1]]) + 1000,
         torch.arange(30) % 2,
     )
     arm = PCAAugment(strength=0.6)
     torch.manual_seed(5)
-    arm.set_codes(codes, labels)
+    arm.set_latents(latents, labels)
     drawn = torch.rand(1)
     torch.manual_seed(5)
     assert drawn == torch.rand(1)  # what is kept for neighbours is drawn beside the run's random numbers
     arm.autoencoder = SimpleNamespace(encode=lambda x: x.flatten(1))
-    z = codes[:9]
+    z = latents[:9]
     torch.manual_seed(0)
-    found, varied = arm.codes(z[:, :, None, None], None)
+    found, varied = arm.latents(z[:, :, None, None], None)
     torch.manual_seed(0)
-    noise = torch.randn_like(z) @ torch.linalg.cholesky(torch.cov(codes.double().T)).float().T
+    noise = torch.randn_like(z) @ torch.linalg.cholesky(torch.cov(latents.double().T)).float().T
     assert torch.equal(found, z)
-    assert torch.allclose(varied, codes.mean(0) + 0.8 * (z - codes.mean(0)) + 0.6 * noise, atol=1e-3)
+    assert torch.allclose(varied, latents.mean(0) + 0.8 * (z - latents.mean(0)) + 0.6 * noise, atol=1e-3)
     assert arm.cholesky.dtype == torch.float32
-    exact = torch.linalg.cholesky(torch.cov(codes.double().T))
+    exact = torch.linalg.cholesky(torch.cov(latents.double().T))
     assert torch.allclose(arm.cholesky.double(), exact, rtol=1e-4)
 
 
-def test_codes_that_do_not_vary_in_some_dimension_get_a_billionth_of_the_variance_there():
-    codes = torch.tensor([[10.0, 1, 0], [-10, 1, 0], [10, 1, 3], [-10, 1, 3]])
+def test_latents_that_do_not_vary_in_some_dimension_get_a_billionth_of_the_variance_there():
+    latents = torch.tensor([[10.0, 1, 0], [-10, 1, 0], [10, 1, 3], [-10, 1, 3]])
     arm = PCAAugment()
-    arm.set_codes(codes, torch.zeros(4).long())
+    arm.set_latents(latents, torch.zeros(4).long())
     trace = 400 / 3 + 3
     assert arm.cholesky[1].tolist() == pytest.approx([0, (1e-9 * trace) ** 0.5, 0], rel=1e-3)
     one = PCAAugment()
-    one.set_codes(codes[:, :1], torch.zeros(4).long())
+    one.set_latents(latents[:, :1], torch.zeros(4).long())
     assert one.cholesky.tolist() == [[pytest.approx((400 / 3) ** 0.5)]]
 
 
-def test_neighbours_are_looked_for_among_2048_codes_at_most_with_their_classes():
-    codes, labels = torch.arange(3000.0)[:, None], torch.arange(3000) % 7
+def test_neighbours_are_looked_for_among_2048_latents_at_most_with_their_classes():
+    latents, labels = torch.arange(3000.0)[:, None], torch.arange(3000) % 7
     banks = []
     for seed in (0, 1):
         torch.manual_seed(seed)
         arm = PCAAugment(perturb="interpolate")
-        arm.set_codes(codes, labels)
+        arm.set_latents(latents, labels)
         banks.append(arm.bank)
         assert len(arm.bank.unique()) == 2048
         assert torch.equal(arm.bank_labels, arm.bank[:, 0].long() % 7)
@@ -768,11 +768,11 @@ def test_neighbours_are_looked_for_among_2048_codes_at_most_with_their_classes()
 
 def test_resampling_wants_a_class_with_two_images():
     with pytest.raises(ValueError, match=r"--augment.perturb: expected a class with at least 2 images for resample"):
-        PCAAugment(perturb="resample").set_codes(torch.randn(3, 2), torch.arange(3))
-    PCAAugment(perturb="resample").set_codes(torch.randn(3, 2), torch.tensor([0, 1, 1]))
+        PCAAugment(perturb="resample").set_latents(torch.randn(3, 2), torch.arange(3))
+    PCAAugment(perturb="resample").set_latents(torch.randn(3, 2), torch.tensor([0, 1, 1]))
 
 
-class Strong(AutoencodingArm):
+class Strong(AutoencodingAugmentation):
     """Makes 30 of 100 pixels far too bright, 10 far too dark, and darkens the others of class 1 by 0.4."""
 
     def __init__(self):
@@ -803,7 +803,7 @@ def test_noise_with_the_error_of_the_ae_arm_by_its_integral():
         return inside + 2 * stats.norm.sf(1, scale=deviation)
 
     expected = optimize.brentq(lambda deviation: error(deviation) - wanted, 0.1, 3)
-    assert arm.deviation == pytest.approx(expected, rel=0.01) and arm.settings() == {"deviation": arm.deviation}
+    assert arm.std == pytest.approx(expected, rel=0.01) and arm.settings() == {"std": arm.std}
     assert arm.vary(torch.zeros(200, 1, 1, 100), None).std() == pytest.approx(expected, rel=0.03)
     arm.fit(
         dataset_of(torch.full((400, 1, 1, 100), 0.9), modality=Series())
@@ -816,15 +816,15 @@ def test_noise_with_the_error_of_the_ae_arm_by_its_integral():
         return inside + outside
 
     expected = optimize.brentq(lambda deviation: error_of_bright(deviation) - wanted, 0.1, 3)
-    assert arm.deviation == pytest.approx(expected, rel=0.02)
+    assert arm.std == pytest.approx(expected, rel=0.02)
 
 
 def test_a_deviation_has_no_effect_where_it_is_matched(caplog):
-    assert NoiseAugment(deviation=0.3).settings() == {"deviation": 0.3}
+    assert NoiseAugment(std=0.3).settings() == {"std": 0.3}
     NoiseAugment(match="ae")
     assert caplog.text == ""
-    NoiseAugment(deviation=0.3, match="ae")
-    assert "--augment.deviation has no effect without --augment.match no" in caplog.text
+    NoiseAugment(std=0.3, match="ae")
+    assert "--augment.std has no effect without --augment.match no" in caplog.text
 
 
 def test_repetitions_are_of_images_that_stay_and_of_their_class():
@@ -852,7 +852,7 @@ def test_a_step_of_a_vae_keeps_the_prior_and_noise_is_the_encoders():
         arm = VariationalAugment(perturb=perturb, strength=0.6)
         arm.autoencoder = SimpleNamespace(posterior=lambda x: (z, log_variance))
         torch.manual_seed(0)
-        found, varied = arm.codes(z, None)
+        found, varied = arm.latents(z, None)
         torch.manual_seed(0)
         noise = torch.randn(5, 3)
         expected = 0.8 * z + 0.6 * noise if perturb == "prior" else z + 0.6 * (log_variance / 2).exp() * noise

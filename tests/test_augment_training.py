@@ -12,13 +12,13 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import nn
 
 from lightning_genae.augment import _training
+from lightning_genae.augment._perturbations import fit_classes
 from lightning_genae.augment.ae import MODELS, AutoencoderAugment
 from lightning_genae.augment.vae import VariationalAugment
 from lightning_genae.checkpoints import WholeCheckpoints
 from lightning_genae.data.dataset import Images
 from lightning_genae.data.modalities.series import Series
-from lightning_genae.models import ae, aegan, rae, vae
-from lightning_genae.perturb import fit_classes
+from lightning_genae.models import ae, rnn_ae, vae, vaegan
 from tests.data import dataset_of, images_of
 
 
@@ -192,7 +192,7 @@ def test_an_autoencoder_is_trained_once_for_the_same_images_and_options(trainers
     version = "2"
     train(data)
     assert len(trainers) == 9
-    own = {"codes", "losses", "networks"}
+    own = {"nn.latents", "nn.losses", "nn.networks"}
     assert all(names == {__name__, *(f"lightning_genae.{name}" for name in own)} for names in sources)
 
 
@@ -357,19 +357,19 @@ def test_an_arm_without_a_checkpoint_is_trained_as_its_options_say(arm_class, mo
     assert (found, steps, trainer_options) == (model, 12, {"accelerator": "cpu"}) and dataset is data
     beta = {"beta": 1.0} if model is vae.VAE else {}
     assert options == {"network": "conv", "latent_dim": 5, "width": 8, "lr": 0.5} | beta
-    # and learns where the codes of each class lie
+    # and learns where the latents of each class lie
     z = data.train.images.flatten(1) / 127.5 - 1
     expected = fit_classes(z, data.train.labels, torch.full((6,), 0.0 if model is ae.Autoencoder else 1 / torch.e))
     for part, other in zip(arm.classes, expected):
         assert torch.allclose(part, other, rtol=1e-4)
 
 
-def test_the_codes_of_a_vae_are_as_uncertain_as_the_encoder_says_on_average(data):
+def test_the_latents_of_a_vae_are_as_uncertain_as_the_encoder_says_on_average(data):
     """0.1 and 0.3 of a variance: 0.2, whatever the mean of their logarithms."""
     arm = VariationalAugment()
     variances = torch.tensor([0.1, 0.3])[torch.arange(23) % 2][:, None].expand(-1, 6)
     arm.autoencoder = SimpleNamespace(posterior=lambda x: (x.flatten(1), variances.log()))
-    arm._learn_codes(data.train)
+    arm._learn_latents(data.train)
     mean = float(variances[:, 0].mean())
     z = data.train.images.flatten(1).double() / 127.5 - 1
     apart = torch.cat([z[data.train.labels == label] - z[data.train.labels == label].mean(0) for label in range(4)])
@@ -382,8 +382,8 @@ NETWORKS = {
     "resnet": (ae.Autoencoder, {"network": "resnet", "width": 8}),
     "mlp": (ae.Autoencoder, {"network": "mlp"}),
     "recurrent": (ae.Autoencoder, {"network": "recurrent", "width": 64}),
-    "aegan": (aegan.AEGAN, {"network": "conv", "width": 8}),
-    "rae": (rae.RecurrentAutoencoder, {"width": 64}),
+    "vaegan": (vaegan.VAEGAN, {"network": "conv", "width": 8}),
+    "rnn_ae": (rnn_ae.RecurrentAutoencoder, {"width": 64}),
 }
 
 
@@ -403,9 +403,9 @@ def test_networks_and_their_usual_widths(name):
 
 def test_an_autoencoder_of_sequences_does_not_learn_images(data):
     with pytest.raises(
-        ValueError, match=r"--augment.autoencoder: expected ae or aegan for data of modality image .*; got rae"
+        ValueError, match=r"--augment.autoencoder: expected ae or vaegan for data of modality image .*; got rnn_ae"
     ):
-        AutoencoderAugment(autoencoder="rae").check(data)
+        AutoencoderAugment(autoencoder="rnn_ae").check(data)
     AutoencoderAugment(autoencoder="conv").check(data)
 
 

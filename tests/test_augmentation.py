@@ -13,7 +13,8 @@ from torch import nn
 from callbacks.adapt import Adapt
 from datamodules._base import ImageDataModule
 from lightning_genae import registry
-from lightning_genae.augment._arm import Arm
+from lightning_genae.augment._augmentation import Augmentation
+from lightning_genae.augment._composition import Composition
 from lightning_genae.augment._stream import Stream
 from lightning_genae.augment.ada import AdaptiveAugment
 from lightning_genae.augment.classic import ClassicAugment
@@ -22,7 +23,6 @@ from lightning_genae.augment.noise import NoiseAugment
 from lightning_genae.augment.none import NoAugment
 from lightning_genae.augment.pca import PCAAugment
 from lightning_genae.augment.repeat import Repeat
-from lightning_genae.augmentation import Augmentation
 from lightning_genae.data.dataset import Images
 from lightning_genae.models.ebgan import EBGAN
 from lightning_genae.models.gan import GAN
@@ -33,7 +33,7 @@ from tests.test_run import SHORT, results, weights_equal
 TWO_PLAYERS = [name for name, model in MODELS.items() if issubclass(model, TwoPlayers)]
 
 
-class Add(Arm):
+class Add(Augmentation):
     """Adds a number, and keeps the labels that it is given."""
 
     def __init__(self, number: float):
@@ -51,42 +51,42 @@ def batch():
 
 def test_arms_follow_each_other_each_in_its_own_place():
     x, labels = batch()
-    augment = Augmentation({"add": Add(0.25), "diffaug": DiffAugment(), "more": Add(0.5)}, fraction=1.0)
+    augment = Composition({"add": Add(0.25), "diffaug": DiffAugment(), "more": Add(0.5)}, fraction=1.0)
     assert torch.allclose(augment(x, labels), x + 0.75)
-    assert augment.stand_on("critic") == ["diffaug"]
-    assert not torch.equal(augment.view(x, labels), x)
-    assert torch.equal(Augmentation({"none": NoAugment()})(x, labels), x)
-    on_critic = Augmentation({"add": Add(0.25), "more": Add(0.5)}, on="critic", fraction=1.0)
+    assert augment.applied_to("critic") == ["diffaug"]
+    assert not torch.equal(augment.critic_transform(x, labels), x)
+    assert torch.equal(Composition({"none": NoAugment()})(x, labels), x)
+    on_critic = Composition({"add": Add(0.25), "more": Add(0.5)}, on="critic", fraction=1.0)
     assert torch.equal(on_critic(x, labels), x)
-    assert torch.allclose(on_critic.view(x, labels), x + 0.75)
+    assert torch.allclose(on_critic.critic_transform(x, labels), x + 0.75)
 
 
 def test_arms_are_put_where_they_shall_stand():
     arms = {"add": Add(0.25), "more": Add(0.5)}
-    assert Augmentation(arms, on="data+critic").places == {"add": "data", "more": "critic"}
+    assert Composition(arms, on="data+critic").sides == {"add": "data", "more": "critic"}
     for on, message in {
-        "data+critic+data": "expected one place, or 2",
+        "data+critic+data": "expected one side, or 2",
         "data+here": "expected data or critic for more",
     }.items():
         with pytest.raises(ValueError, match=f"--augment.on: {message}"):
-            Augmentation(arms, on=on)
+            Composition(arms, on=on)
 
 
 def test_none_stands_by_itself():
     with pytest.raises(ValueError, match=r"--augment: expected none by itself; got add\+none"):
-        Augmentation({"add": Add(0.25), "none": NoAugment()})
-    assert Augmentation({"none": NoAugment()}).fractions == {"none": 0.0}
+        Composition({"add": Add(0.25), "none": NoAugment()})
+    assert Composition({"none": NoAugment()}).fractions == {"none": 0.0}
 
 
 def test_without_an_arm_on_the_data_images_are_left_as_they_are():
     """Also those of another range, which a data module is free to have."""
     x, labels = batch()
-    assert torch.equal(Augmentation({"add": Add(0.5)}, on="critic", fraction=1.0)(20 * x, labels), 20 * x)
+    assert torch.equal(Composition({"add": Add(0.5)}, on="critic", fraction=1.0)(20 * x, labels), 20 * x)
 
 
 def conditioned(**conditions) -> SimpleNamespace:
     """As a model with a critic of images."""
-    return SimpleNamespace(view=lambda images, labels: images, **conditions)
+    return SimpleNamespace(critic_transform=lambda images, labels: images, **conditions)
 
 
 @pytest.mark.parametrize(
@@ -101,17 +101,17 @@ def conditioned(**conditions) -> SimpleNamespace:
 )
 def test_the_critics_side_heeds_labels_if_the_model_does(model, heeded):
     (x, labels), arm = batch(), Add(0.5)
-    augment = Augmentation({"add": arm}, on="critic", fraction=1.0)
+    augment = Composition({"add": arm}, on="critic", fraction=1.0)
     if model is not None:
         augment.check(dataset_of(torch.zeros(2, 1, 4, 4)), model)
-    augment.view(x, labels)
+    augment.critic_transform(x, labels)
     augment.vary(x, labels)  # for pictures, as it would be for the critic
     assert [given is not None for given in arm.labels] == [heeded, heeded]
 
 
 def test_variations_of_arms_on_the_data_are_within_the_class():
     (x, labels), arms = batch(), {"add": Add(0.5), "more": Add(5.0)}
-    assert torch.equal(Augmentation(arms, on="data+critic").vary(x, labels), torch.ones_like(x))
+    assert torch.equal(Composition(arms, on="data+critic").vary(x, labels), torch.ones_like(x))
     assert torch.equal(arms["add"].labels[0], labels) and arms["more"].labels == [None]
 
 
@@ -130,35 +130,35 @@ class Learning(Add):
 
 def test_every_arm_learns_from_the_data_with_the_options_of_the_trainer():
     arms = {"add": Learning(0.25), "more": Learning(0.5)}
-    augment = Augmentation(arms)
+    augment = Composition(arms)
     augment.fit("data", accelerator="cpu", callbacks=[])
     assert all(arm.told == ("data", {"accelerator": "cpu", "callbacks": []}) for arm in arms.values())
 
 
 def test_the_reconstruction_is_that_of_the_first_arm_that_has_one():
-    augment = Augmentation({"add": Add(0.25), "first": Learning(0.5), "second": Learning(1.0)})
+    augment = Composition({"add": Add(0.25), "first": Learning(0.5), "second": Learning(1.0)})
     assert torch.equal(augment.reconstruct(torch.ones(2)), torch.full((2,), 0.5))
-    assert not hasattr(Augmentation({"add": Add(0.25)}), "reconstruct")
+    assert not hasattr(Composition({"add": Add(0.25)}), "reconstruct")
 
 
 def test_the_settings_of_arms_say_what_options_came_to():
-    expected = {"on": "critic", "fraction": 0.7, "target": None, "model_labels": False, "number": 0.5}
-    assert Augmentation({"add": Learning(0.5)}, on="critic").settings() == {"add": expected}
-    given = Augmentation({"add": Add(0.5)}, fraction=0.3, target=0.4).settings()
-    assert given == {"add": {"on": "data", "fraction": 0.3, "target": 0.4, "model_labels": True}}
-    assert Augmentation({"none": NoAugment()}).settings() == {}
+    expected = {"on": "critic", "fraction": 0.7, "target": None, "within_class": False, "number": 0.5}
+    assert Composition({"add": Learning(0.5)}, on="critic").settings() == {"add": expected}
+    given = Composition({"add": Add(0.5)}, fraction=0.3, target=0.4).settings()
+    assert given == {"add": {"on": "data", "fraction": 0.3, "target": 0.4, "within_class": True}}
+    assert Composition({"none": NoAugment()}).settings() == {}
 
 
 @pytest.mark.parametrize("num_conditions", [0, 10])
 def test_the_gate_measures_every_arm_as_it_stands(monkeypatch, num_conditions):
     """Variations within a class on the data, and on the critic if the model has classes; what shows nothing has none"""
 
-    def measure(arm, dataset, extractor, heeds_labels, conditional=False):
+    def measure(arm, dataset, extractor, is_within_class, conditional=False):
         assert (dataset, extractor) == ("data", "extractor")
-        return {"heeds": heeds_labels, "given": conditional} if isinstance(arm, Add) else {}
+        return {"heeds": is_within_class, "given": conditional} if isinstance(arm, Add) else {}
 
-    monkeypatch.setattr("lightning_genae.gate.measure", measure)
-    augment = Augmentation({"add": Add(0.5), "more": Add(1.0), "same": NoAugment()}, on="data+critic+data")
+    monkeypatch.setattr("lightning_genae.augment._quality.measure", measure)
+    augment = Composition({"add": Add(0.5), "more": Add(1.0), "same": NoAugment()}, on="data+critic+data")
     augment.check(dataset_of(torch.zeros(2, 1, 4, 4)), conditioned(num_conditions=num_conditions))
     has_classes, told = num_conditions > 0, {"target": None, "conditional": num_conditions > 0}
     assert augment.quality("data", "extractor") == {
@@ -169,53 +169,53 @@ def test_the_gate_measures_every_arm_as_it_stands(monkeypatch, num_conditions):
 
 def test_training_images_stay_in_range_and_the_critics_need_not():
     x, labels = batch()
-    assert Augmentation({"add": Add(5.0)}, fraction=1.0)(x, labels).max() == 1
-    assert Augmentation({"add": Add(5.0)}, on="critic", fraction=1.0).view(x, labels).min() > 4
+    assert Composition({"add": Add(5.0)}, fraction=1.0)(x, labels).max() == 1
+    assert Composition({"add": Add(5.0)}, on="critic", fraction=1.0).critic_transform(x, labels).min() > 4
 
 
 @pytest.mark.parametrize("name", ["ae", "classic", "diffaug", "noise", "pca", "repeat", "vae"])
 def test_arms_that_are_compared_vary_the_same_share_of_the_images(name):
     arm = registry.load("lightning_genae.augment", name)()
     for place in arm.fractions:
-        fractions = Augmentation({name: arm}, on=place).fractions
+        fractions = Composition({name: arm}, on=place).fractions
         assert fractions == {name: {"data": 0.5, "critic": 0.7}[place]}
 
 
 def test_the_fraction_is_each_arms_own_or_everybodys():
     arms = {"noise": NoiseAugment(), "classic": ClassicAugment()}
-    assert Augmentation(arms).fractions == {"noise": 0.5, "classic": 0.5}
-    assert Augmentation(arms, fraction=0.2).fractions == {"noise": 0.2, "classic": 0.2}
-    assert Augmentation(arms, target=0.6).fractions == {"noise": 0.0, "classic": 0.0}
-    ada = Augmentation({"ada": AdaptiveAugment()})
+    assert Composition(arms).fractions == {"noise": 0.5, "classic": 0.5}
+    assert Composition(arms, fraction=0.2).fractions == {"noise": 0.2, "classic": 0.2}
+    assert Composition(arms, target=0.6).fractions == {"noise": 0.0, "classic": 0.0}
+    ada = Composition({"ada": AdaptiveAugment()})
     assert (ada.target, ada.fractions) == (0.6, {"ada": 0.0})
-    assert Augmentation({"ada": AdaptiveAugment()}, fraction=0.3).target is None
+    assert Composition({"ada": AdaptiveAugment()}, fraction=0.3).target is None
 
 
 @pytest.mark.parametrize("model, place, fraction", [("gan", "critic", 0.7), ("aae", "data", 0.5), ("vae", "data", 0.5)])
 def test_an_autoencoder_stands_before_the_critic_if_there_is_one(digits, model, place, fraction):
     arms = {"pca": PCAAugment(), "noise": NoiseAugment()}
-    augment = Augmentation(arms)
+    augment = Composition(arms)
     augment.check(digits.dataset, MODELS[model]((1, 8, 8), 10))
-    assert augment.places == {"pca": place, "noise": "data"}
+    assert augment.sides == {"pca": place, "noise": "data"}
     assert augment.fractions == {"pca": fraction, "noise": 0.5}
-    chosen = Augmentation(arms, on="data", fraction=0.1)
+    chosen = Composition(arms, on="data", fraction=0.1)
     chosen.check(digits.dataset, MODELS[model]((1, 8, 8), 10))
-    assert chosen.places == {"pca": "data", "noise": "data"}
+    assert chosen.sides == {"pca": "data", "noise": "data"}
     assert chosen.fractions == {"pca": 0.1, "noise": 0.1}
 
 
 @pytest.mark.parametrize(
-    "model_labels, conditional, on_data, on_critic",
+    "within_class, conditional, on_data, on_critic",
     [(None, False, True, False), (None, True, True, True), (False, True, False, False), (True, True, True, True)],
 )
-def test_labels_reach_an_arm_where_generated_images_have_them(digits, model_labels, conditional, on_data, on_critic):
+def test_labels_reach_an_arm_where_generated_images_have_them(digits, within_class, conditional, on_data, on_critic):
     x, labels = batch()
     model = GAN((1, 8, 8), 10, conditional="projection" if conditional else "no")
     for place, heeded in (("data", on_data), ("critic", on_critic)):
         arm = Add(0.0)
-        augment = Augmentation({"add": arm}, on=place, model_labels=model_labels)
+        augment = Composition({"add": arm}, on=place, within_class=within_class)
         augment.check(digits.dataset, model)
-        (augment if place == "data" else augment.view)(x, labels)
+        (augment if place == "data" else augment.critic_transform)(x, labels)
         assert (arm.labels[0] is not None) == heeded
 
 
@@ -227,22 +227,22 @@ def test_labels_reach_an_arm_where_generated_images_have_them(digits, model_labe
         ({"target": 0.6}, "vae", "--augment.target: expected a model whose critic shows how far it overfits"),
         ({"target": 0.6}, "vae", "--augment.target: expected .* got VAE; --augment.fraction without a target"),
         ({"target": 0.6}, "began", "--augment.target: expected"),
-        ({"on": "critic", "model_labels": True}, "gan", "--augment.model_labels: expected a conditional model"),
+        ({"on": "critic", "within_class": True}, "gan", "--augment.within_class: expected a conditional model"),
     ],
 )
 def test_what_cannot_work_is_refused(digits, options, model, message):
     with pytest.raises(ValueError, match=message):
-        Augmentation({"noise": NoiseAugment()}, **options).check(digits.dataset, MODELS[model]((1, 8, 8), 10))
+        Composition({"noise": NoiseAugment()}, **options).check(digits.dataset, MODELS[model]((1, 8, 8), 10))
 
 
 def test_wgan_gives_no_signal(digits):
     with pytest.raises(ValueError, match=r"not with --model.loss wgan or wgan-gp.*; got GAN with --model.loss wgan-gp"):
-        Augmentation({"ada": AdaptiveAugment()}).check(digits.dataset, GAN((1, 8, 8), 10, loss="wgan-gp"))
+        Composition({"ada": AdaptiveAugment()}).check(digits.dataset, GAN((1, 8, 8), 10, loss="wgan-gp"))
 
 
 def test_repeat_stands_on_the_data_alone():
     with pytest.raises(ValueError, match=r"--augment.on: expected data for repeat; got critic"):
-        Augmentation({"repeat": Repeat()}, on="critic")
+        Composition({"repeat": Repeat()}, on="critic")
 
 
 @pytest.mark.parametrize("name", [name for name in TWO_PLAYERS if name != "aae"])
@@ -259,7 +259,7 @@ def test_all_that_a_critic_judges_passed_the_view(name, digits):
     def watch(module, inputs):
         judged.extend(part for part in inputs if part.dim() == 4)
 
-    model.view = view
+    model.critic_transform = view
     first = model.critic[0] if name in ("began", "ebgan") else model.critic
     first.register_forward_pre_hook(watch)
     train(model, digits, 2)
@@ -274,16 +274,16 @@ def test_the_generator_learns_through_the_view(name, digits):
     torch.manual_seed(0)
     model = MODELS[name](digits.dataset.image_shape, 10)
     arm = registry.load("lightning_genae.augment", "diffaug")()
-    augment = Augmentation({"diffaug": arm}, fraction=1.0)
+    augment = Composition({"diffaug": arm}, fraction=1.0)
     viewed = []
 
     def view(images, labels):
         if images.requires_grad:
             images.retain_grad()
             viewed.append(images)
-        return augment.view(images, labels)
+        return augment.critic_transform(images, labels)
 
-    model.view = view
+    model.critic_transform = view
     train(model, digits, 1)
     assert viewed
     assert all(images.grad is not None and images.grad.abs().sum() > 0 for images in viewed)
@@ -292,20 +292,20 @@ def test_the_generator_learns_through_the_view(name, digits):
 @pytest.mark.parametrize("loss", ["ns", "minimax", "hinge", "lsgan", "kl", "reverse-kl", "pearson", "js"])
 def test_the_signal_is_0_where_the_optimal_critic_cannot_tell(loss):
     """At p = q the output that minimises the critic's loss is the one at which r_t changes its sign."""
-    from lightning_genae import losses
+    from lightning_genae.nn import losses
 
     outputs = torch.linspace(-2, 2, 4001, dtype=torch.float64)
     game = losses.GAMES[loss]
     best = outputs[(game.real(outputs) + game.fake(outputs)).argmin()]
     # hinge is flat between its margins
-    assert best == pytest.approx(game.undecided, abs=1.001 if loss == "hinge" else 1e-3)
+    assert best == pytest.approx(game.decision_threshold, abs=1.001 if loss == "hinge" else 1e-3)
     model = GAN((1, 8, 8), 10, loss=loss)
-    model.watch(game.undecided + torch.tensor([1.0, 2.0, 3.0, -1.0]), game.undecided)
+    model.watch(game.decision_threshold + torch.tensor([1.0, 2.0, 3.0, -1.0]), game.decision_threshold)
     assert model.overfitting == 0.5
 
 
 def test_the_fraction_follows_the_signal():
-    augment = Augmentation({"noise": NoiseAugment()}, target=0.6, adapt_images=1000)
+    augment = Composition({"noise": NoiseAugment()}, target=0.6, adapt_images=1000)
     for signal, expected in ((0.9, 0.1), (0.7, 0.2), (0.1, 0.1), (0.5, 0.0), (0.5, 0.0)):
         augment.adapt(signal, 100)
         assert augment.fractions["noise"] == pytest.approx(expected)
@@ -315,15 +315,15 @@ def test_the_fraction_follows_the_signal():
 
 def test_the_fraction_rises_when_the_critic_overfits(digits):
     class Certain(GAN):
-        def watch(self, output_real, undecided=0.0):
+        def watch(self, output_real, decision_threshold=0.0):
             self.overfitting = torch.tensor(self.certainty)
 
     for certainty, expected in ((1.0, 3 * 4 * 64 / 2000), (-1.0, 0.0)):
         Certain.certainty = certainty
-        augment = Augmentation({"noise": NoiseAugment()}, on="critic", target=0.6, adapt_images=2000)
+        augment = Composition({"noise": NoiseAugment()}, on="critic", target=0.6, adapt_images=2000)
         model, data = Certain((1, 8, 8), 10), type(digits)(num_train=200)
         data.cache_dir = digits.cache_dir
-        data.augment, model.view = augment, augment.view
+        data.augment, model.critic_transform = augment, augment.critic_transform
         train(model, data, 14, callbacks=[Adapt(augment)])
         assert augment.fractions["noise"] == pytest.approx(expected)
 
@@ -364,10 +364,10 @@ def test_adaptive_on_the_data(cli):
 
 
 def test_options_of_composed_arms(cli):
-    words = ("--augment", "noise+classic", "--augment.deviation", "0.3", "--augment.shift", "0.2", *SHORT)
+    words = ("--augment", "noise+classic", "--augment.std", "0.3", "--augment.shift", "0.2", *SHORT)
     assert cli(*words, "--folder", "run")[0] == 0
     config = yaml.safe_load(Path("run/config.yaml").read_text())["augment"]
-    assert (config["name"], config["deviation"], config["shift"]) == ("noise+classic", 0.3, 0.2)
+    assert (config["name"], config["std"], config["shift"]) == ("noise+classic", 0.3, 0.2)
     assert set(results("run")["augment"]) == {"noise", "classic"}
     assert cli("--config", "run/config.yaml", "--folder", "again")[0] == 0
     assert weights_equal("run", "again")
@@ -426,7 +426,7 @@ class _TwoPoints(ImageDataModule):
         return Images(x[:, :, None, None], labels), Images(x[:50, :, None, None], labels[:50]), 2
 
 
-class _Up(Arm):
+class _Up(Augmentation):
     """Moves points up."""
 
     def vary(self, images, labels):
@@ -439,9 +439,9 @@ def test_one_sided_augmentation_leaks_and_two_sided_does_not(place, moved):
     """If half of the real points alone are moved up, so are half of the generator's; if half of both are, none."""
     torch.manual_seed(0)
     data = _TwoPoints(batch_size=256)
-    augment = Augmentation({"up": _Up()}, on=place, fraction=0.5)
+    augment = Composition({"up": _Up()}, on=place, fraction=0.5)
     model = GAN((2, 1, 1), network="mlp", hidden=[64, 64], latent_dim=2, lr=1e-3, r1=0.05, ema=0.99)
-    data.augment, model.view = augment, augment.view
+    data.augment, model.critic_transform = augment, augment.critic_transform
     train(model, data, 1000)
     y = model.sample(4000).flatten(1)[:, 1]
     assert (y > 0.3).double().mean() == pytest.approx(moved, abs=0.12)
@@ -452,7 +452,7 @@ def test_the_view_is_no_part_of_the_model(digits):
     names = set(model.state_dict())
     arm = registry.load("lightning_genae.augment", "ae")(steps=5)
     arm.fit(digits.dataset, accelerator="cpu", enable_progress_bar=False)
-    model.view = Augmentation({"ae": arm}, on="critic").view
+    model.critic_transform = Composition({"ae": arm}, on="critic").critic_transform
     assert set(model.state_dict()) == names
     assert isinstance(arm, nn.Module)
 
@@ -465,10 +465,15 @@ def trace(digits, model_class, arm: str, on: str | None, **options) -> dict[str,
     torch.manual_seed(5)
     model = model_class(digits.dataset.image_shape, 10, **TINY, **options)
     given = {} if arm == "none" else {"fraction": 0.5}
-    augment = Augmentation({arm: registry.load("lightning_genae.augment", arm)()}, on=on, **given)
+    augment = Composition({arm: registry.load("lightning_genae.augment", arm)()}, on=on, **given)
     augment.fit(digits.dataset)
     data = type(digits)(num_train=200)
-    data.seed, data.cache_dir, data.augment, model.view = 3, digits.cache_dir, augment, augment.view
+    data.seed, data.cache_dir, data.augment, model.critic_transform = (
+        3,
+        digits.cache_dir,
+        augment,
+        augment.critic_transform,
+    )
     seen = {"weights": [weight.clone() for weight in model.parameters()], "labels": [], "z": [], "state": []}
     model.generator.register_forward_pre_hook(lambda module, inputs: seen["z"].append(inputs[0].detach().clone()))
     original = model.training_step
@@ -497,7 +502,7 @@ def test_arms_of_a_seed_share_all_random_numbers_but_those_of_the_augmentation(d
 
 def views(digits, rank: int, first_batch: int = 0) -> list[torch.Tensor]:
     """Noise that the critic's side of three batches draws, as the data module makes it draw."""
-    augment = Augmentation({"noise": NoiseAugment()}, on="critic", fraction=1.0)
+    augment = Composition({"noise": NoiseAugment()}, on="critic", fraction=1.0)
     module = SimpleNamespace(dtype=torch.float32)
     digits.augment, digits.batches = augment, first_batch
     digits.trainer = SimpleNamespace(training=True, global_rank=rank, lightning_module=module)
@@ -507,7 +512,7 @@ def views(digits, rank: int, first_batch: int = 0) -> list[torch.Tensor]:
             [digits.dataset.train.images[:4], digits.dataset.train.labels[:4]], 0
         )
         assert augment.stream.seed != torch.initial_seed()  # that of all other random numbers
-        drawn += [augment.view(torch.zeros_like(x), labels), torch.rand(256)]
+        drawn += [augment.critic_transform(torch.zeros_like(x), labels), torch.rand(256)]
     return drawn
 
 
@@ -522,24 +527,24 @@ def test_the_augmentations_draws_differ_between_batches_and_ranks_and_are_the_se
 
 def test_views_of_a_batch_go_on_in_one_stream_and_leave_the_global_one_alone():
     x, labels = torch.zeros(6, 1, 4, 4), torch.zeros(6).long()
-    augment = Augmentation({"noise": NoiseAugment()}, on="critic", fraction=1.0)
+    augment = Composition({"noise": NoiseAugment()}, on="critic", fraction=1.0)
     augment.restart(11)
     torch.manual_seed(7)
-    drawn = [augment.view(x, labels), torch.rand(3), augment.view(x, labels), torch.rand(3)]
+    drawn = [augment.critic_transform(x, labels), torch.rand(3), augment.critic_transform(x, labels), torch.rand(3)]
     torch.manual_seed(7)
     assert torch.equal(torch.cat([drawn[1], drawn[3]]), torch.cat([torch.rand(3), torch.rand(3)]))
     torch.manual_seed(11)
     expected = [NoiseAugment()(x, labels, 1.0), NoiseAugment()(x, labels, 1.0)]
     assert torch.equal(drawn[0], expected[0]) and torch.equal(drawn[2], expected[1])
     augment.restart(11)
-    assert torch.equal(augment.view(x, labels), drawn[0])
+    assert torch.equal(augment.critic_transform(x, labels), drawn[0])
 
 
 def test_outside_of_a_training_the_augmentation_draws_from_the_global_stream():
     x, labels = torch.zeros(6, 1, 4, 4), torch.zeros(6).long()
-    augment = Augmentation({"noise": NoiseAugment()}, on="critic", fraction=1.0)
+    augment = Composition({"noise": NoiseAugment()}, on="critic", fraction=1.0)
     torch.manual_seed(2)
-    first, second = augment.view(x, labels), augment.view(x, labels)
+    first, second = augment.critic_transform(x, labels), augment.critic_transform(x, labels)
     torch.manual_seed(2)
     assert torch.equal(first, NoiseAugment()(x, labels, 1.0))
     assert not torch.equal(first, second)
@@ -559,7 +564,7 @@ def test_an_error_gives_the_global_stream_back():
 
 def test_resumed_signals_go_where_the_new_ones_are():
     """They are kept as numbers, and a GPU's cannot be stacked with a CPU's; meta stands in for the GPU."""
-    adapt = Adapt(Augmentation({"noise": NoiseAugment()}, on="critic", target=0.6))
+    adapt = Adapt(Composition({"noise": NoiseAugment()}, on="critic", target=0.6))
     adapt.load_state_dict({"fractions": {"noise": 0.25}, "signals": [0.5, -0.25]})
     assert adapt.augment.fractions == {"noise": 0.25}
     assert adapt.state_dict() == {"fractions": {"noise": 0.25}, "signals": [0.5, -0.25]}

@@ -14,7 +14,7 @@ from callbacks.samples import Samples
 from callbacks.traversals import Traversals
 from lightning_genae.data.drawing.grids import save_grid, save_scatter
 from lightning_genae.data.modalities.points import Points
-from lightning_genae.evaluation import Evaluation
+from lightning_genae.evaluation.evaluation import Evaluation
 from lightning_genae.models.ae import Autoencoder
 from lightning_genae.models.cogan import CoGAN
 from lightning_genae.models.gan import GAN
@@ -210,18 +210,18 @@ def test_interpolations_go_from_one_image_to_the_other(digits, tmp_path):
 
 
 def test_traversals_move_one_dimension_each(tmp_path):
-    codes = torch.randn(400, 5) * torch.tensor([1.0, 3, 0.1, 2, 0.5]) + 7
-    rows = Traversals(tmp_path, num_rows=3, num_steps=9)._codes(codes).reshape(3, 9, 5)
+    latents = torch.randn(400, 5) * torch.tensor([1.0, 3, 0.1, 2, 0.5]) + 7
+    rows = Traversals(tmp_path, num_rows=3, num_steps=9)._latents(latents).reshape(3, 9, 5)
     for row, dimension in zip(rows, (1, 3, 0)):  # those of the largest deviation
         others = [i for i in range(5) if i != dimension]
-        assert torch.equal(row[:, others], codes[:1, others].expand(9, -1))
-        deviation, mean = torch.std_mean(codes[:, dimension])
+        assert torch.equal(row[:, others], latents[:1, others].expand(9, -1))
+        deviation, mean = torch.std_mean(latents[:, dimension])
         assert row[0, dimension] == pytest.approx(float(mean - 2 * deviation), rel=1e-5)
         assert row[-1, dimension] == pytest.approx(float(mean + 2 * deviation), rel=1e-5)
 
 
 @pytest.mark.parametrize("callback", [Interpolations, Traversals])
-def test_pictures_of_codes(callback, digits, tmp_path):
+def test_pictures_of_latents(callback, digits, tmp_path):
     trainer = Run(digits)
     callback(tmp_path).on_train_end(trainer, Plain())
     (path,) = trainer.loggers[0].pictures

@@ -27,8 +27,8 @@ from datamodules.svhn import SVHNDataModule
 from lightning_genae import registry
 from lightning_genae.data.dataset import Images
 from lightning_genae.data.storage import to_float
-from lightning_genae.metrics._metric import Samples
-from lightning_genae.metrics.modes import ModeMetric
+from lightning_genae.evaluation.metrics._metric import Samples
+from lightning_genae.evaluation.metrics.modes import ModeMetric
 from tests.test_models import train
 
 

@@ -55,7 +55,7 @@ def test_the_command_with_two_devices(tmp_path, cache):
     content = results(tmp_path / "run")
     assert content["status"] == "finished"
     assert content["timing"]["images"] == 12 * 64 * 2
-    assert done.stdout.count("Quality gate") == 2 * 2  # of both arms, before and after, by the first process alone
+    assert done.stdout.count("Quality report") == 2 * 2  # of both arms, before and after, by the first process alone
     assert Path(tmp_path / "run" / "samples" / "00000012.png").exists()
 
 

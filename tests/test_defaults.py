@@ -11,7 +11,7 @@ import yaml
 
 from callbacks.evaluate import Evaluate
 from lightning_genae import registry
-from lightning_genae.augmentation import Augmentation
+from lightning_genae.augment._composition import Composition
 from lightning_genae.commands.parse import PACKAGES
 from lightning_genae.config.parser import signature
 
@@ -21,13 +21,13 @@ KNOWN = yaml.safe_load(PATH.read_text())
 
 def defaults(part: type) -> dict:
     """The options of a part by their names, as plain values; what it has to be given is none of them."""
-    given = {"image_shape", "arms"}
+    given = {"image_shape", "parts"}
     return {name: default for name, (_, default) in sorted(signature(part).items()) if name not in given}
 
 
 def load(part: str) -> type:
     """The class that a key of the file, such as "model gan", stands for."""
-    whole = {"augment": Augmentation, "metrics": Evaluate}
+    whole = {"augment": Composition, "metrics": Evaluate}
     option, _, name = part.partition(" ")
     return registry.load(PACKAGES[option], name) if name else whole[part]
 

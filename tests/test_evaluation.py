@@ -21,20 +21,21 @@ from torchmetrics.functional.image import lpips as torchmetrics_lpips
 
 import run
 from callbacks.evaluate import Evaluate
-from lightning_genae import registry, schedule
-from lightning_genae.augmentation import Augmentation
+from lightning_genae import registry
+from lightning_genae.augment._composition import Composition
 from lightning_genae.commands import length
 from lightning_genae.commands.parse import parse_run
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.modalities.audio import Audio, spectral_convergence
 from lightning_genae.data.storage import to_float
-from lightning_genae.evaluation import Evaluation, reference
-from lightning_genae.extractors._extractor import Extractor
-from lightning_genae.extractors.pixels import PixelFeatures
-from lightning_genae.fidelity import fidelity, lpips
-from lightning_genae.metrics.frechet import frechet_distance
-from lightning_genae.metrics.likelihood import LikelihoodMetric
-from lightning_genae.metrics.reconstruction import ReconstructionMetric
+from lightning_genae.evaluation import schedule
+from lightning_genae.evaluation.evaluation import Evaluation, reference
+from lightning_genae.evaluation.extractors._extractor import Extractor
+from lightning_genae.evaluation.extractors.pixels import PixelFeatures
+from lightning_genae.evaluation.fidelity import fidelity, lpips
+from lightning_genae.evaluation.metrics.frechet import frechet_distance
+from lightning_genae.evaluation.metrics.likelihood import LikelihoodMetric
+from lightning_genae.evaluation.metrics.reconstruction import ReconstructionMetric
 from lightning_genae.models.gan import GAN
 from lightning_genae.report import table
 from lightning_genae.run_folder import RunFolder
@@ -336,7 +337,7 @@ class Modes(nn.Module):
     def reconstruct(self, x):
         return self.look(x)
 
-    def log_likelihood(self, x, num_codes):
+    def log_likelihood(self, x, num_latents):
         return self.look(x).flatten(1).sum(1)
 
 
@@ -380,8 +381,8 @@ def test_all_arms_have_as_many_looks(cli, monkeypatch):
     """Also an arm whose batches are far slower than those by which the schedule was chosen."""
     monkeypatch.setattr(length, "try_out", lambda config, data, num_batches, evaluation: (0.1, 0.1))
     monkeypatch.setattr(schedule, "MIN_TIMED", 0)
-    forward, slow = Augmentation.forward, []
-    monkeypatch.setattr(Augmentation, "forward", lambda *args: slow.append(1) or time.sleep(1e-3) or forward(*args))
+    forward, slow = Composition.forward, []
+    monkeypatch.setattr(Composition, "forward", lambda *args: slow.append(1) or time.sleep(1e-3) or forward(*args))
     words = (*SHORT, "--model.network", "mlp", "--model.hidden", "[4]", "--metrics.num_samples", "20")
     looks = {}
     for arm in ("none", "noise"):
@@ -572,7 +573,7 @@ def test_an_evaluation_neither_follows_nor_moves_the_random_numbers(few_metrics,
     monkeypatch.setattr(LikelihoodMetric, "num_images", 5)
     data, made = few(), []
     extractor = PixelFeatures(data)
-    monkeypatch.setattr("lightning_genae.evaluation.build", lambda *args: extractor)
+    monkeypatch.setattr("lightning_genae.evaluation.evaluation.build", lambda *args: extractor)
     for seed in (3, 4):
         torch.manual_seed(seed)
         made.append(Evaluation(data, num_samples=12))
@@ -607,7 +608,7 @@ def test_two_processes_draw_half_of_the_samples_each(few_metrics, monkeypatch):
     """The first one measures them all, by the values that one process has; the second one, which gives, has none."""
     evaluation, model, given = Evaluation(few(), "pixels", num_samples=500), Drawing(), []
     alone = evaluation.measure(model)
-    gather = "lightning_genae.evaluation.to_first"
+    gather = "lightning_genae.evaluation.evaluation.to_first"
     monkeypatch.setattr(gather, lambda part, device: given.append(part))
     assert evaluation.measure(model, rank=1, num_ranks=2) == {}
     seconds = iter(list(given))
@@ -637,7 +638,9 @@ class Halving(Drawing):
 
 
 def test_reconstructions_are_compared_with_held_out_images(few_metrics, monkeypatch):
-    monkeypatch.setattr("lightning_genae.fidelity.lpips", lambda path: lambda x, x_hat: (len(path) * x - x_hat).mean())
+    monkeypatch.setattr(
+        "lightning_genae.evaluation.fidelity.lpips", lambda path: lambda x, x_hat: (len(path) * x - x_hat).mean()
+    )
     data = few(shape=(1, 8, 8))
     values = Evaluation(data, "pixels", lpips="12345").metric(ReconstructionMetric).of_model(Halving((1, 8, 8)))
     x = data.heldout.images.float() / 127.5 - 1
@@ -673,13 +676,13 @@ def test_the_protocol_says_how_many_windows_share_nothing(few_metrics, step, ind
 
 
 def test_the_likelihood_is_the_mean_over_held_out_images(few_metrics):
-    """Of 250 of them, by 32 codes, which are drawn from a stream of their own that is always the same."""
+    """Of 250 of them, by 32 latents, which are drawn from a stream of their own that is always the same."""
 
     class Knowing(Drawing):
         told: ClassVar[list] = []
 
-        def log_likelihood(self, x, num_codes):
-            self.told.append((x, num_codes))
+        def log_likelihood(self, x, num_latents):
+            self.told.append((x, num_latents))
             return x.flatten(1).sum(1) + torch.rand(len(x))
 
     data, model = few(300), Knowing()
@@ -690,8 +693,8 @@ def test_the_likelihood_is_the_mean_over_held_out_images(few_metrics):
     torch.manual_seed(7)
     assert torch.rand(1).item() == found[1]
     assert evaluation.measure(model)["log_likelihood"] == found[0]
-    x, num_codes = model.told[0]
-    assert (len(x), num_codes) == (250, 32)
+    x, num_latents = model.told[0]
+    assert (len(x), num_latents) == (250, 32)
     assert {tuple(one) for one in x.flatten(1).tolist()} <= {
         tuple(one) for one in (data.heldout.images.flatten(1) / 127.5 - 1).tolist()
     }

@@ -13,13 +13,13 @@ from lightning_genae import registry
 from lightning_genae.data.modalities.series import Series
 from lightning_genae.data.modalities.text import Text
 from lightning_genae.data.storage import to_uint8
-from lightning_genae.extractors import _extractor
-from lightning_genae.extractors.classifier import ClassifierFeatures
-from lightning_genae.extractors.dinov2 import DinoFeatures
-from lightning_genae.extractors.efficientnet import EfficientNetFeatures
-from lightning_genae.extractors.inception import InceptionFeatures
-from lightning_genae.extractors.pixels import PixelFeatures
-from lightning_genae.metrics.frechet import frechet_distance
+from lightning_genae.evaluation.extractors import _extractor
+from lightning_genae.evaluation.extractors.classifier import ClassifierFeatures
+from lightning_genae.evaluation.extractors.dinov2 import DinoFeatures
+from lightning_genae.evaluation.extractors.efficientnet import EfficientNetFeatures
+from lightning_genae.evaluation.extractors.inception import InceptionFeatures
+from lightning_genae.evaluation.extractors.pixels import PixelFeatures
+from lightning_genae.evaluation.metrics.frechet import frechet_distance
 from tests.data import dataset_of
 
 

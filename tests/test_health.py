@@ -100,5 +100,5 @@ def test_critics_that_tell_real_from_generated_are_scored(digits, name):
 
 def test_accuracy_is_the_share_that_is_right():
     model = SimpleNamespace()
-    TwoPlayers.score(model, torch.tensor([0.6, 0.4, 0.9, 0.8]), torch.tensor([0.1, 0.7]), undecided=0.5)
+    TwoPlayers.score(model, torch.tensor([0.6, 0.4, 0.9, 0.8]), torch.tensor([0.1, 0.7]), decision_threshold=0.5)
     assert float(model.critic_accuracy) == pytest.approx((3 / 4 + 1 / 2) / 2)

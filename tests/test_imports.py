@@ -47,7 +47,7 @@ PRIVATE = {
     ("lightning_genae/config/messages.py", "_typehint"): "jsonargparse",
     ("lightning_genae/config/parser.py", "_actions"): "jsonargparse",
     ("lightning_genae/config/parser.py", "_typehint"): "jsonargparse",
-    ("lightning_genae/fidelity.py", "_LPIPS"): "torchmetrics",
+    ("lightning_genae/evaluation/fidelity.py", "_LPIPS"): "torchmetrics",
     ("lightning_genae/ranks.py", "_get_default_store"): "torch",
     ("lightning_genae/received.py", "_expression"): "jsonargparse",
 }
@@ -225,7 +225,7 @@ def test_packages_of_private_names_are_bounded_from_above(package):
         ("from torch._six import inf", {"_six"}),
         ("from torch.nn import _reduction as r", {"_reduction"}),
         ("import torch._dynamo", {"_dynamo"}),
-        ("from lightning_genae.models._options import x; from datamodules import _base", set()),
+        ("from lightning_genae.options import x; from datamodules import _base", set()),
         ("parser._actions; trainer.loop._count = 1", {"_actions", "_count"}),
         ("getattr(x, '_hidden', None); hasattr(x, '__len__'); type(x).__name__ == '_Kind'", {"_hidden", "_Kind"}),
         ("class A:\n def _f(self): self._g = self._f(); self._h; other._f", {"_h", "_f"}),

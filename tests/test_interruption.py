@@ -201,7 +201,7 @@ def test_a_run_goes_back_five_times_at_most(cli, diverging):
 def test_samples_that_are_not_finite_are_no_black_images(cli, monkeypatch):
     sample = GAN.sample
     monkeypatch.setattr(GAN, "sample", lambda self, num, labels=None: sample(self, num, labels).sqrt())
-    monkeypatch.setattr("lightning_genae.evaluation.Evaluation.check", lambda self, model: None)
+    monkeypatch.setattr("lightning_genae.evaluation.evaluation.Evaluation.check", lambda self, model: None)
     status, _, error = cli("--model", "gan", *SHORT, "--folder", "mine")
     assert status == 1 and "the samples of the model are not all finite numbers" in error
 

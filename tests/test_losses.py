@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 from torch.distributions import Bernoulli, Normal, kl_divergence
 from torch.nn.functional import binary_cross_entropy, mse_loss
 
-from lightning_genae import losses
+from lightning_genae.nn import losses
 
 # (f, g) of f-GAN's table: the divergence's function with f(1) = 0, and the activation of the critic's output
 F_DIVERGENCES = {
@@ -243,16 +243,19 @@ def test_values_of_every_game():
 @pytest.mark.parametrize("kind", losses.GAMES)
 def test_an_undecided_critic_has_no_better_output(kind):
     """Where real and generated images are alike, the critic's loss is least at the output that says so."""
-    undecided = losses.GAMES[kind].undecided
-    if undecided is None:
+    decision_threshold = losses.GAMES[kind].decision_threshold
+    if decision_threshold is None:
         outputs = torch.linspace(-5, 5, 11)
         assert all(losses.critic(kind, v[None], v[None]) == 0 for v in outputs)  # every one is as good
         return
-    least = losses.critic(kind, *torch.full((2, 1), undecided))
+    least = losses.critic(kind, *torch.full((2, 1), decision_threshold))
     if kind != "hinge":  # which is flat between -1 and 1
         for off in (-0.3, 0.3):
-            assert losses.critic(kind, *torch.full((2, 1), undecided + off)) > least + 1e-3
-    assert losses.critic(kind, torch.full((1,), undecided - 2.0), torch.full((1,), undecided - 2.0)) > least
+            assert losses.critic(kind, *torch.full((2, 1), decision_threshold + off)) > least + 1e-3
+    assert (
+        losses.critic(kind, torch.full((1,), decision_threshold - 2.0), torch.full((1,), decision_threshold - 2.0))
+        > least
+    )
 
 
 def test_means_are_over_the_batch():

@@ -22,14 +22,14 @@ from lightning_genae.data.modalities.points import Points
 from lightning_genae.data.modalities.series import Series
 from lightning_genae.data.modalities.text import Text
 from lightning_genae.data.storage import to_uint8
-from lightning_genae.metrics import _recurrent
-from lightning_genae.metrics._metric import Given, SampleMetric, Samples, jackknife
-from lightning_genae.metrics.classes import ClassMetric
-from lightning_genae.metrics.frechet import FrechetMetric, frechet_distance
-from lightning_genae.metrics.kernel import KernelMetric, kernel_distance
-from lightning_genae.metrics.memorisation import MemorisationMetric, nearest
-from lightning_genae.metrics.neighbours import curve, prdc, radii
-from lightning_genae.sampling import CHUNK, draw, draw_parts
+from lightning_genae.evaluation.metrics import _recurrent
+from lightning_genae.evaluation.metrics._metric import Given, SampleMetric, Samples, jackknife
+from lightning_genae.evaluation.metrics.classes import ClassMetric
+from lightning_genae.evaluation.metrics.frechet import FrechetMetric, frechet_distance
+from lightning_genae.evaluation.metrics.kernel import KernelMetric, kernel_distance
+from lightning_genae.evaluation.metrics.memorisation import MemorisationMetric, nearest
+from lightning_genae.evaluation.metrics.neighbours import curve, prdc, radii
+from lightning_genae.evaluation.sampling import CHUNK, draw, draw_parts
 from tests.data import dataset_of
 
 
@@ -39,7 +39,7 @@ def few_steps(monkeypatch):
     monkeypatch.setattr(_recurrent, "NUM_STEPS", 10)
 
 
-NAMES = registry.names("lightning_genae.metrics")
+NAMES = registry.names("lightning_genae.evaluation.metrics")
 
 
 def some(num, seed, shift=0.0):
@@ -81,7 +81,7 @@ OF_MODALITY = {  # what makes data of a modality
 
 def suiting(name):
     """A metric's class, and a modality that it is for with a maker of such data."""
-    metric = registry.load("lightning_genae.metrics", name)
+    metric = registry.load("lightning_genae.evaluation.metrics", name)
     return metric, *next(pair for pair in OF_MODALITY.items() if modalities.supports(metric, pair[0]))
 
 
@@ -135,7 +135,7 @@ class Knowing:
     def reconstruct(self, x):
         return x / 2
 
-    def log_likelihood(self, x, num_codes):
+    def log_likelihood(self, x, num_latents):
         return x.flatten(1).sum(1)
 
 
@@ -454,13 +454,13 @@ def test_the_interval_of_the_frechet_distance_is_where_the_distance_is_not_too_f
     value = metric.measure(fake)["fd"]
     for variance, pairs, reach in ((0.01, 0.004, 2.5), (4.0, 1.0, 3.0)):
         found = variance, pairs, reach
-        monkeypatch.setattr("lightning_genae.metrics.frechet.jackknife", lambda *given, found=found: found)
+        monkeypatch.setattr("lightning_genae.evaluation.metrics.frechet.jackknife", lambda *given, found=found: found)
         bounds = metric.interval(fake)
         assert bounds["fd_low"] < value < bounds["fd_high"]
         for bound in bounds.values():
             expected = reach**2 * (variance * bound / value - pairs)
             assert (value - bound) ** 2 == pytest.approx(expected, rel=1e-6)
-    monkeypatch.setattr("lightning_genae.metrics.frechet.jackknife", lambda *given: (1e-6, 2e-6, 2.0))
+    monkeypatch.setattr("lightning_genae.evaluation.metrics.frechet.jackknife", lambda *given: (1e-6, 2e-6, 2.0))
     low, high = metric.interval(fake).values()
     assert low == high == pytest.approx(value, rel=1e-4)  # there is no such mean
     equal = metric.interval(Samples(metric.real.features))
@@ -605,7 +605,7 @@ def test_what_is_alike_is_in_one_of_twenty_clusters(monkeypatch):
     real, fake = torch.randn(300, 2), torch.randn(300, 2) * 1.5
     first, again = curve(real, fake), curve(real, fake)
     assert torch.equal(first[1], again[1])
-    monkeypatch.setattr("lightning_genae.metrics.neighbours.MAX_IMAGES", 50)
+    monkeypatch.setattr("lightning_genae.evaluation.metrics.neighbours.MAX_IMAGES", 50)
     assert torch.equal(curve(real, fake)[0], curve(real[:50], fake[:50])[0])
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from lightning_genae.data.modalities.points import Points
 from lightning_genae.data.modalities.series import Series
 from lightning_genae.data.modalities.table import Table
 from lightning_genae.data.modalities.text import Text
+from lightning_genae.models.rnn_ae import RecurrentAutoencoder
 from lightning_genae.models.vae import VAE
 
 ROOT = Path(__file__).parents[1]
@@ -56,7 +58,7 @@ def test_contract(name, tmp_path):
     assert torch.equal(modality.apply_change(projected, same, same), projected)  # without a change
     assert len(modality.inverse_transform(x)) == 4
     assert set(modality.losses) <= {"mse", "bce", "l1", "ce"} and set(modality.likelihoods)
-    registry.check("", "lightning_genae.extractors", modality.default_features(num_classes=3))
+    registry.check("", "lightning_genae.evaluation.extractors", modality.default_features(num_classes=3))
     picture = modality.draw(tmp_path / "a" / "picture.png", x if x.is_floating_point() else x / 127.5 - 1, 2)
     assert np.asarray(Picture.open(picture).convert("L")).std() > 5
     written = modality.write(tmp_path / "samples", x)
@@ -106,6 +108,39 @@ def test_checkpoints_of_before_say_their_kind(kind, shape, modality, has_mask):
     state = VAE(**options, modality=modality).state_dict()
     model = restored("--folder", "old.ckpt", VAE, {"hyper_parameters": {**options, "kind": kind}, "state_dict": state})
     assert (model.hparams.modality, model.hparams.has_mask) == (modality, has_mask)
+
+
+def test_weights_of_before_have_their_old_names(tmp_path):
+    """A recurrent autoencoder read and wrote once, and kept codes."""
+    model = RecurrentAutoencoder((2, 1, 6), latent_dim=2, width=3)
+    model.latents.latents.fill_(0.5)
+    old = {"encoder.": "reader.", "decoder.": "writer.", "latents.latents": "codes.codes", "latents.": "codes."}
+    state = {}
+    for key, value in model.state_dict().items():
+        start = next((name for name in old if key.startswith(name)), "")
+        state[old.get(start, "") + key.removeprefix(start)] = value
+    assert "reader.weight_hh_l0" in state and "codes.codes" in state and "codes.num_seen" in state
+    options = {"image_shape": (2, 1, 6), "kind": "series", "latent_dim": 2, "width": 3}
+    content = {"model": "rae", "hyper_parameters": options, "state_dict": state}
+    again = restored("--folder", "old.ckpt", RecurrentAutoencoder, content)
+    assert all(torch.equal(value, again.state_dict()[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("--model rae", "--model: expected one of .*; got 'rae'; it is called rnn_ae now"),
+        ("--model aegan", "--model: expected one of .*; got 'aegan'; it is called vaegan now"),
+        ("--augment noise --augment.deviation 0.2", "--augment.deviation: expected --augment.std, as it is called now"),
+        (
+            "--augment ae --augment.model_labels true",
+            "--augment.model_labels: expected --augment.within_class, as it is",
+        ),
+    ],
+)
+def test_old_names_end_in_a_line_that_gives_the_new(cli, words, message):
+    status, _, error = cli(*words.split(), "--steps", "1")
+    assert status == 2 and re.search(message, error) and error.count("\n") == 1
 
 
 def names_compared(path: Path) -> list[str]:
@@ -203,5 +238,5 @@ def test_a_model_of_a_table_by_the_command(cli, iris):
     values = np.array(rows, float)
     assert header == ["length", "width", "petal"] and values.shape == (40, 3)
     assert 2 < values[:, 1].mean() < 4 and np.abs(values[:, 2]).max() > 20
-    status, _, error = cli(*words[:6], "--model", "rae", "--steps", "2")
-    assert status == 2 and "for data of modality table (--data); got rae, which is for series, text, audio" in error
+    status, _, error = cli(*words[:6], "--model", "rnn_ae", "--steps", "2")
+    assert status == 2 and "for data of modality table (--data); got rnn_ae, which is for series, text, audio" in error

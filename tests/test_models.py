@@ -9,16 +9,17 @@ import torch
 from pytorch_lightning import Trainer
 
 from datamodules._base import ImageDataModule
-from lightning_genae import losses, registry
+from lightning_genae import registry
 from lightning_genae.data import modalities
 from lightning_genae.data.dataset import Images
 from lightning_genae.data.modalities.image import Image
 from lightning_genae.models._two_players import TwoPlayers
 from lightning_genae.models.ae import Autoencoder
-from lightning_genae.models.aegan import AEGAN
 from lightning_genae.models.cogan import CoGAN, edges
 from lightning_genae.models.gan import GAN, Loss
 from lightning_genae.models.vae import VAE
+from lightning_genae.models.vaegan import VAEGAN
+from lightning_genae.nn import losses
 from tests.test_options import options_of
 
 PACKAGE = "lightning_genae.models"
@@ -131,7 +132,7 @@ def test_training_changes_every_parameter_and_logs_finite_losses(name, data_of, 
 def test_bf16_mixed(name, data_of, accelerator):
     datamodule = data_of(name)
     # torch has no LSTM in bfloat16 on a CPU without the instructions for it
-    size = {"cell": "gru"} if name == "rae" else {"width": 4}
+    size = {"cell": "gru"} if name == "rnn_ae" else {"width": 4}
     trainer = train(build(name, datamodule, **size), datamodule, 4, accelerator, precision="bf16-mixed")
     assert all(torch.isfinite(value) for value in trainer.callback_metrics.values())
 
@@ -184,15 +185,15 @@ def test_ae_learns_images_that_are_mostly_black():
     assert (model.reconstruct(x) - x).square().mean() < 0.3 * (x - x.mean(0)).square().mean()
 
 
-def test_ae_samples_have_the_moments_of_the_codes():
+def test_ae_samples_have_the_moments_of_the_latents():
     model = Autoencoder((1, 8, 8), 10, latent_dim=3)
-    codes = torch.randn(1024, 3) @ torch.tensor([[2.0, 0, 0], [1, 1, 0], [0, 0, 0.1]]) + torch.tensor([1.0, 2, 3])
-    model.codes.keep(codes)
+    latents = torch.randn(1024, 3) @ torch.tensor([[2.0, 0, 0], [1, 1, 0], [0, 0, 0.1]]) + torch.tensor([1.0, 2, 3])
+    model.latents.keep(latents)
     drawn = []
     model.decode = lambda z: drawn.append(z) or z
     model.sample(20_000)
-    assert torch.allclose(drawn[0].mean(0), codes.mean(0), atol=0.05)
-    assert torch.allclose(torch.cov(drawn[0].T), torch.cov(codes.T), atol=0.15)
+    assert torch.allclose(drawn[0].mean(0), latents.mean(0), atol=0.05)
+    assert torch.allclose(torch.cov(drawn[0].T), torch.cov(latents.T), atol=0.15)
 
 
 def test_gan_average_of_parameters_and_copy_of_buffers(digits):
@@ -274,7 +275,7 @@ def test_an_option_without_effect_warns(caplog):
     assert "--model.noise_level has no effect" in caplog.text
     VAE((1, 8, 8), likelihood="bernoulli", sigma=0.1)
     assert "--model.sigma has no effect" in caplog.text
-    AEGAN((1, 8, 8), sampler="mixture")
+    VAEGAN((1, 8, 8), sampler="mixture")
     assert "--model.sampler has no effect" in caplog.text
 
 
@@ -321,7 +322,7 @@ def test_classes_of_samples_without_labels_are_as_frequent_as_in_training(condit
     assert shares(again) == pytest.approx(expected, abs=0.03)
     # a checkpoint from before there were shares
     state = torch.load(tmp_path / "gan.ckpt", weights_only=True)
-    del state["state_dict"]["class_shares"]
+    del state["state_dict"]["class_fractions"]
     torch.save(state, tmp_path / "old.ckpt")
     old = GAN.load_from_checkpoint(tmp_path / "old.ckpt", map_location="cpu", weights_only=True)
     assert shares(old) == pytest.approx([0.1] * 10, abs=0.03)
@@ -330,17 +331,17 @@ def test_classes_of_samples_without_labels_are_as_frequent_as_in_training(condit
 @pytest.mark.parametrize("arm", ["ada", "diffaug", "classic", "ae", "noise"])
 def test_r1_passes_the_augmentation_twice(arm, digits):
     """Its gradient by the critic's weights, through each arm, is that of finite differences."""
-    from lightning_genae.augmentation import Augmentation
+    from lightning_genae.augment._composition import Composition
 
     one = registry.load("lightning_genae.augment", arm)()
-    augment = Augmentation({arm: one}, on="critic", fraction=0.7)
+    augment = Composition({arm: one}, on="critic", fraction=0.7)
     if arm == "ae":
         encode = torch.nn.Linear(64, 64).requires_grad_(False)
         one.vary = lambda images, labels: encode(images.flatten(1)).tanh().reshape(images.shape)
     if arm == "noise":
         one.vary = lambda images, labels: images + 0.1 * torch.randn_like(images)
     model = GAN(digits.dataset.image_shape, 10, network="mlp", hidden=[4], r1=1.0, loss="wgan")
-    model.view, model.log_part = augment.view, lambda *args, **options: None
+    model.critic_transform, model.log_part = augment.critic_transform, lambda *args, **options: None
     x = digits.dataset.train.images[:6].float() / 127.5 - 1
 
     def loss() -> torch.Tensor:
@@ -376,21 +377,21 @@ def test_wgan_keeps_its_critics_weights_within_the_clip(digits):
 def test_aegan_starts_from_an_autoencoder(digits, tmp_path):
     start = Autoencoder(digits.dataset.image_shape, 10)
     train(start, digits, 5).save_checkpoint(tmp_path / "ae.ckpt")
-    model = AEGAN(digits.dataset.image_shape, 10, variational=False, start=str(tmp_path / "ae.ckpt"))
+    model = VAEGAN(digits.dataset.image_shape, 10, variational=False, start=str(tmp_path / "ae.ckpt"))
     for network, original in ((model.generator, start.decoder), (model.encoder, start.encoder)):
         assert all(torch.equal(a, b.cpu()) for a, b in zip(network.parameters(), original.parameters()))
-    train(model, digits, 2).save_checkpoint(tmp_path / "aegan.ckpt")
+    train(model, digits, 2).save_checkpoint(tmp_path / "vaegan.ckpt")
     (tmp_path / "ae.ckpt").unlink()  # a trained model needs it no more
-    again = AEGAN.load_from_checkpoint(tmp_path / "aegan.ckpt", map_location="cpu", weights_only=True)
+    again = VAEGAN.load_from_checkpoint(tmp_path / "vaegan.ckpt", map_location="cpu", weights_only=True)
     assert torch.equal(again.generator[0].weight, model.generator[0].weight.cpu())
     train(VAE(digits.dataset.image_shape, 10), digits, 1).save_checkpoint(tmp_path / "vae.ckpt")
-    for other in ({"start": "vae.ckpt"}, {"start": "aegan.ckpt"}, {"start": "aegan.ckpt", "variational": False}):
+    for other in ({"start": "vae.ckpt"}, {"start": "vaegan.ckpt"}, {"start": "vaegan.ckpt", "variational": False}):
         with pytest.raises(ValueError, match=r"--model.start: expected an `ae` of the same images"):
-            AEGAN(digits.dataset.image_shape, 10, **other | {"start": str(tmp_path / other["start"])})
+            VAEGAN(digits.dataset.image_shape, 10, **other | {"start": str(tmp_path / other["start"])})
     with pytest.raises(ValueError, match=r"--model.start: expected an `ae` of the same images"):
-        AEGAN(digits.dataset.image_shape, 10, latent_dim=5, start=str(tmp_path / "aegan.ckpt"))
+        VAEGAN(digits.dataset.image_shape, 10, latent_dim=5, start=str(tmp_path / "vaegan.ckpt"))
     with pytest.raises(FileNotFoundError, match=r"--model.start: expected a checkpoint"):
-        AEGAN(digits.dataset.image_shape, 10, start=str(tmp_path / "ae.ckpt"))
+        VAEGAN(digits.dataset.image_shape, 10, start=str(tmp_path / "ae.ckpt"))
 
 
 def test_cogan_shares_layers_and_knows_no_pairs(digits):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_genae import networks
+from lightning_genae.nn import networks
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (3, 10, 12), (1, 9, 17), (1, 5, 64)]
 
@@ -106,7 +106,7 @@ def test_the_image_is_halved_and_channels_doubled(network):
 def test_shared_layers_are_the_same_ones():
     for end, expected in (("first", [True, True, False]), ("last", [False, True, True])):
         first, second = (networks.encoder((1, 2, 2), 3, "mlp", hidden=[4, 5]) for _ in range(2))
-        networks.share(first, second, 2, end)
+        networks.tie_weights(first, second, 2, end)
         assert [first[i] is second[i] for i in (1, 3, 5)] == expected
 
 

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_genae import losses, networks, registry
+from lightning_genae import registry
 from lightning_genae.data import modalities
-from lightning_genae.models._options import Decay, warn_unused, warn_unused_size
 from lightning_genae.models._two_players import TwoPlayers
 from lightning_genae.models.cogan import edges
 from lightning_genae.models.gan import Loss
+from lightning_genae.nn import losses, networks
+from lightning_genae.options import Decay, warn_unused, warn_unused_size
 from tests.data import project
 from tests.test_defaults import KNOWN
 from tests.test_values import CASES as VALUES
@@ -30,7 +31,7 @@ def build(name: str, **options):
     """A tiny model, of images (1, 2, 2) or of sequences (2, 1, 6); the options go before what is tiny."""
     model_class = registry.load(PACKAGE, name)
     torch.manual_seed(0)
-    if name == "rae":
+    if name == "rnn_ae":
         shape = (3, 1, 6) if options.get("modality") == "text" else (2, 1, 6)
         return model_class(shape, **RAE_SMALL | options)
     return model_class((1, 2, 2), 3, **SMALL | options)
@@ -91,8 +92,8 @@ def check_hidden(name):
 
 
 def check_width(name):
-    if name == "rae":
-        assert build(name, width=7).reader.hidden_size == build(name, width=7).writer.hidden_size == 7
+    if name == "rnn_ae":
+        assert build(name, width=7).encoder.hidden_size == build(name, width=7).decoder.hidden_size == 7
         return
     for width in (2, 6):
         model = registry.load(PACKAGE, name)((1, 8, 8), 3, network="conv", width=width)
@@ -154,19 +155,19 @@ def gradient_norms(name, **options) -> list[float]:
 
 def check_gradient_clip(name):
     free, bound = gradient_norms(name, gradient_clip=0.0), gradient_norms(name, gradient_clip=1e-3)
-    assert len(free) == len(bound) == (1 if name == "rae" else 2)
+    assert len(free) == len(bound) == (1 if name == "rnn_ae" else 2)
     assert min(free) > 2e-3
     assert bound == pytest.approx([1e-3] * len(bound), rel=1e-2)
 
 
-def codes_drawn(name, sampler) -> torch.Tensor:
-    """What samples are made of, where the training codes are two clusters at -3 and 3."""
-    options = {"variational": False} if name == "aegan" else {}
+def latents_drawn(name, sampler) -> torch.Tensor:
+    """What samples are made of, where the training latents are two clusters at -3 and 3."""
+    options = {"variational": False} if name == "vaegan" else {}
     model, drawn = build(name, sampler=sampler, **options), []
-    model.codes.keep(0.1 * torch.randn(1024, 3) + 6 * torch.randint(2, (1024, 1)) - 3)
-    if name == "rae":
-        model._write = lambda z, *args, **options: drawn.append(z) or torch.zeros(len(z), 6, 2)
-    elif name == "aegan":
+    model.latents.keep(0.1 * torch.randn(1024, 3) + 6 * torch.randint(2, (1024, 1)) - 3)
+    if name == "rnn_ae":
+        model._free_running = lambda z, *args, **options: drawn.append(z) or torch.zeros(len(z), 6, 2)
+    elif name == "vaegan":
         model.averaged = Give(lambda z: drawn.append(z) or z)
     else:
         model.decode = lambda z: drawn.append(z) or z
@@ -175,7 +176,7 @@ def codes_drawn(name, sampler) -> torch.Tensor:
 
 
 def check_sampler(name):
-    gaussian, mixture, standard = (codes_drawn(name, sampler) for sampler in ("gaussian", "mixture", "standard"))
+    gaussian, mixture, standard = (latents_drawn(name, sampler) for sampler in ("gaussian", "mixture", "standard"))
     assert standard.std().item() == pytest.approx(1, abs=0.05)
     assert gaussian.std().item() == pytest.approx(3, abs=0.2)
     assert (gaussian.abs() < 1).all(1).float().mean() > 0.1  # between the clusters
@@ -260,7 +261,7 @@ def check_sigma(name):
 
 
 def kl_per_dimension(name, **options) -> torch.Tensor:
-    beside = {"teacher_decay": 0, "variational": True} if name == "rae" else {"likelihood": "gaussian", "sigma": 0.1}
+    beside = {"teacher_decay": 0, "variational": True} if name == "rnn_ae" else {"likelihood": "gaussian", "sigma": 0.1}
     model = prepare(build(name, lr=1e-1, **beside | options))
     batch = batch_of(model)[0].double(), batch_of(model)[1]
     learned(model, 40, lambda: model.training_step(batch, 0), model.configure_optimizers())
@@ -270,7 +271,7 @@ def kl_per_dimension(name, **options) -> torch.Tensor:
 
 
 def check_beta(name):
-    quiet = {"warmup": 0} if name == "rae" else {}
+    quiet = {"warmup": 0} if name == "rnn_ae" else {}
     assert kl_per_dimension(name, beta=0.01, **quiet).sum() > 3 * kl_per_dimension(name, beta=20.0, **quiet).sum()
 
 
@@ -410,13 +411,13 @@ def check_prior(name):
     radius = {}
     for prior in ("gaussian", "mixture", "swiss-roll"):
         model = build(name, prior=prior)
-        codes = model._draw(4000)
-        radius[prior] = codes[:, :2].norm(dim=1)
-        assert codes[:, 2].std().item() == pytest.approx(1, abs=0.06)
+        latents = model._draw(4000)
+        radius[prior] = latents[:, :2].norm(dim=1)
+        assert latents[:, 2].std().item() == pytest.approx(1, abs=0.06)
     assert radius["gaussian"].square().mean().item() == pytest.approx(2, rel=0.1)
     assert radius["mixture"].square().mean().item() == pytest.approx(4 + 0.49 + 0.04, rel=0.05)
     assert radius["swiss-roll"].max() < 0.3 * 3 * math.pi + 0.3
-    # the codes of its own critic and of its samples are drawn from it
+    # the latents of its own critic and of its samples are drawn from it
     model.critic = Give(lambda z: z[:, :1] * 0)
     drawn = []
     model._draw = lambda num: drawn.append(num) or torch.zeros(num, 3)
@@ -445,11 +446,11 @@ def check_num_shared(name):
 def check_cell(name):
     for cell, form in (("lstm", nn.LSTM), ("gru", nn.GRU)):
         model = build(name, cell=cell)
-        assert isinstance(model.reader, form) and isinstance(model.writer, form)
+        assert isinstance(model.encoder, form) and isinstance(model.decoder, form)
 
 
 def check_num_layers(name):
-    assert build(name, num_layers=3).reader.num_layers == build(name, num_layers=3).writer.num_layers == 3
+    assert build(name, num_layers=3).encoder.num_layers == build(name, num_layers=3).decoder.num_layers == 3
 
 
 def check_loss_of_rae(name):
@@ -469,12 +470,12 @@ def check_variational_of_rae(name):
     x = batch_of(build(name))[0]
     assert build(name, variational=False).posterior(x)[1] is None
     assert build(name, variational=True).posterior(x)[1].shape == (8, 3)
-    assert "codes.codes" not in build(name, variational=True).state_dict()
+    assert "latents.latents" not in build(name, variational=True).state_dict()
 
 
 def check_word_dropout(name):
     """This share of the steps, all channels of them, is 0 when the writer is told them in training."""
-    from lightning_genae.models.rae import _hide
+    from lightning_genae.models.rnn_ae import _hide
 
     steps = torch.ones(2000, 6, 2)
     for share in (0.0, 0.3, 1.0):
@@ -482,20 +483,20 @@ def check_word_dropout(name):
         assert hidden.float().mean().item() == pytest.approx(share, abs=0.02)
         assert torch.equal(hidden[..., 0], hidden[..., 1])
         model, given = prepare(build(name, word_dropout=share, teacher_decay=0)), []
-        write = model._write_after
-        model._write_after = lambda z, x, hidden=0.0, write=write, given=given: given.append(hidden) or write(z, x)
+        write = model._teacher_forced
+        model._teacher_forced = lambda z, x, hidden=0.0, write=write, given=given: given.append(hidden) or write(z, x)
         model.training_step((torch.zeros(8, 2, 1, 6).double(), IMAGES[1]), 0)
         assert given == [share]
 
 
 def check_teacher_forcing(name):
     for share in (0.0, 0.3, 1.0):
-        assert prepare(build(name, teacher_forcing=share, teacher_decay=0), batch=500)._teacher_share() == share
+        assert prepare(build(name, teacher_forcing=share, teacher_decay=0), batch=500)._teacher_fraction() == share
 
 
 def check_teacher_decay(name):
     for decay, share in ((0, 1.0), (1000, 0.75), (500, 0.5), (100, 0.0)):
-        assert prepare(build(name, teacher_decay=decay), batch=250)._teacher_share() == pytest.approx(share)
+        assert prepare(build(name, teacher_decay=decay), batch=250)._teacher_fraction() == pytest.approx(share)
 
 
 def check_temperature(name):
@@ -509,8 +510,8 @@ def check_temperature(name):
         assert drawn.std().item() == pytest.approx(temperature * math.exp(-2.5), rel=0.05)
     for temperature in (0.0, 0.7):
         model, given = build(name, temperature=temperature), []
-        model.codes.keep(torch.randn(40, 3))
-        model._write = lambda z, t, drawn, given=given: given.append((t, drawn)) or torch.zeros(len(z), 6, 2)
+        model.latents.keep(torch.randn(40, 3))
+        model._free_running = lambda z, t, drawn, given=given: given.append((t, drawn)) or torch.zeros(len(z), 6, 2)
         model.sample(2)
         assert given == [(temperature, True)]
 
@@ -534,7 +535,7 @@ OPTIONS = {
     | {"margin": check_margin, "noise": check_noise_of_ebgan}
     | {"pulling_away": lambda name: check_weight(name, "pulling_away", "pulling_away")},
     "began": PLAYERS | {"gamma": check_gamma, "lambda_k": check_lambda_k},
-    "aegan": PLAYERS
+    "vaegan": PLAYERS
     | {"variational": check_variational_of_aegan, "sampler": check_sampler, "start": check_start}
     | {
         part: lambda name, part=part: check_weight(name, part, part)
@@ -544,7 +545,7 @@ OPTIONS = {
     | {"prior": check_prior, "adversarial": lambda name: check_weight(name, "adversarial", "adversarial")},
     "bigan": PLAYERS,
     "cogan": PLAYERS | {"second": check_second, "num_shared": check_num_shared},
-    "rae": ADAM
+    "rnn_ae": ADAM
     | {"cell": check_cell, "latent_dim": check_latent_dim, "width": check_width, "num_layers": check_num_layers}
     | {"loss": check_loss_of_rae, "variational": check_variational_of_rae, "beta": check_beta, "warmup": check_warmup}
     | {"free_bits": check_free_bits, "word_dropout": check_word_dropout, "teacher_forcing": check_teacher_forcing}
@@ -585,7 +586,7 @@ def test_option(name, option):
 @pytest.mark.parametrize("name", registry.names(PACKAGE))
 def test_models_are_built_by_their_defaults(name):
     """What a signature says reaches the model, through all that it is derived from."""
-    model = registry.load(PACKAGE, name)((2, 1, 4) if name == "rae" else (1, 2, 2))
+    model = registry.load(PACKAGE, name)((2, 1, 4) if name == "rnn_ae" else (1, 2, 2))
     known = {option: value for option, value in KNOWN.get(f"model {name}", {}).items() if value is not None}
     assert {option: model.hparams[option] for option in known} == known
 
@@ -628,7 +629,7 @@ def test_what_models_do_not_take_is_refused():
     model_class = registry.load(PACKAGE, "cogan")
     modalities.check("--model", PACKAGE, model_class, modalities.new("image"))
     expected = (
-        r"^--model: expected ae or gan or rae or vae for data of modality text \(--data\); got cogan, which is for"
+        r"^--model: expected ae or gan or rnn_ae or vae for data of modality text \(--data\); got cogan, which is for"
     )
     with pytest.raises(ValueError, match=expected):
         modalities.check("--model", PACKAGE, model_class, modalities.new("text"))

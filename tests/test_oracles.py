@@ -9,12 +9,11 @@ from sklearn.decomposition import PCA
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
 from datamodules._base import ImageDataModule
-from lightning_genae import losses, networks
 from lightning_genae.data.dataset import Images
 from lightning_genae.data.storage import to_float
-from lightning_genae.metrics._metric import Samples
-from lightning_genae.metrics.frechet import frechet_distance
-from lightning_genae.metrics.modes import ModeMetric
+from lightning_genae.evaluation.metrics._metric import Samples
+from lightning_genae.evaluation.metrics.frechet import frechet_distance
+from lightning_genae.evaluation.metrics.modes import ModeMetric
 from lightning_genae.models.aae import AdversarialAutoencoder
 from lightning_genae.models.ae import Autoencoder
 from lightning_genae.models.began import BEGAN
@@ -22,6 +21,7 @@ from lightning_genae.models.bigan import BiGAN
 from lightning_genae.models.ebgan import EBGAN
 from lightning_genae.models.gan import GAN
 from lightning_genae.models.vae import VAE
+from lightning_genae.nn import losses, networks
 from tests.test_models import train
 
 LINEAR = {"network": "mlp", "hidden": []}
@@ -168,7 +168,7 @@ def test_posterior_collapse_of_a_linear_beta_vae(beta):
 
 
 @pytest.mark.slow
-def test_codes_of_an_adversarial_autoencoder_reach_the_prior(digits):
+def test_latents_of_an_adversarial_autoencoder_reach_the_prior(digits):
     model = AdversarialAutoencoder(
         digits.dataset.image_shape, latent_dim=4, network="mlp", hidden=[64], adversarial=0.1
     )

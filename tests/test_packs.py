@@ -13,12 +13,12 @@ from datamodules._base import split_off
 from datamodules._packs import Packed, new_array, opened
 from datamodules.folder import FolderDataModule
 from lightning_genae.augment._autoencoding import of_all
-from lightning_genae.components import components
 from lightning_genae.data.dataset import Images
 from lightning_genae.data.storage import num_at_once
-from lightning_genae.evaluation import Evaluation
-from lightning_genae.fidelity import fidelity
-from lightning_genae.metrics import memorisation
+from lightning_genae.evaluation.components import components
+from lightning_genae.evaluation.evaluation import Evaluation
+from lightning_genae.evaluation.fidelity import fidelity
+from lightning_genae.evaluation.metrics import memorisation
 
 
 def pack_of(num: int) -> Path:
@@ -92,17 +92,17 @@ def test_a_run_on_many_images_is_that_on_few(cli, picture_folder, monkeypatch):
     data.cache_dir = "shared"
     data.setup()
     assert isinstance(data.dataset.train.images, Packed)
-    distances, codes, network = [], [], torch.nn.Linear(1, 1)
+    distances, latents, network = [], [], torch.nn.Linear(1, 1)
     monkeypatch.setattr(memorisation, "nearest", lambda *given: distances.append(given) or (torch.rand(12), None))
 
     def encode(x: torch.Tensor) -> torch.Tensor:
-        codes.append(len(x))
+        latents.append(len(x))
         return x[:, 0, 0].clone()
 
     for _ in range(2):  # the second start finds both in the cache
         Evaluation(data.dataset, "pixels")
-        assert of_all(encode, network, data.dataset.train.images, data.cache_dir).shape == (sum(codes), 12)
-    assert len(distances) == len(codes) == 1
+        assert of_all(encode, network, data.dataset.train.images, data.cache_dir).shape == (sum(latents), 12)
+    assert len(distances) == len(latents) == 1
 
 
 def test_large_images_are_looked_at_a_few_at_a_time():
@@ -113,7 +113,7 @@ def test_large_images_are_looked_at_a_few_at_a_time():
 def test_components_of_many_values_are_scikit_learns(monkeypatch):
     images = torch.randint(0, 256, (50, 1, 8, 8), dtype=torch.uint8)
     expected = components(images, 6)
-    monkeypatch.setattr("lightning_genae.components.MAX_VALUES", 0)
+    monkeypatch.setattr("lightning_genae.evaluation.components.MAX_VALUES", 0)
     monkeypatch.setattr("lightning_genae.data.storage.AT_ONCE", 100)
     found = components(images, 6)
     assert np.abs((found.rows * expected.rows).sum(1)) == pytest.approx(np.ones(6), abs=1e-5)
@@ -144,7 +144,7 @@ def test_the_fidelity_of_many_values_is_that_of_all(monkeypatch, side):
     x = torch.rand(20, 3, side, side) * 2 - 1
     x_hat = (x + 0.1 * torch.randn_like(x)).clamp(-1, 1)
     expected = fidelity(x, x_hat)
-    monkeypatch.setattr("lightning_genae.fidelity.MAX_VALUES", 3 * side**2 * 3)
+    monkeypatch.setattr("lightning_genae.evaluation.fidelity.MAX_VALUES", 3 * side**2 * 3)
     blocked = fidelity(x, x_hat)
     assert blocked.keys() == expected.keys() and blocked != expected
     assert blocked == pytest.approx(expected, rel=1e-5)

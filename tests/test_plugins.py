@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 import run
-from lightning_genae import cache, evaluation, registry, weights
+from lightning_genae import cache, registry, weights
+from lightning_genae.evaluation import evaluation
 from tests.conftest import ROOT, shell
 
-MODELS, METRICS = "lightning_genae.models", "lightning_genae.metrics"
+MODELS, METRICS = "lightning_genae.models", "lightning_genae.evaluation.metrics"
 PLUGIN = ROOT / "tests/plugin"
 WORDS = ("--model", "tiny", "--augment", "dim", "--data", "shuffles", "--metrics.features", "waves", "--steps", "4")
 WITHOUT_TORCH = "import sys, run; status = run.main(sys.argv[1:]); assert 'torch' not in sys.modules; sys.exit(status)"
@@ -58,7 +59,7 @@ def broken(site: Path, **models: str) -> None:
 
 
 def test_a_run_of_parts_from_outside(site, tmp_path, accelerator, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "umap", None)  # whose picture of the codes would take longer than all else
+    monkeypatch.setitem(sys.modules, "umap", None)  # whose picture of the latents would take longer than all else
     install_tiny(site)
     given = ("--data.batch_size", "20", "--logger", "none", "--accelerator", accelerator, "--folder", "run")
     done = shell(*WORDS, *given, cwd=tmp_path)
@@ -89,7 +90,7 @@ def test_help_and_wrong_names_are_quick_and_import_nothing(site, tmp_path):
             0,
             ["tiny           Autoencoder of two matrices. (genae-tiny)", "Halves the brightness. (genae-t"],
         ),
-        (["--model", "tny"], 2, ["tiny, vae; got 'tny'; did you mean 'tiny'?"]),
+        (["--model", "tny"], 2, ["tiny, vae, vaegan; got 'tny'; did you mean 'tiny'?"]),
     ):
         before = os.times()
         done = subprocess.run(
@@ -107,7 +108,9 @@ def test_entry_points_are_looked_for_once(site, monkeypatch):
     monkeypatch.setattr(registry, "entry_points", lambda: calls.append(1) or looked_for())
     install_tiny(site)
     assert "tiny" in registry.names(MODELS) and "shuffles" in registry.names("datamodules")
-    assert "brightness" in registry.names(METRICS) and "waves" in registry.names("lightning_genae.extractors")
+    assert "brightness" in registry.names(METRICS) and "waves" in registry.names(
+        "lightning_genae.evaluation.extractors"
+    )
     assert registry.load(MODELS, "tiny").__name__ == "Linear"
     assert len(calls) == 1
 
@@ -204,7 +207,8 @@ def test_a_config_does_not_name_modules_of_installed_packages(site, capsys, name
     install_tiny(site)
     Path("config.yaml").write_text(f"model: '{name}'\nsteps: 2\n")
     assert run.main(["--config", "config.yaml"]) == 2
-    assert f"tiny, vae; got '{name}'" in (error := capsys.readouterr().err) and "--model: expected one of" in error
+    error = capsys.readouterr().err
+    assert "--model: expected one of" in error and f"tiny, vae, vaegan; got '{name}'" in error
     assert "genae_tiny" not in sys.modules
 
 

@@ -15,11 +15,11 @@ from pytorch_lightning import LightningModule, Trainer
 import run
 from datamodules._base import ImageDataModule
 from lightning_genae.ablation.grid import pair
-from lightning_genae.augment._arm import Arm
+from lightning_genae.augment._augmentation import Augmentation
 from lightning_genae.commands.parse import parse_run
 from lightning_genae.config.nested import flatten
-from lightning_genae.extractors._extractor import Extractor
-from lightning_genae.metrics._metric import SampleMetric, Samples
+from lightning_genae.evaluation.extractors._extractor import Extractor
+from lightning_genae.evaluation.metrics._metric import SampleMetric, Samples
 from tests.conftest import ROOT
 
 INSTALL = 'pip install -e ".[test]" && '
@@ -176,7 +176,7 @@ def examples() -> dict[type, type]:
     return found
 
 
-BASES = (LightningModule, Arm, ImageDataModule, SampleMetric, Extractor)
+BASES = (LightningModule, Augmentation, ImageDataModule, SampleMetric, Extractor)
 
 
 def test_examples_are_of_every_kind(examples):
@@ -214,7 +214,7 @@ def test_example_of_a_model(examples, squares):
 
 def test_example_of_an_augmentation(examples):
     """Black stays black; white becomes a grey of its own for every image, from half to full brightness."""
-    varied = examples[Arm]().vary(torch.tensor([-1.0, 1.0]).expand(500, 1, 1, 2), None)
+    varied = examples[Augmentation]().vary(torch.tensor([-1.0, 1.0]).expand(500, 1, 1, 2), None)
     black, white = varied.unbind(3)
     assert (black == -1).all()
     assert 0 <= white.min() < 0.05 and 0.95 < white.max() <= 1

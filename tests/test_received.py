@@ -32,12 +32,12 @@ from lightning_genae.augment._training import trained
 from lightning_genae.commands.build import build_datamodule
 from lightning_genae.commands.parse import DEFAULTS
 from lightning_genae.commands.runs import open_run
-from lightning_genae.evaluation import reference
-from lightning_genae.extractors._extractor import fetched
-from lightning_genae.extractors.classifier import ClassifierFeatures
-from lightning_genae.extractors.dinov2 import SHA256 as DINO
-from lightning_genae.extractors.inception import SHA256 as INCEPTION
-from lightning_genae.extractors.pixels import PixelFeatures
+from lightning_genae.evaluation.evaluation import reference
+from lightning_genae.evaluation.extractors._extractor import fetched
+from lightning_genae.evaluation.extractors.classifier import ClassifierFeatures
+from lightning_genae.evaluation.extractors.dinov2 import SHA256 as DINO
+from lightning_genae.evaluation.extractors.inception import SHA256 as INCEPTION
+from lightning_genae.evaluation.extractors.pixels import PixelFeatures
 from lightning_genae.models.ae import Autoencoder
 from lightning_genae.received import check_type
 from tests.test_report import make_grid
@@ -111,7 +111,7 @@ def test_checkpoints(received, cli, mark, how):
     words = ("--model", "ae", *SMALL)
     assert cli(*words, "--augment", "ae", "--augment.checkpoint", str(received), "--folder", "a")[0] == 2
     if how != "instantiator":  # of which the weights alone are taken
-        start = ("--model", "aegan", "--model.variational", "false", "--model.start", str(received))
+        start = ("--model", "vaegan", "--model.variational", "false", "--model.start", str(received))
         assert cli(*start, *SMALL, "--folder", "b")[0] == 2
     (received / "results.json").write_text(results.replace('"finished"', '"running"'))
     assert cli(*words, "--folder", str(received))[0] in (1, 2)
@@ -313,7 +313,7 @@ def test_a_config_writes_below_its_own_folder(tmp_path, monkeypatch, received):
     assert run.COMMAND_LINE.parse(["--config", str(tmp_path / "received/again.yaml")])["folder"]
 
 
-@pytest.mark.parametrize("name", ["samples-seed0.npz", "results.json.unfinished", "codes.png", "samples", ".lock"])
+@pytest.mark.parametrize("name", ["samples-seed0.npz", "results.json.unfinished", "latents.png", "samples", ".lock"])
 def test_links_in_a_run_folder(received, cli, victim, name):
     """No verb writes through one, nor clears what is behind it."""
     target = victim / ("samples" if name == "samples" else "file")

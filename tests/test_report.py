@@ -16,12 +16,12 @@ from lightning_genae.ablation import pictures
 from lightning_genae.ablation.records import Record, compare, read
 from lightning_genae.ablation.report import FILES, Report
 from lightning_genae.ablation.statistics import compare as differences
+from lightning_genae.augment._composition import Composition
 from lightning_genae.augment.ae import AutoencoderAugment
 from lightning_genae.augment.classic import ClassicAugment
 from lightning_genae.augment.noise import NoiseAugment
 from lightning_genae.augment.none import NoAugment
 from lightning_genae.augment.repeat import Repeat
-from lightning_genae.augmentation import Augmentation
 from lightning_genae.report import aligned, representation_table
 from lightning_genae.run_folder import RunFolder
 
@@ -199,9 +199,9 @@ def test_without_spread_or_seeds_there_is_no_verdict(tmp_path):
 
 
 SETTLED = {
-    "ae": {"on": "critic", "fraction": 0.7, "target": None, "model_labels": False, "width": 8},
-    "classic": {"on": "data", "fraction": 0.5, "target": None, "model_labels": True, "shift": 0.125},
-    "ada": {"on": "critic", "fraction": 0.0, "target": 0.6, "model_labels": False},
+    "ae": {"on": "critic", "fraction": 0.7, "target": None, "within_class": False, "width": 8},
+    "classic": {"on": "data", "fraction": 0.5, "target": None, "within_class": True, "shift": 0.125},
+    "ada": {"on": "critic", "fraction": 0.0, "target": 0.6, "within_class": False},
 }
 OPTIONS = {"augment.on": None, "augment.fraction": None, "augment.target": None, "augment.adapt_images": 50_000}
 
@@ -229,9 +229,9 @@ def test_every_row_names_the_whole_setting(tmp_path):
     report = settled_grid(tmp_path / "grid", SETTLED)
     expected = {
         "none": "augment none",
-        "ae": "augment ae, ae on critic, fraction 0.7, strength 0.5, width 8, model_labels False",
-        "classic": "augment classic, classic on data, fraction 0.5, shift 0.125, model_labels True",
-        "ada": "augment ada, ada on critic, fraction 0.0 at first, target 0.6, adapt_images 50000, model_labels False",
+        "ae": "augment ae, ae on critic, fraction 0.7, strength 0.5, width 8, within_class False",
+        "classic": "augment classic, classic on data, fraction 0.5, shift 0.125, within_class True",
+        "ada": "augment ada, ada on critic, fraction 0.0 at first, target 0.6, adapt_images 50000, within_class False",
     }
     main, metrics, costs = report.all_tables()[:3]
     assert {row[0]: row[main.header.index("setting")] for row in main.rows} == expected
@@ -254,16 +254,16 @@ def test_an_augmentation_says_what_its_options_came_to():
         "noise": NoiseAugment(),
         "none": NoAugment(),
     }
-    standing = {"on": "data", "fraction": 0.5, "target": None, "model_labels": True}
+    standing = {"on": "data", "fraction": 0.5, "target": None, "within_class": True}
     expected = {
-        "ae": {"on": "critic", "fraction": 0.7, "target": None, "model_labels": False, "width": 8},
+        "ae": {"on": "critic", "fraction": 0.7, "target": None, "within_class": False, "width": 8},
         "classic": {**standing, "flip": False, "shift": 0.2, "rotate": 10, "contrast": 0.2},
-        "noise": {**standing, "deviation": 0.1},
+        "noise": {**standing, "std": 0.1},
         "repeat": standing,
     }
     for name, arm in (arms | {"repeat": Repeat()}).items():
-        assert Augmentation({name: arm}).settings() == ({name: expected[name]} if name in expected else {})
-    both = Augmentation({"ae": AutoencoderAugment(), "classic": ClassicAugment()}, on="data", fraction=0.3).settings()
+        assert Composition({name: arm}).settings() == ({name: expected[name]} if name in expected else {})
+    both = Composition({"ae": AutoencoderAugment(), "classic": ClassicAugment()}, on="data", fraction=0.3).settings()
     assert [(one["on"], one["fraction"]) for one in both.values()] == [("data", 0.3)] * 2
 
 
@@ -466,5 +466,5 @@ def test_values_of_a_representation_stand_below_their_names():
     values = {"num_components": 8, "mse": 0.25, "mse_pca": 0.5, "bits_per_dimension": 1.5}
     title, header, mse, bits = representation_table(values | {"knn": None})
     assert title == "Representation of held-out images:"
-    for line, cell, name in ((mse, "0.2500", "codes"), (mse, "0.5000", "PCA, 8 dims"), (bits, "1.500", "codes")):
+    for line, cell, name in ((mse, "0.2500", "latents"), (mse, "0.5000", "PCA, 8 dims"), (bits, "1.500", "latents")):
         assert line.index(cell) + len(cell) == header.index(name) + len(name)

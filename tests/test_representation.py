@@ -1,4 +1,4 @@
-"""What codes are worth, against closed forms and scikit-learn."""
+"""What latents are worth, against closed forms and scikit-learn."""
 
 import math
 import sys
@@ -13,8 +13,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from lightning_genae.fidelity import fidelity
-from lightning_genae.representation import plane, representation
+from lightning_genae.evaluation.fidelity import fidelity
+from lightning_genae.evaluation.representation import plane, representation
 
 
 class Linear(nn.Module):
@@ -80,13 +80,13 @@ def test_without_labels_there_are_no_accuracies(digits):
 
 
 def test_plane(monkeypatch):
-    codes = torch.randn(50, 4) * torch.tensor([5.0, 3, 0.1, 0.1])
+    latents = torch.randn(50, 4) * torch.tensor([5.0, 3, 0.1, 0.1])
     monkeypatch.setitem(sys.modules, "umap", None)  # as if it were not installed
-    places = plane(codes)
-    assert set(places) == {"PCA of the codes"}
-    assert places["PCA of the codes"].var(0).tolist() == pytest.approx(codes.var(0)[:2].tolist(), rel=0.1)
-    assert plane(codes[:, :1])["codes"].shape == (50, 2)
-    assert torch.equal(plane(codes[:, :2])["codes"], codes[:, :2])
+    places = plane(latents)
+    assert set(places) == {"PCA of the latents"}
+    assert places["PCA of the latents"].var(0).tolist() == pytest.approx(latents.var(0)[:2].tolist(), rel=0.1)
+    assert plane(latents[:, :1])["latents"].shape == (50, 2)
+    assert torch.equal(plane(latents[:, :2])["latents"], latents[:, :2])
 
     class UMAP:
         def __init__(self, **options):
@@ -96,4 +96,4 @@ def test_plane(monkeypatch):
             return np.zeros((len(flat), 2))
 
     monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=UMAP))
-    assert set(plane(codes)) == {"PCA of the codes", "UMAP of the codes"}
+    assert set(plane(latents)) == {"PCA of the latents", "UMAP of the latents"}

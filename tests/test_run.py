@@ -23,7 +23,7 @@ from lightning_genae import registry
 from lightning_genae.commands.length import count_steps
 from lightning_genae.commands.parse import PACKAGES
 from lightning_genae.commands.trainer import build_trainer
-from lightning_genae.extractors.classifier import ClassifierFeatures
+from lightning_genae.evaluation.extractors.classifier import ClassifierFeatures
 from lightning_genae.logs import configure_logging
 from lightning_genae.run_folder import RunFolder
 from tests.conftest import ROOT, shell
@@ -52,7 +52,7 @@ def test_main_job(finished, run_folder):
     assert content["timing"]["images_per_second"] > 0
     assert run_folder.parts[-4:-2] == ("digits", "gan-ae")
     assert run_folder.name == "seed0"
-    for text in ("Quality gate", "PCA with 16 components", "Frechet distance", "images/s", "samples/00000060.png"):
+    for text in ("Quality report", "PCA with 16 components", "Frechet distance", "images/s", "samples/00000060.png"):
         assert text in done.stdout, text
     assert "Traceback" not in done.stderr
 
@@ -95,7 +95,7 @@ def test_pictures(run_folder):
     names = {f"{folder}/{path.name}" for folder in folders for path in (run_folder / folder).iterdir()}
     samples = {f"samples/000000{i}.png" for i in (12, 24, 36, 48)}
     final = {"samples/00000060.png", "reconstructions/00000000.png", "augmented/00000000.png"}
-    assert final | {"augmented/strengths-ae.png", "augmented/gate-ae.png"} == names - samples
+    assert final | {"augmented/strengths-ae.png", "augmented/quality-ae.png"} == names - samples
     for name in final | samples:
         picture = np.asarray(Image.open(run_folder / name))
         assert picture.shape[0] == picture.shape[1] == 8 * 50 + 2
@@ -107,7 +107,7 @@ def test_wandb_is_offline_with_pictures_and_config(run_folder):
     assert offline.name.endswith("-seed0")
     pictures = {path.name.split("_")[0] for path in offline.rglob("*.png")}
     of_metrics = {"nearest", "distances", "precision-recall"}
-    assert pictures == {"samples", "reconstructions", "augmented", "strengths-ae", "gate-ae", *of_metrics}
+    assert pictures == {"samples", "reconstructions", "augmented", "strengths-ae", "quality-ae", *of_metrics}
     assert len(list(offline.rglob("samples_*.png"))) == 5  # the last one once
     content = next(offline.glob("*.wandb")).read_bytes()
     for text in (b"model.latent_dim", b"augment.fraction", b"val/fd", b"digits/gan-ae/"):
@@ -152,14 +152,14 @@ def weights_equal(a, b) -> bool:
         ("gan", KeyboardInterrupt),
         ("ae", SIGTERMException),
         ("began", SIGTERMException),
-        pytest.param("aegan", KeyboardInterrupt, marks=pytest.mark.slow),
-        pytest.param("rae", SIGTERMException, marks=pytest.mark.slow),
+        pytest.param("vaegan", KeyboardInterrupt, marks=pytest.mark.slow),
+        pytest.param("rnn_ae", SIGTERMException, marks=pytest.mark.slow),
     ],
 )
 def test_an_interrupted_run_goes_on_to_the_same_result(cli, monkeypatch, model, interruption):
     words = ("--model", model, "--augment", "ae", "--augment.steps", "20", "--data.num_train", "200", *SHORT)
     words += ("--trainer.log_every_n_steps", "1", "--checkpoint_seconds", "0")
-    words += ("--data", "timeseries", "--model.teacher_decay", "20") if model == "rae" else ()
+    words += ("--data", "timeseries", "--model.teacher_decay", "20") if model == "rnn_ae" else ()
     assert cli(*words, "--folder", "whole")[0] == 0
 
     check = Budget._check
@@ -174,7 +174,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(cli, monkeypatch, model, 
     assert status == 130
     assert "the same command goes on" in error
     assert results("parts")["status"] == "interrupted"
-    data = "TimeSeriesDataModule" if model == "rae" else "Digits"
+    data = "TimeSeriesDataModule" if model == "rnn_ae" else "Digits"
     assert torch.load("parts/checkpoints/last.ckpt", weights_only=True)[data]["batches"] == 10
 
     monkeypatch.setattr(Budget, "_check", check)
@@ -439,7 +439,7 @@ def test_several_devices_choose_the_right_strategy(digits, words, name):
 
 
 @pytest.mark.slow
-def test_a_model_with_an_encoder_shows_its_codes(cli):
+def test_a_model_with_an_encoder_shows_its_latents(cli):
     words = ("--model", "vae", "--augment", "ae", "--augment.steps", "5", *SHORT, "--folder", "vae")
     status, out, _ = cli(*words)
     assert status == 0
@@ -451,12 +451,12 @@ def test_a_model_with_an_encoder_shows_its_codes(cli):
     status, out, error = cli("evaluate", "vae")
     assert status == 0, error
     assert torch.get_num_threads() == num_threads  # UMAP would take all cores from there on
-    for text in ("bits per dimension kept", "PCA, 16 dims", "linear probe", "5 nearest neighbours", "vae/codes.png"):
+    for text in ("bits per dimension kept", "PCA, 16 dims", "linear probe", "5 nearest neighbours", "vae/latents.png"):
         assert text in out, text
     values = results("vae")["evaluations"][-1]["representation"]
     assert values["linear_probe_pixels"] > 0.85
     assert values["mse"] == pytest.approx(results("vae")["metrics"]["mse"], rel=1e-4)
-    assert np.asarray(Image.open("vae/codes.png")).std() > 10
+    assert np.asarray(Image.open("vae/latents.png")).std() > 10
 
 
 def test_samples_of_a_class(cli):
@@ -473,7 +473,7 @@ def test_samples_of_a_class(cli):
     assert "--label: expected no label" in cli("sample", "ae", "--label", "1")[2]
 
 
-@pytest.mark.parametrize("model", [name for name in registry.names("lightning_genae.models") if name != "rae"])
+@pytest.mark.parametrize("model", [name for name in registry.names("lightning_genae.models") if name != "rnn_ae"])
 def test_every_model_goes_with_augmentation_and_odd_colour_images(cli, picture_folder, model):
     words = ("--model", model, "--augment", "ae", "--augment.steps", "5", "--data", "folder", "--data.batch_size", "8")
     status, _, error = cli(*words, "--data.root", str(picture_folder), *SHORT, "--folder", "run")

@@ -36,7 +36,7 @@ def rows_of(path: str) -> list[dict]:
 
 @pytest.mark.parametrize("data", SMALL)
 def test_the_main_command_and_samples(cli, data):
-    status, out, error = cli("--model", "rae", "--data", data, *AUGMENT, *SMALL[data], *SHORT)
+    status, out, error = cli("--model", "rnn_ae", "--data", data, *AUGMENT, *SMALL[data], *SHORT)
     assert status == 0, error
     done = results()
     assert done["status"] == "finished"
@@ -92,7 +92,7 @@ def test_series_of_different_lengths(cli):
             for step in range(generator.integers(5, 15)):
                 writer.writerow([who, 100 + step + generator.normal(), -step])
     data = ["--data", "timeseries", "--data.root", "many.csv", "--data.series", "who", "--data.batch_size", "16"]
-    status, _, error = cli("--model", "rae", *data, "--augment", "classic", "--steps", "60", "--folder", "run")
+    status, _, error = cli("--model", "rnn_ae", *data, "--augment", "classic", "--steps", "60", "--folder", "run")
     assert status == 0, error
     assert cli("sample", "run", "--num", "30")[0] == 0
     series = np.load("run/samples-seed0.npz")["sequences"]
@@ -112,7 +112,7 @@ def test_a_gan_of_sequences(cli):
 
 
 @pytest.mark.slow  # UMAP
-def test_codes_of_sequences(cli):
+def test_latents_of_sequences(cli):
     assert cli("--model", "vae", "--data", "timeseries", *SHORT)[0] == 0
     status, out, error = cli("evaluate", "run", "--metrics.features", "pixels")
     assert status == 0, error

@@ -16,16 +16,16 @@ from lightning_genae.data.dataset import Images
 from lightning_genae.data.modalities.series import Series
 from lightning_genae.data.modalities.text import Text
 from lightning_genae.data.sequences import apart, num_independent, values_and_valid, with_mask
-from lightning_genae.evaluation import Evaluation
-from lightning_genae.extractors.rocket import RocketFeatures
-from lightning_genae.metrics import _recurrent, predictive
-from lightning_genae.metrics._metric import Samples
-from lightning_genae.metrics._recurrent import MAX_LENGTH, MAX_SEQUENCES, Recurrent, stretches
-from lightning_genae.metrics.discriminative import DiscriminativeMetric
-from lightning_genae.metrics.frechet import frechet_distance
-from lightning_genae.metrics.mmd import DiscrepancyMetric
-from lightning_genae.metrics.predictive import PredictiveMetric
-from lightning_genae.metrics.spectrum import SpectrumMetric
+from lightning_genae.evaluation.evaluation import Evaluation
+from lightning_genae.evaluation.extractors.rocket import RocketFeatures
+from lightning_genae.evaluation.metrics import _recurrent, predictive
+from lightning_genae.evaluation.metrics._metric import Samples
+from lightning_genae.evaluation.metrics._recurrent import MAX_LENGTH, MAX_SEQUENCES, Recurrent, stretches
+from lightning_genae.evaluation.metrics.discriminative import DiscriminativeMetric
+from lightning_genae.evaluation.metrics.frechet import frechet_distance
+from lightning_genae.evaluation.metrics.mmd import DiscrepancyMetric
+from lightning_genae.evaluation.metrics.predictive import PredictiveMetric
+from lightning_genae.evaluation.metrics.spectrum import SpectrumMetric
 from lightning_genae.report import table
 from tests.data import dataset_of
 
@@ -388,7 +388,7 @@ def test_the_accuracy_is_the_mean_of_both_kinds(monkeypatch):
         monkeypatch.setattr(
             _recurrent.Recurrent, "forward", lambda self, x, bias=bias: torch.full((len(x), x.shape[2], 1), bias)
         )
-        monkeypatch.setattr("lightning_genae.metrics.discriminative.train", lambda make, loss, num: make())
+        monkeypatch.setattr("lightning_genae.evaluation.metrics.discriminative.train", lambda make, loss, num: make())
         assert metric.accuracy(fake) == 0.5
 
 
@@ -487,7 +487,7 @@ def answers_with_values(monkeypatch):
         asked.append((make, loss, num))
         return LastValue()
 
-    monkeypatch.setattr("lightning_genae.metrics.discriminative.train", train)
+    monkeypatch.setattr("lightning_genae.evaluation.metrics.discriminative.train", train)
     return asked
 
 
@@ -511,8 +511,8 @@ def test_the_discriminative_score_by_hand(answers_with_values, share, score):
     wrong = made(DiscriminativeMetric, constant([-0.3] * 41))
     assert wrong.accuracy(Samples(images=constant([0.3] * 40))) == 0  # and that tells them, too
     assert values_of(wrong, constant([0.3] * 40))["discriminative_score"] == 0.5
-    undecided = made(DiscriminativeMetric, constant([0.0] * 41))
-    assert undecided.accuracy(Samples(images=constant([-0.3] * 40))) == 0.5  # 0 is taken for a sample
+    decision_threshold = made(DiscriminativeMetric, constant([0.0] * 41))
+    assert decision_threshold.accuracy(Samples(images=constant([-0.3] * 40))) == 0.5  # 0 is taken for a sample
     slightly = made(DiscriminativeMetric, constant([0.2] * 41))
     assert slightly.accuracy(Samples(images=constant([-0.2] * 40))) == 1
 
@@ -538,7 +538,7 @@ def test_what_the_discriminating_network_learns(answers_with_values):
 
 
 def test_halves_of_at_most_500_sequences(monkeypatch):
-    monkeypatch.setattr("lightning_genae.metrics.discriminative.MAX_SEQUENCES", 21)
+    monkeypatch.setattr("lightning_genae.evaluation.metrics.discriminative.MAX_SEQUENCES", 21)
     metric = made(DiscriminativeMetric, drawn(WHITE, 90, 4))
     (_, _, is_real), (_, _, tested_is_real) = metric._halves(Samples(images=drawn(WHITE, 60, 4, seed=1)))
     assert is_real.tolist() == tested_is_real.tolist() == [1.0] * 10 + [0.0] * 10

@@ -17,13 +17,13 @@ from datamodules.text import UNKNOWN, TextDataModule
 from lightning_genae import registry
 from lightning_genae.data.modalities.text import Text
 from lightning_genae.data.storage import to_float
-from lightning_genae.evaluation import Evaluation
-from lightning_genae.metrics._metric import Samples
-from lightning_genae.metrics.likelihood import LikelihoodMetric
-from lightning_genae.metrics.perplexity import PerplexityMetric
-from lightning_genae.metrics.self_bleu import SelfBLEUMetric
-from lightning_genae.metrics.words import WordMetric, filled_up, whole_words
-from lightning_genae.ngram import CharacterNGram, floors
+from lightning_genae.evaluation.evaluation import Evaluation
+from lightning_genae.evaluation.metrics._metric import Samples
+from lightning_genae.evaluation.metrics.likelihood import LikelihoodMetric
+from lightning_genae.evaluation.metrics.perplexity import PerplexityMetric
+from lightning_genae.evaluation.metrics.self_bleu import SelfBLEUMetric
+from lightning_genae.evaluation.metrics.words import WordMetric, filled_up, whole_words
+from lightning_genae.evaluation.ngram import CharacterNGram, floors
 from lightning_genae.report import table
 from tests.data import dataset_of
 
@@ -469,7 +469,7 @@ class Known:
     def __init__(self, data):
         self.data = data
 
-    def log_likelihood(self, x, num_codes):
+    def log_likelihood(self, x, num_latents):
         self.asked = self.data.dataset.modality.inverse_transform(x)
         return torch.tensor([-3 * math.log(2) * len(one) for one in self.asked])
 
@@ -507,7 +507,9 @@ def test_the_likelihoods_mean_is_weighted_by_characters():
     metric = told(LikelihoodMetric, ["a"] * 2, ["a"])
     metric.num_characters = 4
     bits = torch.tensor([8.0, 4.0])
-    model = SimpleNamespace(device="cpu", dtype=torch.float32, log_likelihood=lambda x, num_codes: -bits * math.log(2))
+    model = SimpleNamespace(
+        device="cpu", dtype=torch.float32, log_likelihood=lambda x, num_latents: -bits * math.log(2)
+    )
     assert metric.of_model(model)["bits_per_character"] == pytest.approx(3)
 
 

@@ -158,9 +158,9 @@ def ebgan(model) -> Expected:
         return energy(view(X))[0].mean() + np.maximum(0, model.hparams.margin - energy(generated)[0]).mean()
 
     def generator():
-        energies, codes = energy(fake())
+        energies, latents = energy(fake())
         pairs = [
-            (codes[i] @ codes[j] / np.linalg.norm(codes[i]) / np.linalg.norm(codes[j])) ** 2
+            (latents[i] @ latents[j] / np.linalg.norm(latents[i]) / np.linalg.norm(latents[j])) ** 2
             for i in range(NUM)
             for j in range(NUM)
             if i != j
@@ -185,15 +185,15 @@ def began(model) -> Expected:
 
 
 def aae(model) -> Expected:
-    codes = apply(model.encoder, X)
+    latents = apply(model.encoder, X)
 
     def generator():
         z = apply(model.encoder, X)
         reconstruction = ((apply(model.generator, z) - X) ** 2).mean()
         return reconstruction + model.hparams.adversarial * non_saturating(apply(model.critic, z)[:, 0])
 
-    # the prior's codes are the real ones
-    return Expected(lambda: logistic(apply(model.critic, Z)[:, 0], apply(model.critic, codes)[:, 0]), generator)
+    # the prior's latents are the real ones
+    return Expected(lambda: logistic(apply(model.critic, Z)[:, 0], apply(model.critic, latents)[:, 0]), generator)
 
 
 def bigan(model) -> Expected:
@@ -230,7 +230,7 @@ def cogan(model) -> Expected:
     return Expected(critic, lambda: sum(map(non_saturating, outputs(*fakes()))))
 
 
-def aegan(model) -> Expected:
+def vaegan(model) -> Expected:
     torch.manual_seed(0)
     noise = torch.randn(NUM, 2, dtype=torch.double).numpy() if model.hparams.variational else None
     drawn = torch.randn(NUM, 2, dtype=torch.double).numpy()  # N(0, I)
@@ -248,10 +248,10 @@ def aegan(model) -> Expected:
         return features, (features @ values(model.critic.score.weight).T + values(model.critic.score.bias))[:, 0]
 
     twice = np.concatenate([LABELS, LABELS])
-    codes = encode()[0]  # the critic's judgement does not reach the encoder
+    latents = encode()[0]  # the critic's judgement does not reach the encoder
 
     def both():
-        return view(np.tanh(apply(model.generator, np.concatenate([codes, drawn]))), twice)
+        return view(np.tanh(apply(model.generator, np.concatenate([latents, drawn]))), twice)
 
     generated = both()
 
@@ -281,9 +281,9 @@ CASES = {
     "aae": ("aae", {"adversarial": 0.4}, aae),
     "bigan": ("bigan", {}, bigan),
     "cogan": ("cogan", {"num_shared": 1}, cogan),
-    "aegan": ("aegan", {"pixels": 0.7, "features": 1.3, "adversarial": 0.9}, aegan),
-    "aegan kl": ("aegan", {"kl": 5.0}, aegan),
-    "aegan with a code": ("aegan", {"variational": False, "sampler": "standard"}, aegan),
+    "vaegan": ("vaegan", {"pixels": 0.7, "features": 1.3, "adversarial": 0.9}, vaegan),
+    "vaegan kl": ("vaegan", {"kl": 5.0}, vaegan),
+    "vaegan with a code": ("vaegan", {"variational": False, "sampler": "standard"}, vaegan),
 }
 
 
@@ -308,8 +308,8 @@ def case(request):
     """A tiny model in float64 whose critic sees images through a view, a batch, and what its players minimise."""
     name, options, expected = CASES[request.param]
     model = fixed(name, **options)
-    if model.view is not None:
-        model.view = view_torch
+    if model.critic_transform is not None:
+        model.critic_transform = view_torch
     model._draw = (lambda num: torch.from_numpy(Z)) if name == "aae" else getattr(model, "_draw", None)
     model.log_part = lambda *args, **kwargs: None
     model._over_processes = lambda value: value.detach().clone()
@@ -396,13 +396,13 @@ def bound(name: str, output: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("name", TWO_PLAYERS)
 def test_samples_are_the_averaged_generators(name):
-    """Of noise, or of codes that are drawn as the model says; CoGAN's of the first domain."""
+    """Of noise, or of latents that are drawn as the model says; CoGAN's of the first domain."""
     model, drawn = fixed(name, **({"num_shared": 1} if name == "cogan" else {})), []
-    if name in ("aae", "aegan"):
+    if name in ("aae", "vaegan"):
         model._draw = lambda num, *sampler: drawn.append((num, *sampler)) or torch.from_numpy(Z)
     averaged = model.averaged.module.first if name == "cogan" else model.averaged.module
     assert np.allclose(model.sample(NUM).flatten(1), bound(name, apply(averaged, Z)))
-    assert drawn == {"aae": [(NUM,)], "aegan": [(NUM, "standard")]}.get(name, [])
+    assert drawn == {"aae": [(NUM,)], "vaegan": [(NUM, "standard")]}.get(name, [])
 
 
 def test_a_conditional_generator_is_told_the_classes_beside_its_noise():
@@ -417,19 +417,19 @@ def test_pairs_of_cogan_are_made_of_the_same_noise():
         assert np.allclose(images.flatten(1), np.tanh(apply(network, Z)))
 
 
-@pytest.mark.parametrize("name", ["aae", "aegan", "began", "bigan", "ebgan"])
-def test_reconstructions_are_decoded_codes(name):
+@pytest.mark.parametrize("name", ["aae", "vaegan", "began", "bigan", "ebgan"])
+def test_reconstructions_are_decoded_latents(name):
     """Those of a critic that is an autoencoder are its own, BiGAN's are decoded by its averaged generator."""
     model = fixed(name)
     encoder, decoder = {
         "aae": lambda: (model.encoder, model.generator),
-        "aegan": lambda: (model.encoder, model.generator),
+        "vaegan": lambda: (model.encoder, model.generator),
         "bigan": lambda: (model.encoder, model.averaged.module),
     }.get(name, lambda: model.critic)()
-    codes = apply(encoder, X)[:, :2]
-    decoded = apply(decoder, codes)
-    expected = np.tanh(decoded) if name in ("aegan", "bigan") else np.clip(decoded, -1, 1)
-    assert np.allclose(model.encode(BATCH[0]).detach(), codes)
+    latents = apply(encoder, X)[:, :2]
+    decoded = apply(decoder, latents)
+    expected = np.tanh(decoded) if name in ("vaegan", "bigan") else np.clip(decoded, -1, 1)
+    assert np.allclose(model.encode(BATCH[0]).detach(), latents)
     assert np.allclose(model.reconstruct(BATCH[0]).flatten(1), expected)
 
 
@@ -451,12 +451,12 @@ def normalised(network: nn.Module) -> bool:
 def test_generators_of_noise_are_normalised_over_the_batch_and_their_samples_are_not(name):
     """As DCGAN's. A sample does not depend on what is drawn beside it, even where the model is in training."""
     model = registry.load("lightning_genae.models", name)((1, 4, 4), network="conv", width=2, latent_dim=2).train()
-    assert normalised(model.generator) == normalised(model.averaged) == (name not in ("aae", "aegan"))
+    assert normalised(model.generator) == normalised(model.averaged) == (name not in ("aae", "vaegan"))
     others = [part for key, part in model.named_children() if key not in ("generator", "averaged")]
     assert others and not any(map(normalised, others))
     z = torch.randn(5, 2)
     model.noise = lambda num: z[:num]
-    if name in ("aae", "aegan"):
+    if name in ("aae", "vaegan"):
         model._draw = lambda num, *sampler: z[:num]
     assert torch.allclose(model.sample(5)[:2], model.sample(2), atol=1e-6)
 
@@ -510,7 +510,7 @@ def test_an_update_takes_its_own_gradient_alone_and_shows_its_loss():
 @pytest.mark.parametrize(
     "name, options, signal",
     [
-        ("aegan", {}, 1 / 3),
+        ("vaegan", {}, 1 / 3),
         ("bigan", {}, 1 / 3),
         ("cogan", {}, 4 / 6),
         ("gan", {}, 1 / 3),
@@ -537,7 +537,7 @@ def leaky(x: np.ndarray) -> np.ndarray:
     return np.where(x > 0, x, 0.2 * x)
 
 
-def test_the_critic_of_codes_has_two_hidden_layers():
+def test_the_critic_of_latents_has_two_hidden_layers():
     critic, z = fixed("aae").critic, 3 * Z
     first, second, last = (layer for layer in critic if isinstance(layer, nn.Linear))
     assert first.out_features == second.out_features == 256
@@ -569,8 +569,8 @@ def test_the_critic_of_pairs_sees_the_code_beside_features_of_the_image():
         ({"variational": False, "kl": 3.0}, ["kl has no effect without --model.variational true"]),
     ],
 )
-def test_options_of_aegan_that_its_codes_do_not_have_warn(caplog, options, warned):
-    fixed("aegan", **options)
+def test_options_of_aegan_that_its_latents_do_not_have_warn(caplog, options, warned):
+    fixed("vaegan", **options)
     assert caplog.messages == [f"--model.{words}" for words in warned]
 
 
@@ -583,9 +583,9 @@ def test_options_of_aegan_that_its_codes_do_not_have_warn(caplog, options, warne
         ({"variational": False, "sampler": "mixture"}, "mixture", "gaussian"),  # it is not fitted for every batch
     ],
 )
-def test_where_codes_of_aegan_are_drawn_from(options, for_samples, for_critic):
-    model, drawn = fixed("aegan", **options), []
-    model.codes.draw = lambda num, sampler: drawn.append((num, sampler)) or torch.from_numpy(Z)
+def test_where_latents_of_aegan_are_drawn_from(options, for_samples, for_critic):
+    model, drawn = fixed("vaegan", **options), []
+    model.latents.draw = lambda num, sampler: drawn.append((num, sampler)) or torch.from_numpy(Z)
     model.log_part = lambda *args: None
     model.sample(NUM)
     model.loss_critic(*BATCH)
@@ -596,7 +596,7 @@ def test_where_codes_of_aegan_are_drawn_from(options, for_samples, for_critic):
 def test_the_loss_of_aegan_is_the_mean_of_its_images_losses(monkeypatch):
     """Also of a last batch that has one image."""
     monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
-    model, losses = fixed("aegan", kl=3.0), []
+    model, losses = fixed("vaegan", kl=3.0), []
     model.log_part = lambda *args: None
     for some in (slice(None), slice(0, 1), slice(1, 2), slice(2, 3)):
         model._draw = lambda num, sampler, some=some: torch.from_numpy(Z)[some]
@@ -608,10 +608,10 @@ def test_a_start_that_holds_more_than_tensors_is_not_opened():
     """Such a file could do anything when it is read."""
     state = registry.load("lightning_genae.models", "ae")(SHAPE, NUM_CLASSES, **TINY).state_dict()
     torch.save({"state_dict": state}, "start.ckpt")
-    fixed("aegan", start="start.ckpt")
+    fixed("vaegan", start="start.ckpt")
     torch.save({"state_dict": state, "more": SimpleNamespace()}, "start.ckpt")
     with pytest.raises(ValueError, match=r"--model.start: 'start.ckpt' is damaged"):
-        fixed("aegan", start="start.ckpt")
+        fixed("vaegan", start="start.ckpt")
 
 
 def test_the_balance_of_began_is_of_all_processes_and_its_losses_are_its_own():
@@ -737,13 +737,13 @@ def test_parts_of_a_gans_loss_are_logged():
 def test_a_gan_knows_how_frequent_classes_are_in_training():
     """Then samples without labels are of no class that there is not; before, of all of them."""
     model = fixed("gan", conditional="projection")
-    assert model.class_shares.tolist() == pytest.approx([1 / 3] * 3)
+    assert model.class_fractions.tolist() == pytest.approx([1 / 3] * 3)
     for train, shares in ((None, [1 / 3] * 3), (SimpleNamespace(labels=torch.tensor([1, 0, 1, 1])), [0.25, 0.75, 0.0])):
         model.trainer = SimpleNamespace(
             datamodule=SimpleNamespace(dataset=SimpleNamespace(train=train)) if train else SimpleNamespace()
         )
         model.on_fit_start()
-        assert model.class_shares.tolist() == pytest.approx(shares)
+        assert model.class_fractions.tolist() == pytest.approx(shares)
     model.noise = lambda num: torch.zeros(num, 2).double()
     made = np.tanh(apply(model.averaged.module, np.concatenate([np.zeros((3, 2)), one_hot(np.arange(3))], 1)))
     samples = model.sample(4000).flatten(1).numpy()
@@ -751,16 +751,16 @@ def test_a_gan_knows_how_frequent_classes_are_in_training():
     plain = fixed("gan")
     plain.trainer = model.trainer
     plain.on_fit_start()  # without classes it asks nobody
-    assert not hasattr(plain, "class_shares")
+    assert not hasattr(plain, "class_fractions")
 
 
 def test_checkpoints_from_before_there_were_shares_of_classes():
-    model, kept = fixed("gan", conditional="projection"), {"state_dict": {"class_shares": "its own"}}
+    model, kept = fixed("gan", conditional="projection"), {"state_dict": {"class_fractions": "its own"}}
     model.on_load_checkpoint(kept)
-    assert kept["state_dict"]["class_shares"] == "its own"
+    assert kept["state_dict"]["class_fractions"] == "its own"
     old = {"state_dict": {}}
     model.on_load_checkpoint(old)
-    assert old["state_dict"]["class_shares"].tolist() == pytest.approx([1 / 3] * 3)
+    assert old["state_dict"]["class_fractions"].tolist() == pytest.approx([1 / 3] * 3)
     plain = {"state_dict": {}}
     fixed("gan").on_load_checkpoint(plain)
     assert plain == {"state_dict": {}}
@@ -794,7 +794,7 @@ def test_edges_are_sobels():
 def test_the_second_domain_of_cogan(second, made):
     """Its critic is shown images of the other end of the batch, with their own classes."""
     model, seen = fixed("cogan", second=second, num_shared=1), []
-    model.view = lambda images, labels: seen.append((images, labels)) or images
+    model.critic_transform = lambda images, labels: seen.append((images, labels)) or images
     model.loss_critic(*BATCH)
     (images, labels), (others, their_labels) = seen[:2]
     assert torch.equal(images, BATCH[0]) and torch.equal(labels, BATCH[1])
@@ -829,7 +829,7 @@ def test_ebgans_critic_is_asked_for_images_without_their_noise(noise):
     assert loss == pytest.approx(real.mean() + np.maximum(0, 0.01 - fake).mean())
     torch.manual_seed(0)
     model.loss_generator(*BATCH)
-    codes = apply(model.critic[0], np.tanh(apply(model.generator, Z)) + added[0])
-    directions = codes / np.linalg.norm(codes, axis=1, keepdims=True)
+    latents = apply(model.critic[0], np.tanh(apply(model.generator, Z)) + added[0])
+    directions = latents / np.linalg.norm(latents, axis=1, keepdims=True)
     cosines = directions @ directions.T
     assert logged["pulling_away"] == pytest.approx((cosines[~np.eye(NUM, dtype=bool)] ** 2).mean())

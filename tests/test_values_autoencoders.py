@@ -12,7 +12,7 @@ from scipy.stats import kstest, laplace, norm
 from torch import nn
 
 from lightning_genae.models.ae import Autoencoder
-from lightning_genae.models.rae import RecurrentAutoencoder
+from lightning_genae.models.rnn_ae import RecurrentAutoencoder
 from lightning_genae.models.vae import VAE
 from tests.data import project
 from tests.test_values import SHAPE, TINY, X, apply, fit_one, values
@@ -72,7 +72,7 @@ ERRORS = {"mse": lambda y, x: (y - x) ** 2, "l1": lambda y, x: np.abs(y - x), "b
 def test_autoencoder(loss):
     model = prepare(Autoencoder(SHAPE, **TINY, loss=loss))
     check(model, BATCH, lambda: ERRORS[loss](apply(model.decoder, apply(model.encoder, X)), X).mean())
-    assert np.allclose(model.codes.codes[:NUM], apply(model.encoder, X))
+    assert np.allclose(model.latents.latents[:NUM], apply(model.encoder, X))
     output = apply(model.decoder, apply(model.encoder, X))
     shown = 2 * expit(output) - 1 if loss == "bce" else np.clip(output, -1, 1)
     assert np.allclose(model.reconstruct(BATCH[0]).flatten(1), shown)
@@ -87,7 +87,7 @@ def test_a_denoising_autoencoder_is_told_noise_and_asked_for_the_image():
         return ((apply(model.decoder, apply(model.encoder, noisy)) - X) ** 2).mean()
 
     check(model, BATCH, expected)
-    assert np.allclose(model.codes.codes[:NUM], apply(model.encoder, X))  # samples are of clean images' codes
+    assert np.allclose(model.latents.latents[:NUM], apply(model.encoder, X))  # samples are of clean images' latents
 
 
 def without_trainer(model):
@@ -99,7 +99,7 @@ def without_trainer(model):
 
 
 @pytest.mark.parametrize("noise", ["gaussian", "masking"])
-def test_codes_that_are_kept_are_of_clean_images(noise):
+def test_latents_that_are_kept_are_of_clean_images(noise):
     """Though the autoencoder is told noisy ones, so that samples are of what images have."""
     model = without_trainer(Autoencoder(SHAPE, **TINY, noise=noise, noise_level=0.9))
     told, corrupt = [], model._corrupt
@@ -108,7 +108,7 @@ def test_codes_that_are_kept_are_of_clean_images(noise):
     noisy = told[0].flatten(1).numpy()
     assert not np.allclose(noisy, X)
     assert loss == pytest.approx(((apply(model.decoder, apply(model.encoder, noisy)) - X) ** 2).mean())
-    assert np.allclose(model.codes.codes[:NUM], apply(model.encoder, X))
+    assert np.allclose(model.latents.latents[:NUM], apply(model.encoder, X))
     # shown while it trains, and a last smaller batch weighs less
     assert model.logged == {"train/loss": (pytest.approx(loss), {"prog_bar": True, "batch_size": NUM})}
 
@@ -124,10 +124,10 @@ def test_autoencoder_of_text():
     assert np.allclose(model.reconstruct(x).squeeze(2), shown)
 
 
-def test_samples_of_an_autoencoder_are_decoded_codes():
+def test_samples_of_an_autoencoder_are_decoded_latents():
     model = Autoencoder(SHAPE, **TINY, sampler="mixture").double()
     z, drawn = torch.tensor([[3.0, -4.0], [0.5, 0.1]]), []
-    model.codes.draw = lambda num, sampler: drawn.append((num, sampler)) or z
+    model.latents.draw = lambda num, sampler: drawn.append((num, sampler)) or z
     assert np.allclose(model.sample(2).flatten(1), np.clip(apply(model.decoder, z.numpy()), -1, 1))
     assert drawn == [(2, "mixture")]
 
@@ -246,23 +246,23 @@ def test_vae_of_text():
 
 
 @pytest.mark.parametrize(
-    "num_codes, options",
+    "num_latents, options",
     [(1, {"likelihood": "gaussian", "sigma": 0.7}), (3, {"likelihood": "gaussian"}), (3, {})],
     ids=str,
 )
-def test_importance_weights_of_a_vae(num_codes, options):
-    """log of the mean of p(x given z) p(z) / q(z given x) over codes of q."""
+def test_importance_weights_of_a_vae(num_latents, options):
+    """log of the mean of p(x given z) p(z) / q(z given x) over latents of q."""
     model = prepare(VAE(SHAPE, **TINY, **options))
     mean, log_variance = np.split(apply(model.encoder, X), 2, axis=1)
     torch.manual_seed(0)
     weights = []
-    for _ in range(num_codes):
+    for _ in range(num_latents):
         z = mean + np.exp(log_variance / 2) * torch.randn(NUM, LATENT, dtype=torch.double).numpy()
         log_prior = norm.logpdf(z).sum(1)
         log_posterior = norm(mean, np.exp(log_variance / 2)).logpdf(z).sum(1)
         weights.append(np.exp(log_p_pixels(model, apply(model.decoder, z), X) + log_prior - log_posterior))
     torch.manual_seed(0)
-    assert np.allclose(model.log_likelihood(BATCH[0], num_codes), np.log(np.mean(weights, 0)))
+    assert np.allclose(model.log_likelihood(BATCH[0], num_latents), np.log(np.mean(weights, 0)))
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def test_pixels_have_no_tokens():
     ids=["bernoulli", "gaussian", "categorical"],
 )
 def test_what_a_vae_shows(monkeypatch, options, shown):
-    """Reconstructions are decoded means, samples are decoded codes of N(0, I), of text the likeliest tokens."""
+    """Reconstructions are decoded means, samples are decoded latents of N(0, I), of text the likeliest tokens."""
     model = prepare(VAE((3, 1, 5), **TINY, **options))
     x = torch.randn(NUM, 3, 1, 5, generator=torch.Generator().manual_seed(2)).double()
     mean, log_variance = np.split(apply(model.encoder, x.flatten(1).numpy()), 2, axis=1)
@@ -377,14 +377,14 @@ def test_the_bound_of_a_batch_is_the_mean_of_its_images_bounds(kind, monkeypatch
         lambda: RecurrentAutoencoder((1, 1, 4), **RAE),
         lambda: RecurrentAutoencoder((1, 1, 4), **RAE, variational=True),
     ],
-    ids=["ae", "vae", "rae", "variational rae"],
+    ids=["ae", "vae", "rnn_ae", "variational rnn_ae"],
 )
 def test_samples_are_drawn_in_the_precision_of_the_model(build):
-    """Whatever that of the codes is that they keep."""
+    """Whatever that of the latents is that they keep."""
     model = build().double()
-    if hasattr(model, "codes"):
-        model.codes.float()
-        model.codes.keep(torch.randn(40, 2))
+    if hasattr(model, "latents"):
+        model.latents.float()
+        model.latents.keep(torch.randn(40, 2))
     samples = model.sample(4)
     assert samples.dtype == torch.double and samples.shape == (4, *model.hparams.image_shape)
     assert len({tuple(one) for one in samples.flatten(1).tolist()}) == 4
@@ -408,7 +408,7 @@ def lstm(network: nn.LSTM, steps: np.ndarray, h: np.ndarray, c: np.ndarray) -> t
 def read(model, steps: np.ndarray) -> np.ndarray:
     """What the reader makes of steps (N, L, C), from the last to the first."""
     zeros = np.zeros((len(steps), 3))
-    return apply(model.to_code, lstm(model.reader, steps[:, ::-1], zeros, zeros)[1][:, :3])
+    return apply(model.to_code, lstm(model.encoder, steps[:, ::-1], zeros, zeros)[1][:, :3])
 
 
 def write(model, z: np.ndarray, told: np.ndarray | None, length: int) -> np.ndarray:
@@ -417,7 +417,7 @@ def write(model, z: np.ndarray, told: np.ndarray | None, length: int) -> np.ndar
     step, outputs = np.zeros((len(z), 1, model.output.out_features)), []
     for t in range(length):
         before = step if told is None or t == 0 else told[:, t - 1 : t]
-        hidden, states = lstm(model.writer, np.concatenate([before, z[:, None]], 2), states[:, :3], states[:, 3:])
+        hidden, states = lstm(model.decoder, np.concatenate([before, z[:, None]], 2), states[:, :3], states[:, 3:])
         outputs.append(apply(model.output, hidden))
         step = outputs[-1].clip(-1, 1)
     return np.concatenate(outputs, 1)
@@ -439,16 +439,16 @@ def test_recurrent_autoencoder(loss, distribution, teacher_forcing):
         return -distribution(output, np.exp(values(model.log_scale))).logpdf(STEPS).sum() / STEPS.size
 
     check(model, (SERIES, BATCH[1]), expected)
-    assert np.allclose(model.codes.codes[:NUM], read(model, STEPS))
+    assert np.allclose(model.latents.latents[:NUM], read(model, STEPS))
 
 
 @pytest.mark.parametrize("batch, share", [(0, 0.8), (25, 0.6), (50, 0.4), (99, 0.008), (300, 0.0)])
 def test_the_teacher_leaves_on_a_line(batch, share):
     model = prepare(RecurrentAutoencoder((2, 1, 4), teacher_forcing=0.8, teacher_decay=100, **RAE), batch)
-    assert model._teacher_share() == pytest.approx(share)
+    assert model._teacher_fraction() == pytest.approx(share)
     told = []
-    model._write_after = lambda z, x, hidden=0.0: told.append(1) or torch.zeros(NUM, 4, 2)
-    model._write = lambda z, *args, **options: torch.zeros(NUM, 4, 2)
+    model._teacher_forced = lambda z, x, hidden=0.0: told.append(1) or torch.zeros(NUM, 4, 2)
+    model._free_running = lambda z, *args, **options: torch.zeros(NUM, 4, 2)
     for seed in range(20):
         torch.manual_seed(seed)
         should = torch.rand(()).item() < share
@@ -494,14 +494,14 @@ def test_importance_weights_of_a_recurrent_autoencoder():
 
 
 def test_a_recurrent_autoencoders_code_counts_without_weights_if_it_is_no_gaussian():
-    """log of the mean of p(x given z) over codes that know nothing of x."""
+    """log of the mean of p(x given z) over latents that know nothing of x."""
     model = prepare(RecurrentAutoencoder((2, 1, 4), **RAE))
-    codes = torch.tensor([[[0.3, -1.0]], [[1.2, 0.4]]]).double().expand(2, NUM, 2)
-    drawn = iter(codes)
-    model._draw_codes = lambda num: next(drawn)
+    latents = torch.tensor([[[0.3, -1.0]], [[1.2, 0.4]]]).double().expand(2, NUM, 2)
+    drawn = iter(latents)
+    model._draw_latents = lambda num: next(drawn)
     log_p = [
         norm(write(model, z.numpy(), STEPS, 4), np.exp(values(model.log_scale))).logpdf(STEPS).sum((1, 2))
-        for z in codes
+        for z in latents
     ]
     assert np.allclose(model.log_likelihood(SERIES, 2).detach(), np.log(np.exp(log_p).mean(0)))
 
@@ -513,7 +513,7 @@ def test_a_recurrent_autoencoders_code_counts_without_weights_if_it_is_no_gaussi
         lambda: VAE(SHAPE, **TINY, likelihood="gaussian"),
         lambda: RecurrentAutoencoder((1, 1, 4), **RAE),
     ],
-    ids=["ae", "vae", "rae"],
+    ids=["ae", "vae", "rnn_ae"],
 )
 def test_an_update_lowers_the_error_of_the_reconstruction(build):
     model, x = build(), torch.from_numpy(X).float()
@@ -603,15 +603,15 @@ def test_layers_of_a_recurrent_autoencoder(cell):
     """The code is of the last states of all of the reader's layers, and starts all of the writer's."""
     model = prepare(RecurrentAutoencoder((2, 1, 4), cell=cell, num_layers=3, **RAE))
     zeros = (torch.zeros(3, NUM, 3).double(),) * (2 if cell == "lstm" else 1)
-    last = cells(model.reader, STEPS[:, ::-1], zeros)[1]
+    last = cells(model.encoder, STEPS[:, ::-1], zeros)[1]
     code = apply(model.to_code, np.concatenate([states[0].detach().numpy() for states in last], 1))
     assert np.allclose(model.encode(SERIES).detach(), code)
     starts = np.tanh(apply(model.start, code)).reshape(NUM, -1, 3).transpose(1, 0, 2)
     states = tuple(torch.from_numpy(part) for part in np.split(starts, len(zeros)))
     before = np.concatenate([np.zeros((NUM, 1, 2)), STEPS[:, :-1]], 1)
     told = np.concatenate([before, np.repeat(code[:, None], 4, 1)], 2)
-    output = apply(model.output, cells(model.writer, told, states)[0])
-    assert np.allclose(model._write_after(torch.from_numpy(code), SERIES).detach(), output)
+    output = apply(model.output, cells(model.decoder, told, states)[0])
+    assert np.allclose(model._teacher_forced(torch.from_numpy(code), SERIES).detach(), output)
 
 
 def test_a_recurrent_autoencoder_shows_what_it_writes_by_itself():
@@ -620,7 +620,7 @@ def test_a_recurrent_autoencoder_shows_what_it_writes_by_itself():
     assert np.allclose(model.reconstruct(SERIES).squeeze(2), written.transpose(0, 2, 1))
     model.output.bias.data.fill_(3.0)
     assert torch.equal(model.reconstruct(SERIES), torch.ones_like(SERIES))
-    assert model._write(torch.zeros(1, 2).double(), 0.0, bounded=False).min() > 1
+    assert model._free_running(torch.zeros(1, 2).double(), 0.0, bounded=False).min() > 1
 
 
 def test_a_recurrent_autoencoder_of_text_shows_probabilities_and_samples_tokens():
@@ -640,10 +640,10 @@ def test_a_recurrent_autoencoder_of_text_shows_probabilities_and_samples_tokens(
 
 @pytest.mark.parametrize("temperature, expected", [(0.0, "likeliest"), (0.7, "drawn")])
 def test_samples_of_a_recurrent_autoencoder(temperature, expected):
-    """Written from drawn codes; where the temperature is 0, of likeliest steps."""
+    """Written from drawn latents; where the temperature is 0, of likeliest steps."""
     model = prepare(RecurrentAutoencoder((2, 1, 4), temperature=temperature, **RAE))
     z, drawn = torch.from_numpy(read(model, STEPS)), []
-    model.codes.draw = lambda num, sampler: drawn.append((num, sampler)) or z
+    model.latents.draw = lambda num, sampler: drawn.append((num, sampler)) or z
     samples = model.sample(NUM).squeeze(2).numpy().transpose(0, 2, 1)
     likeliest = write(model, z.numpy(), None, 4).clip(-1, 1)
     assert np.allclose(samples, likeliest) == (expected == "likeliest")
@@ -653,16 +653,16 @@ def test_samples_of_a_recurrent_autoencoder(temperature, expected):
     assert np.abs(samples - told.clip(-1, 1)).max() < 5 * temperature * np.exp(values(model.log_scale)).max() + 1e-6
 
 
-def test_codes_that_a_recurrent_autoencoder_writes_from():
+def test_latents_that_a_recurrent_autoencoder_writes_from():
     model, drawn = RecurrentAutoencoder((2, 1, 4), sampler="standard", **RAE), []
-    model.codes.draw = lambda num, sampler: drawn.append((num, sampler)) or torch.zeros(num, 2)
-    model._draw_codes(5)
+    model.latents.draw = lambda num, sampler: drawn.append((num, sampler)) or torch.zeros(num, 2)
+    model._draw_latents(5)
     assert drawn == [(5, "standard")]
     variational = RecurrentAutoencoder((2, 1, 4), variational=True, **RAE).double()
     torch.manual_seed(0)
     expected = torch.randn(5, 2, dtype=torch.double)
     torch.manual_seed(0)
-    assert torch.equal(variational._draw_codes(5), expected)  # of the prior
+    assert torch.equal(variational._draw_latents(5), expected)  # of the prior
 
 
 @pytest.mark.parametrize("variational", [True, False])
@@ -676,7 +676,7 @@ def test_what_a_recurrent_autoencoder_logs(variational):
         f"train/{name}": {"batch_size": NUM} | ({"prog_bar": True} if name == "loss" else {}) for name in logged
     }
     if not variational:
-        assert np.allclose(model.codes.codes[:NUM], read(model, STEPS))
+        assert np.allclose(model.latents.latents[:NUM], read(model, STEPS))
         assert loss == pytest.approx(-logged["log_likelihood"] / 8)
         return
     kl = kl_divergence(*np.split(read(model, STEPS), 2, axis=1)).mean(0).sum()
@@ -794,6 +794,6 @@ def test_hidden_steps_are_hidden_from_a_writer_with_and_without_its_teacher(shar
     model = prepare(RecurrentAutoencoder((2, 1, 4), **RAE))
     z, nothing = torch.from_numpy(read(model, STEPS)), np.zeros_like(STEPS)
     told = write(model, z.numpy(), nothing if share else STEPS, 4)
-    assert np.allclose(model._write_after(z, SERIES, share).detach(), told)
+    assert np.allclose(model._teacher_forced(z, SERIES, share).detach(), told)
     alone = write(model, z.numpy(), nothing if share else None, 4)
-    assert np.allclose(model._write(z, 0.0, bounded=False, hidden=share).detach(), alone)
+    assert np.allclose(model._free_running(z, 0.0, bounded=False, hidden=share).detach(), alone)

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from lightning_genae import checkpoints, registry, weights
 
-MODELS = [name for name in registry.names("lightning_genae.models") if name != "rae"]
+MODELS = [name for name in registry.names("lightning_genae.models") if name != "rnn_ae"]
 SMALL = ("--steps", "4", "--metrics.features", "pixels", "--metrics.num_samples", "100")
 
 
@@ -46,7 +46,7 @@ def without_checkpoint(folder: str) -> Path:
 
 
 def test_a_run_is_used_by_its_safetensors_alone(cli):
-    """By sample, evaluate, an augmentation and aegan's start, with the numbers that the checkpoint gives."""
+    """By sample, evaluate, an augmentation and vaegan's start, with the numbers that the checkpoint gives."""
     assert cli("--model", "ae", *SMALL, "--folder", "run", "--model.loss", "bce")[0] == 0
     given = without_checkpoint("run")
     for folder in ("run", given):
@@ -63,7 +63,7 @@ def test_a_run_is_used_by_its_safetensors_alone(cli):
         assert status == 0, error
     status, _, error = cli("--model", "ae", "--augment", "vae", "--augment.checkpoint", str(given), *SMALL)
     assert status == 2 and "--augment.checkpoint: expected a checkpoint of --model vae" in error
-    words = ("--model", "aegan", "--model.variational", "false", "--model.start", str(given), *SMALL)
+    words = ("--model", "vaegan", "--model.variational", "false", "--model.start", str(given), *SMALL)
     status, _, error = cli(*words, "--folder", "started")
     assert status == 0, error
 

@@ -14,6 +14,7 @@ from jsonargparse.typing import PositiveInt
 
 from lightning_genae.ablation import grid as grids
 from lightning_genae.ablation.arms import check_differ, check_written, read_arms
+from lightning_genae.ablation.compare import compare as side_by_side
 from lightning_genae.ablation.grid import Grid
 from lightning_genae.ablation.launch import Local, Task
 from lightning_genae.ablation.records import Record, read
@@ -24,7 +25,6 @@ from lightning_genae.ablation.tables import value_of
 from lightning_genae.ablation.watch import duration, state
 from lightning_genae.ablation.work import GridFolder, work
 from lightning_genae.cache import digest
-from lightning_genae.compare import compare as side_by_side
 from lightning_genae.config.command_line import CommandLine
 from lightning_genae.config.nested import flatten
 from lightning_genae.config.parser import new_parser, parse_verb

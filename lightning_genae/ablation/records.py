@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from lightning_genae.ablation.compare import difference, protocol_of
 from lightning_genae.ablation.grid import UNSET
-from lightning_genae.compare import difference, protocol_of
 from lightning_genae.config.nested import flatten
 from lightning_genae.received import is_within
 from lightning_genae.run_folder import NOT_HASHED, RunFolder
@@ -49,7 +49,7 @@ class Record:
     @property
     def augmentations(self) -> dict[str, dict]:
         """How its augmentations stood before training, with every default resolved: {"ae": {"on": "critic", "fraction":
-        0.7, "target": None, ...}}. Of runs of earlier versions what their quality gate noted, which some have none of.
+        0.7, "target": None, ...}}. Of runs of earlier versions what their quality report noted, if they have one.
         """
         gates = self.results.get("augment", {})
         noted = {name: {key: gate[key] for key in PLACE if key in gate} for name, gate in gates.items()}

@@ -9,7 +9,7 @@ from lightning_genae.ablation import pictures, tables
 from lightning_genae.ablation.escape import code
 from lightning_genae.ablation.records import Comparison, Record, compare
 from lightning_genae.ablation.tables import Table
-from lightning_genae.metrics import known_values
+from lightning_genae.evaluation.metrics import known_values
 
 MAX_PICTURED = 12  # contexts
 FILES = ("report.html", "tables.md", "tables.csv", "tables.tex")

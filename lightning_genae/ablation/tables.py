@@ -13,7 +13,7 @@ from lightning_genae.ablation import statistics
 from lightning_genae.ablation.escape import csv_cell, latex, markdown, plain
 from lightning_genae.ablation.records import Comparison, Record
 from lightning_genae.ablation.watch import duration
-from lightning_genae.metrics import Value, known_values
+from lightning_genae.evaluation.metrics import Value, known_values
 from lightning_genae.registry import suggest
 from lightning_genae.report import aligned
 
@@ -189,7 +189,7 @@ def metrics(comparison: Comparison) -> Table:
 
 
 def costs(comparison: Comparison) -> Table:
-    """What every arm took, and the quality gate of its augmentation."""
+    """What every arm took, and the quality report of its augmentation."""
     rows = []
     for arm, runs in comparison.arms.items():
         done = [record for record in runs.values() if record.results]
@@ -208,8 +208,8 @@ def costs(comparison: Comparison) -> Table:
             number(share, ".1%"),
         ]
         rows.append([*row, comparison.setting(arm), words])
-    header = ["arm", "time of a run", "images/s", "of it evaluation", SETTING, "quality gate"]
-    return Table(f"Cost and quality gate{_of(comparison)}", header, rows)
+    header = ["arm", "time of a run", "images/s", "of it evaluation", SETTING, "quality report"]
+    return Table(f"Cost and quality report{_of(comparison)}", header, rows)
 
 
 def _evaluation_share(record: Record) -> float:

@@ -1,4 +1,4 @@
-"""What arms share that encode, perturb the code and decode."""
+"""What augmentations share that encode, perturb the code and decode."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -7,16 +7,16 @@ import torch
 from jsonargparse.typing import ClosedUnitInterval
 from torch import Tensor, nn
 
-from lightning_genae.augment._arm import Arm
+from lightning_genae.augment._augmentation import Augmentation
+from lightning_genae.augment._perturbations import Classes
 from lightning_genae.cache import hash_weights, of_many
-from lightning_genae.components import components
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.modalities import Modality
 from lightning_genae.data.modalities.image import Image
 from lightning_genae.data.storage import blocks, to_float
-from lightning_genae.metrics._metric import MAX_IMAGES
-from lightning_genae.metrics.frechet import frechet_distance
-from lightning_genae.perturb import Classes
+from lightning_genae.evaluation.components import components
+from lightning_genae.evaluation.metrics._metric import MAX_IMAGES
+from lightning_genae.evaluation.metrics.frechet import frechet_distance
 
 Detail = Literal["residual", "decode"]
 
@@ -34,11 +34,11 @@ def of_all(encode: Callable[[Tensor], Tensor], network: nn.Module, images, folde
     def all_of_them() -> Tensor:
         return torch.cat([encode(to_float(part)) for part in blocks(images, 500)])
 
-    return of_many(images, folder, "codes", lambda: {"network": hash_weights(network)}, all_of_them)
+    return of_many(images, folder, "latents", lambda: {"network": hash_weights(network)}, all_of_them)
 
 
-class AutoencodingArm(Arm):
-    """Variations by an autoencoder: an arm sets `autoencoder` (`encode`, `decode`) and says what `codes` become.
+class AutoencodingAugmentation(Augmentation):
+    """Variations by an autoencoder: a subclass sets `autoencoder` (`encode`, `decode`) and says what latents become.
 
     Args:
         strength: of the perturbation, in [0, 1]. 0: none.
@@ -47,8 +47,8 @@ class AutoencodingArm(Arm):
             changes. decode is dec(z') itself.
     """
 
-    place = "critic"  # by benchmarks/low_data.py; see docs/results.md
-    place_without_critic = "data"
+    apply_to = "critic"  # by benchmarks/low_data.py; see docs/results.md
+    apply_to_without_critic = "data"
 
     def __init__(self, strength: ClosedUnitInterval = 0.5, detail: Detail = "residual"):
         super().__init__()
@@ -61,23 +61,23 @@ class AutoencodingArm(Arm):
         if len(dataset.train.images) < 2:
             raise ValueError("--data.num_train: expected at least 2 images for an autoencoder to learn from; got 1")
 
-    def codes(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Codes (B, d) of images (B, C, H, W), and perturbed ones."""
+    def latents(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Latents (B, d) of images (B, C, H, W), and perturbed ones."""
         raise NotImplementedError
 
     def learn_classes(self, classes: Classes) -> None:
-        """Takes where the training codes of each class lie."""
+        """Takes where the training latents of each class lie."""
         for name, part in classes._asdict().items():
             self.register_buffer(f"class_{name}", part)
 
     @property
     def classes(self) -> Classes:
-        """Where the training codes of each class lie."""
+        """Where the training latents of each class lie."""
         return Classes(*(getattr(self, f"class_{name}") for name in Classes._fields))
 
     def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
         """A variation (B, C, H, W) of every image; residual ones reach a little beyond [-1, 1]."""
-        z, varied = self.codes(images, labels)
+        z, varied = self.latents(images, labels)
         if self.detail == "decode":
             return self.autoencoder.decode(varied)
         decoded, original = self.autoencoder.decode(torch.cat([varied, z])).chunk(2)  # together is quicker

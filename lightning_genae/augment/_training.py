@@ -9,11 +9,12 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
-from lightning_genae import checkpoints, codes, losses, networks
+from lightning_genae import checkpoints
 from lightning_genae.cache import cached, source
 from lightning_genae.data.batches import Batches
 from lightning_genae.data.dataset import Dataset, Images
 from lightning_genae.data.storage import blocks, num_at_once, to_float
+from lightning_genae.nn import latents, losses, networks
 from lightning_genae.run_folder import checkpoint_of
 
 log = logging.getLogger("lightning_genae")
@@ -42,7 +43,7 @@ def trained(
     module = sys.modules[model_class.__module__]
     about = {"modality": dataset.modality.name, "has_mask": dataset.modality.has_mask}
     key = {"data": dataset.fingerprint, "steps": steps, "batch_size": batch_size, **about, **options}
-    key |= {"model": model_class.__name__, "source": source(module, codes, networks, losses)}
+    key |= {"model": model_class.__name__, "source": source(module, latents, networks, losses)}
 
     def build(path: Path) -> None:
         num = len(dataset.train.images)

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from lightning_genae.augment import _images
-from lightning_genae.augment._arm import Arm
+from lightning_genae.augment._augmentation import Augmentation
 from lightning_genae.data.dataset import Dataset
 
 
-class AdaptiveAugment(Arm):
+class AdaptiveAugment(Augmentation):
     """The paper's pixel blits, general geometry and colours, each of them with the same probability for every image.
 
     `--augment.fraction` is here that probability p of each transformation by itself, not a share of the images; it
@@ -27,7 +27,7 @@ class AdaptiveAugment(Arm):
             colour images, any hue and saturation 2^n with n of deviation 1.
     """
 
-    place = "critic"
+    apply_to = "critic"
     modalities = ("image",)
     target = 0.6
 

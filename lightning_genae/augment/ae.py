@@ -6,23 +6,23 @@ from typing import Literal
 from jsonargparse.typing import PositiveFloat, PositiveInt
 
 from lightning_genae.augment import _training
-from lightning_genae.augment._perturbing import PerturbingArm
+from lightning_genae.augment._perturbing import PerturbingAugmentation
 from lightning_genae.data import modalities
 from lightning_genae.data.dataset import Dataset
-from lightning_genae.models import ae, aegan, rae
+from lightning_genae.models import ae, rnn_ae, vaegan
 
 log = logging.getLogger("lightning_genae")
-MODELS = {"ae": ae.Autoencoder, "aegan": aegan.AEGAN, "rae": rae.RecurrentAutoencoder}  # by --model
+MODELS = {"ae": ae.Autoencoder, "vaegan": vaegan.VAEGAN, "rnn_ae": rnn_ae.RecurrentAutoencoder}  # by --model
 
 
-class AutoencoderAugment(PerturbingArm):
+class AutoencoderAugment(PerturbingAugmentation):
     """Variations of images by an autoencoder of this project.
 
     It is trained on exactly the images that the model will be trained on, or a given checkpoint.
 
     Args:
         autoencoder: convolutional, dense, residual or, for sequences, recurrent (`--model ae`), or sharper, trained
-            against a critic (aegan), or the recurrent autoencoder (rae).
+            against a critic (vaegan), or the recurrent autoencoder (rnn_ae).
         latent_dim: dimensions of its code, at least 1.
         width: its channels at full resolution, or units of a recurrent one; but for mlp. A narrow one costs less in
             every batch. null: 8, of a recurrent one 64.
@@ -35,7 +35,7 @@ class AutoencoderAugment(PerturbingArm):
 
     def __init__(
         self,
-        autoencoder: Literal["conv", "mlp", "resnet", "recurrent", "aegan", "rae"] = "conv",
+        autoencoder: Literal["conv", "mlp", "resnet", "recurrent", "vaegan", "rnn_ae"] = "conv",
         latent_dim: PositiveInt = 16,
         width: PositiveInt | None = None,
         steps: PositiveInt = 1000,
@@ -47,10 +47,10 @@ class AutoencoderAugment(PerturbingArm):
         super().__init__(**kwargs)
         self.model = autoencoder if autoencoder in MODELS else "ae"
         self.options = {"latent_dim": latent_dim}
-        if autoencoder != "rae":
-            self.options["network"] = "conv" if autoencoder == "aegan" else autoencoder
+        if autoencoder != "rnn_ae":
+            self.options["network"] = "conv" if autoencoder == "vaegan" else autoencoder
         self.options |= {} if lr is None else {"lr": lr}
-        usual = 64 if autoencoder in ("recurrent", "rae") else 8
+        usual = 64 if autoencoder in ("recurrent", "rnn_ae") else 8
         self.options |= {} if autoencoder == "mlp" else {"width": width or usual}
         self.steps = steps
         self.checkpoint = checkpoint
@@ -74,11 +74,11 @@ class AutoencoderAugment(PerturbingArm):
             )
 
     def fit(self, dataset: Dataset, **trainer_options) -> None:
-        """Trains the autoencoder, unless it was loaded, and learns where the training codes lie."""
+        """Trains the autoencoder, unless it was loaded, and learns where the training latents lie."""
         if not self.checkpoint:
             arguments = MODELS[self.model], self.options, self.steps, dataset, trainer_options
             self.autoencoder, self.trained_on = _training.trained(*arguments)
-        self.learn_codes(dataset.train, dataset.cache_dir)
+        self.learn_latents(dataset.train, dataset.cache_dir)
 
     def settings(self) -> dict[str, object]:
         return {} if self.checkpoint else {key: self.options[key] for key in ("width",) if key in self.options}

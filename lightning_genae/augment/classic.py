@@ -7,14 +7,14 @@ from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat
 from torch import Tensor
 
 from lightning_genae.augment import _images, _series
-from lightning_genae.augment._arm import Arm
+from lightning_genae.augment._augmentation import Augmentation
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.modalities import Modality
 from lightning_genae.data.modalities.image import Image
-from lightning_genae.models._options import warn_unused
+from lightning_genae.options import warn_unused
 
 
-class ClassicAugment(Arm):
+class ClassicAugment(Augmentation):
     """Flips, shifts, crops, small rotations and contrast of images; crops, jitter, scaling and warped time of series.
 
     Drawn for every one of them, on the device; 0 switches any of them off. On the data a generator learns to make what

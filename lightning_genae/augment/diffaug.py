@@ -4,15 +4,15 @@ from jsonargparse.typing import ClosedUnitInterval
 from torch import Tensor
 
 from lightning_genae.augment import _images
-from lightning_genae.augment._arm import Arm
+from lightning_genae.augment._augmentation import Augmentation
 from lightning_genae.data.dataset import Dataset
 
 
-class DiffAugment(Arm):
+class DiffAugment(Augmentation):
     """Differentiable augmentation of what the critic sees, with the transformations and ranges of the paper's code.
 
     Images are in [-1, 1] there too, and what leaves them is filled with grey (0). Otherwise than in the paper, a share
-    of the images, `--augment.fraction`, is varied, 0.7 as by every arm; the paper varies all of them, which is
+    of the images, `--augment.fraction`, is varied, 0.7 as by every augmentation; the paper varies all of them, which is
     `--augment.fraction 1`.
 
     Args:
@@ -22,7 +22,7 @@ class DiffAugment(Arm):
         cutout: a rectangle of this share of the sides, about a place anywhere in the image, becomes grey. 0: none.
     """
 
-    place = "critic"
+    apply_to = "critic"
     modalities = ("image",)
 
     def __init__(self, colour: bool = True, translation: ClosedUnitInterval = 0.125, cutout: ClosedUnitInterval = 0.5):

@@ -1,4 +1,4 @@
-"""Pixel noise; with as large an error as the ae arm makes it is the control for where that puts the error."""
+"""Pixel noise; with as large an error as the ae augmentation makes it is the control for where that puts the error."""
 
 from typing import Literal
 
@@ -6,55 +6,55 @@ import torch
 from jsonargparse.typing import NonNegativeFloat
 from torch import Tensor
 
-from lightning_genae.augment._arm import Arm
+from lightning_genae.augment._augmentation import Augmentation
 from lightning_genae.augment.ae import AutoencoderAugment
 from lightning_genae.data.dataset import Dataset, Images
 from lightning_genae.data.storage import num_at_once, to_float
-from lightning_genae.metrics._metric import MAX_IMAGES
-from lightning_genae.models._options import warn_unused
+from lightning_genae.evaluation.metrics._metric import MAX_IMAGES
+from lightning_genae.options import warn_unused
 
 
-class NoiseAugment(Arm):
+class NoiseAugment(Augmentation):
     """Gaussian noise on every pixel.
 
     Args:
-        deviation: of the noise; images span [-1, 1]. null: 0.1.
-        match: ae finds the deviation at which the mean squared error, within [-1, 1], is that of the ae arm with the
+        std: standard deviation of the noise; images span [-1, 1]. null: 0.1.
+        match: ae finds the one at which the mean squared error, within [-1, 1], is that of the augmentation ae with the
             same options.
     """
 
-    def __init__(self, deviation: NonNegativeFloat | None = None, match: Literal["no", "ae"] = "no", **kwargs):
+    def __init__(self, std: NonNegativeFloat | None = None, match: Literal["no", "ae"] = "no", **kwargs):
         super().__init__()
-        warn_unused("deviation", deviation, match == "no", "--augment.match no", "augment")
-        self.deviation = 0.1 if deviation is None else deviation
+        warn_unused("std", std, match == "no", "--augment.match no", "augment")
+        self.std = 0.1 if std is None else std
         # in a list, so that its weights are not this module's: it is asked once
-        arm = AutoencoderAugment(**kwargs)
-        self.matched = [arm] if match == "ae" else []
+        augmentation = AutoencoderAugment(**kwargs)
+        self.matched = [augmentation] if match == "ae" else []
 
     def check(self, dataset: Dataset) -> None:
-        for arm in self.matched:
-            arm.check(dataset)
+        for augmentation in self.matched:
+            augmentation.check(dataset)
 
     def fit(self, dataset: Dataset, **trainer_options) -> None:
         """Finds the deviation, if it is to match."""
-        for arm in self.matched:
-            arm.fit(dataset, **trainer_options)
-            self.deviation = self._find(arm, dataset.train)
+        for augmentation in self.matched:
+            augmentation.fit(dataset, **trainer_options)
+            self.std = self._find(augmentation, dataset.train)
 
     def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
         """A variation (B, C, H, W) of every image, which reaches beyond [-1, 1]."""
-        return images + self.deviation * torch.randn_like(images)
+        return images + self.std * torch.randn_like(images)
 
     def settings(self) -> dict[str, object]:
-        return {"deviation": self.deviation}
+        return {"std": self.std}
 
     @torch.no_grad()
-    def _find(self, arm: AutoencoderAugment, train: Images) -> float:
+    def _find(self, augmentation: AutoencoderAugment, train: Images) -> float:
         num = num_at_once(train.images.shape[1:], MAX_IMAGES)
         x, labels = to_float(train.images[:num]), train.labels[:num]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            wanted = (arm.vary(x, labels).clamp(-1, 1) - x).square().mean()
+            wanted = (augmentation.vary(x, labels).clamp(-1, 1) - x).square().mean()
             noise = torch.randn_like(x)
         low, high = 0.0, 4.0
         for _ in range(30):  # bisection: the error rises with the deviation

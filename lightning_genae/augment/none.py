@@ -1,16 +1,16 @@
-"""No augmentation: the control that every other arm is compared with."""
+"""No augmentation: the control that every other augmentation is compared with."""
 
 from types import MappingProxyType
 
 from torch import Tensor
 
-from lightning_genae.augment._arm import Arm
+from lightning_genae.augment._augmentation import Augmentation
 
 
-class NoAugment(Arm):
+class NoAugment(Augmentation):
     """The identity."""
 
-    fractions = MappingProxyType(dict.fromkeys(Arm.fractions, 0.0))
+    fractions = MappingProxyType(dict.fromkeys(Augmentation.fractions, 0.0))
     shows = False
 
     def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:

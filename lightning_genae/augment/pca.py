@@ -1,16 +1,16 @@
-"""The `ae` arm with principal components in place of the autoencoder: a control for its non-linearity."""
+"""The `ae` augmentation with principal components in place of the autoencoder: a control for its non-linearity."""
 
 import torch
 from jsonargparse.typing import PositiveInt
 from torch import Tensor, nn
 
-from lightning_genae.augment._perturbing import PerturbingArm
-from lightning_genae.components import components, first
+from lightning_genae.augment._perturbing import PerturbingAugmentation
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.storage import AT_ONCE, to_float
+from lightning_genae.evaluation.components import components, first
 
 
-class PCAAugment(PerturbingArm):
+class PCAAugment(PerturbingAugmentation):
     """Variations of images by the linear autoencoder with the least error.
 
     Args:
@@ -22,10 +22,10 @@ class PCAAugment(PerturbingArm):
         self.latent_dim = latent_dim
 
     def fit(self, dataset: Dataset, **trainer_options) -> None:
-        """Finds the components of the training images and where their codes lie."""
+        """Finds the components of the training images and where their latents lie."""
         self.autoencoder = _Linear(first(dataset.train.images, 5000), self.latent_dim)
         self.trained_on = dataset.fingerprint
-        self.learn_codes(dataset.train, dataset.cache_dir)
+        self.learn_latents(dataset.train, dataset.cache_dir)
 
 
 class _Linear(nn.Module):

@@ -1,22 +1,22 @@
-"""The same originals again: a control that shows a batch as few of them as an arm with variations does."""
+"""The same originals again: a control that shows a batch as few of them as an augmentation with variations does."""
 
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
-from lightning_genae.augment._arm import Arm, draw_fraction
+from lightning_genae.augment._augmentation import Augmentation, draw_fraction
 
 
-class Repeat(Arm):
+class Repeat(Augmentation):
     """Replaces a fraction of each batch by other originals of the same batch, of the same class.
 
-    An arm on the data trains as often as `none`, on fewer originals a batch and their variations. This one
+    An augmentation on the data trains as often as `none`, on fewer originals a batch and their variations. This one
     trains as often on as few of them, without variations: what `ae` gains over it, the variations gained.
     With a fraction of 1 there is nothing left to repeat, and the batch stays as it is.
     """
 
-    fractions = MappingProxyType({"data": Arm.fractions["data"]})
+    fractions = MappingProxyType({"data": Augmentation.fractions["data"]})
     shows = False
 
     def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""A trained VAE's variations: codes of an image's posterior, or of the prior near it (arXiv 1312.6114)."""
+"""A trained VAE's variations: latents of an image's posterior, or of the prior near it (arXiv 1312.6114)."""
 
 from typing import Literal
 
@@ -6,21 +6,27 @@ import torch
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from lightning_genae import networks
 from lightning_genae.augment import _training
-from lightning_genae.augment._autoencoding import AutoencodingArm, Detail, of_all
+from lightning_genae.augment._autoencoding import AutoencodingAugmentation, Detail, of_all
+from lightning_genae.augment._perturbations import (
+    fit_classes,
+    gaussian,
+    gaussian_of_class,
+    posterior,
+    posterior_of_class,
+)
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.models import vae
-from lightning_genae.perturb import fit_classes, gaussian, gaussian_of_class, posterior, posterior_of_class
+from lightning_genae.nn import networks
 
 
-class VariationalAugment(AutoencodingArm):
+class VariationalAugment(AutoencodingAugmentation):
     """Variations of images by a VAE of this project, trained on exactly the images of the model, or a checkpoint.
 
     Args:
         perturb: posterior draws a code from what the encoder says of the image, mean + s sigma e, and where labels
             count from what it says of the image and its class; prior takes a step from the mean, sqrt(1 - s^2) z + s e,
-            which keeps codes of the prior N(0, I), and where labels count those of the class.
+            which keeps latents of the prior N(0, I), and where labels count those of the class.
         strength: s, in [0, 1]: 1 is a sample of the posterior, or one of the prior, far from the image. 0: none.
         autoencoder: convolutional, dense or residual.
         latent_dim: dimensions of its code, at least 1.
@@ -67,9 +73,9 @@ class VariationalAugment(AutoencodingArm):
         if not self.checkpoint:
             arguments = vae.VAE, self.options, self.steps, dataset, trainer_options
             self.autoencoder, self.trained_on = _training.trained(*arguments)
-        self._learn_codes(dataset.train, dataset.cache_dir)
+        self._learn_latents(dataset.train, dataset.cache_dir)
 
-    def codes(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+    def latents(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         z, log_variance = self.autoencoder.posterior(images)
         if self.perturb == "prior" and labels is not None:
             return z, gaussian_of_class(z, labels, self.classes, self.strength)
@@ -79,8 +85,8 @@ class VariationalAugment(AutoencodingArm):
             return z, posterior_of_class(z, log_variance, labels, self.classes, self.strength)
         return z, posterior(z, log_variance, self.strength)
 
-    def _learn_codes(self, split, folder: str | None = None) -> None:
-        """Learns where the codes of each class lie: the means, and what the encoder leaves open about them."""
+    def _learn_latents(self, split, folder: str | None = None) -> None:
+        """Learns where the latents of each class lie: the means, and what the encoder leaves open about them."""
 
         def posterior_of(x: Tensor) -> Tensor:
             return torch.stack(self.autoencoder.posterior(x), 1)

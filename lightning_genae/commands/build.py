@@ -42,14 +42,14 @@ def build_model(config: dict, dataset):
 
 def build_augment(config: dict, dataset, model):
     """The augmentation, checked but not yet trained."""
-    from lightning_genae.augmentation import Augmentation
+    from lightning_genae.augment import Composition
 
     def build(part: type, **fixed):
         names = signature(part).keys() - fixed
         return part(**fixed, **{key: value for key, value in config["augment"].items() if key in names})
 
-    arms = {name: build(registry.load(PACKAGES["augment"], name)) for name in config["augment"]["name"].split("+")}
-    augment = build(Augmentation, arms=arms)
+    parts = {name: build(registry.load(PACKAGES["augment"], name)) for name in config["augment"]["name"].split("+")}
+    augment = build(Composition, parts=parts)
     augment.check(dataset, model)
     return augment
 

@@ -1,4 +1,4 @@
-"""`python run.py evaluate RUN`: the metrics of a run again, and what its codes are worth."""
+"""`python run.py evaluate RUN`: the metrics of a run again, and what its latents are worth."""
 
 import logging
 from pathlib import Path
@@ -13,7 +13,7 @@ log = logging.getLogger("lightning_genae")
 
 
 def evaluate(arguments: list[str]) -> None:
-    """The metrics of a run again, with another extractor or more samples, and what its codes are worth."""
+    """The metrics of a run again, with another extractor or more samples, and what its latents are worth."""
     if arguments and not arguments[0].startswith("-"):
         open_run(arguments[0])  # before what takes seconds to import
     from callbacks.evaluate import Evaluate
@@ -44,20 +44,20 @@ def evaluate(arguments: list[str]) -> None:
         result["representation"], picture = represent(model, datamodule.dataset, folder)
         lines += [
             *representation_table(result["representation"], datamodule.dataset.item_name),
-            f"Codes of held-out {datamodule.dataset.item_name}: {picture}",
+            f"Latents of held-out {datamodule.dataset.item_name}: {picture}",
         ]
     folder.update(evaluations=[*folder.results.get("evaluations", []), result])
     log.info("\n".join(lines))
 
 
 def represent(model, dataset, folder) -> tuple[dict, Path]:
-    """What the model's codes are worth, and their picture in the plane."""
+    """What the model's latents are worth, and their picture in the plane."""
     from lightning_genae.data.drawing.grids import save_scatter
-    from lightning_genae.representation import encode, plane, representation
+    from lightning_genae.evaluation.representation import encode, plane, representation
 
-    log.info("Comparing the codes with principal components and pixels")
+    log.info("Comparing the latents with principal components and pixels")
     has_labels = dataset.num_classes > 0
     values = representation(model, dataset.train, dataset.heldout, has_labels)
     images, labels = (part[:2000] for part in dataset.heldout)
     panels = {name: (xy, labels if has_labels else None) for name, xy in plane(encode(model, images)).items()}
-    return values, save_scatter(folder.path / "codes.png", panels)
+    return values, save_scatter(folder.path / "latents.png", panels)

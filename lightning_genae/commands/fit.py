@@ -9,7 +9,7 @@ log = logging.getLogger("lightning_genae")
 
 
 def fit_augment(augment, config: dict, datamodule, model, callbacks: dict) -> dict:
-    """Gives the augmentation, trained on what the model will see, to data and model; returns its quality gate."""
+    """Gives the augmentation, trained on what the model will see, to data and model; returns its quality report."""
     from callbacks.progress import Progress
 
     progress = Progress("autoencoder", config["augment"].get("steps"))
@@ -17,9 +17,9 @@ def fit_augment(augment, config: dict, datamodule, model, callbacks: dict) -> di
     quality = augment.quality(datamodule.dataset, callbacks["evaluate"].evaluation.extractor)
     callbacks["augmented"].quality = quality
     datamodule.augment = augment
-    if augment.stand_on("critic"):
-        model.view = augment.view
-    for line in report.gate(quality):
+    if augment.applied_to("critic"):
+        model.critic_transform = augment.critic_transform
+    for line in report.quality_lines(quality):
         log.info(line)
     return quality
 

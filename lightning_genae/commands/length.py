@@ -2,9 +2,9 @@
 
 import copy
 
-from lightning_genae import schedule
 from lightning_genae.commands.build import build_model
 from lightning_genae.commands.trainer import new_trainer
+from lightning_genae.evaluation import schedule
 
 
 def count_steps(config: dict, datamodule) -> int:

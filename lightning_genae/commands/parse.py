@@ -32,9 +32,9 @@ def new_command_line(run_options: Callable) -> CommandLine:
         return Evaluate
 
     def augmentation() -> type:
-        from lightning_genae.augmentation import Augmentation
+        from lightning_genae.augment import Composition
 
-        return Augmentation
+        return Composition
 
     def trainer() -> type:
         from pytorch_lightning import Trainer
@@ -49,11 +49,15 @@ def new_command_line(run_options: Callable) -> CommandLine:
         sections={"metrics": evaluate, "trainer": trainer},
         skip={
             "model": {"image_shape", "num_classes", "modality", "has_mask"},
-            "augment": {"arms"},
+            "augment": {"parts"},
             "trainer": SET_BY_RUNS | NOT_OFFERED,
         },
         hidden={"trainer"},
-        replaced={"--metrics.every": "--metrics.looks, how many evaluations there are in the course of the training"},
+        replaced={
+            "--metrics.every": "--metrics.looks, how many evaluations there are in the course of the training",
+            "--augment.model_labels": "--augment.within_class, as it is called now",
+            "--augment.deviation": "--augment.std, as it is called now",
+        },
     )
 
 

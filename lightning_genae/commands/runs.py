@@ -36,6 +36,8 @@ def open_run(path: str) -> tuple[RunFolder, dict]:
         )
     for name, package in PACKAGES.items():
         section = config.get(name)
+        if isinstance(section, dict) and isinstance(section.get("name"), str):
+            section["name"] = registry.RENAMED.get(section["name"], section["name"])
         if not isinstance(section, dict) or not isinstance(section.get("name"), str):
             raise ValueError(f"--folder: '{folder.path / 'config.yaml'}' is damaged; expected --{name} in it")
         for part in section["name"].split("+") if name == "augment" else [section["name"]]:

@@ -41,7 +41,7 @@ def sample(arguments: list[str]) -> None:
         return
     folder, config = open_run(options["run"])  # before what takes seconds to import
     from lightning_genae.data.modalities import modality_of
-    from lightning_genae.sampling import draw
+    from lightning_genae.evaluation.sampling import draw
 
     model = load_model(folder, config)
     label, num_conditions = options["label"], getattr(model, "num_conditions", 0)

@@ -11,8 +11,8 @@ What run.py, the callbacks and the contract test in tests/test_models.py ask of 
 - `sample(num, labels=None)`: images (num, C, H, W) in [-1, 1], as data can be (`Modality.project`), in evaluation mode,
   drawn with torch's global random numbers, without gradients; a model whose samples follow the classes says by
   `num_conditions` how many there are, and draws the classes itself where it gets no labels; the others ignore labels;
-- where it has an encoder: `encode(x)` to codes (B, d), `decode(z)` to images, `reconstruct(x)`;
-- where it has a likelihood: `log_likelihood(x, num_codes)`, (B,) in nats;
+- where it has an encoder: `encode(x)` to latents (B, d), `decode(z)` to images, `reconstruct(x)`;
+- where it has a likelihood: `log_likelihood(x, num_latents)`, (B,) in nats;
 - where it makes pairs of images of two domains: `sample_pairs(num)`;
 - where its generator is averaged: an attribute `averaged` (torch's AveragedModel) and `generator`; the
   callback `ema` updates it.

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from lightning_genae import losses, networks
 from lightning_genae.models._two_players import TwoPlayers
+from lightning_genae.nn import losses, networks
 
 
 class AutoencoderCritic(TwoPlayers):
@@ -24,11 +24,11 @@ class AutoencoderCritic(TwoPlayers):
         return self.averaged.eval()(self.noise(num)).tanh()
 
     def encode(self, x: Tensor) -> Tensor:
-        """The critic's codes (B, latent_dim) of images (B, C, H, W) in [-1, 1]."""
+        """The critic's latents (B, latent_dim) of images (B, C, H, W) in [-1, 1]."""
         return self.critic[0](x)
 
     def decode(self, z: Tensor) -> Tensor:
-        """The critic's images (B, C, H, W) in [-1, 1] of codes (B, latent_dim)."""
+        """The critic's images (B, C, H, W) in [-1, 1] of latents (B, latent_dim)."""
         return losses.to_image("mse", self.critic[1](z))
 
     @torch.no_grad()

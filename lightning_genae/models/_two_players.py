@@ -10,15 +10,15 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from lightning_genae import networks
 from lightning_genae.data import modalities
-from lightning_genae.models._options import Decay, warn_unused_size
+from lightning_genae.nn import networks
+from lightning_genae.options import Decay, warn_unused_size
 
 
 class TwoPlayers(LightningModule, ABC):
     """A critic and the networks that play against it.
 
-    A model builds `critic` and `generator` (from noise or codes to what becomes an image), calls
+    A model builds `critic` and `generator` (from noise or latents to what becomes an image), calls
     `average_generator`, and gives the two losses; every other trainable parameter is the second player's.
 
     Attributes:
@@ -71,7 +71,7 @@ class TwoPlayers(LightningModule, ABC):
         self.automatic_optimization = False  # two optimizers
         warn_unused_size(network, hidden, width)
         self.modality = modalities.new(modality, has_mask)
-        self.view: Callable[[Tensor, Tensor], Tensor] | None = _as_they_are
+        self.critic_transform: Callable[[Tensor, Tensor], Tensor] | None = _as_they_are
         self.size = {"network": network, "hidden": hidden, "width": width}
 
     @abstractmethod
@@ -128,13 +128,15 @@ class TwoPlayers(LightningModule, ABC):
         """z ~ N(0, I), (num, latent_dim)."""
         return torch.randn(num, self.hparams.latent_dim, device=self.device, dtype=self.dtype)
 
-    def watch(self, output_real: Tensor, undecided: float = 0.0) -> None:
+    def watch(self, output_real: Tensor, decision_threshold: float = 0.0) -> None:
         """Notes the overfitting signal r_t = E[sign of the critic's outputs on real images (B,)] (arXiv 2006.06676)."""
-        self.overfitting = (output_real.detach() - undecided).sign().mean()
+        self.overfitting = (output_real.detach() - decision_threshold).sign().mean()
 
-    def score(self, output_real: Tensor, output_fake: Tensor, undecided: float = 0.0) -> None:
+    def score(self, output_real: Tensor, output_fake: Tensor, decision_threshold: float = 0.0) -> None:
         """Notes `critic_accuracy`: the share of a batch, half of it real, that the critic takes for what it is."""
-        right = (output_real.detach() > undecided).float().mean() + (output_fake.detach() < undecided).float().mean()
+        right = (output_real.detach() > decision_threshold).float().mean() + (
+            output_fake.detach() < decision_threshold
+        ).float().mean()
         self.critic_accuracy = right / 2
 
     def log_part(self, name: str, value: Tensor, prog_bar: bool = False) -> None:

@@ -4,13 +4,13 @@ import torch
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from lightning_genae import losses, networks
-from lightning_genae.codes import Prior, draw_prior
 from lightning_genae.models._two_players import TwoPlayers
+from lightning_genae.nn import losses, networks
+from lightning_genae.nn.latents import Prior, draw_prior
 
 
 class AdversarialAutoencoder(TwoPlayers):
-    """AAE: an autoencoder whose codes a critic holds to a prior, from which it then generates.
+    """AAE: an autoencoder whose latents a critic holds to a prior, from which it then generates.
 
     Deviations: the paper updates encoder and decoder for the reconstruction and then the encoder for the critic, each
     with its own optimizer; here one update does both, with a weight between them. The encoder is deterministic, the
@@ -18,8 +18,8 @@ class AdversarialAutoencoder(TwoPlayers):
 
     Args:
         latent_dim: dimensions of the code, at least 1.
-        prior: of the codes: N(0, I); or a mixture of ten gaussians or a swiss roll in the first two dimensions, and
-            N(0, I) in the others. With latent_dim 2 `evaluate` shows the codes as they lie.
+        prior: of the latents: N(0, I); or a mixture of ten gaussians or a swiss roll in the first two dimensions, and
+            N(0, I) in the others. With latent_dim 2 `evaluate` shows the latents as they lie.
         adversarial: weight of the critic's judgement beside the squared reconstruction error per pixel.
         lr: learning rate of Adam for both players, above 0.
     """
@@ -40,16 +40,16 @@ class AdversarialAutoencoder(TwoPlayers):
         self.critic = nn.Sequential(
             nn.Linear(latent_dim, 256), nn.LeakyReLU(0.2), nn.Linear(256, 256), nn.LeakyReLU(0.2), nn.Linear(256, 1)
         )
-        self.view = None
+        self.critic_transform = None
         self.average_generator()
         self._draw(1)  # says at once if the prior needs more dimensions
 
     def encode(self, x: Tensor) -> Tensor:
-        """Codes (B, latent_dim) of images (B, C, H, W) in [-1, 1]."""
+        """Latents (B, latent_dim) of images (B, C, H, W) in [-1, 1]."""
         return self.encoder(x)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Images (B, C, H, W) in [-1, 1] of codes (B, latent_dim)."""
+        """Images (B, C, H, W) in [-1, 1] of latents (B, latent_dim)."""
         return losses.to_image("mse", self.generator(z))
 
     @torch.no_grad()
@@ -59,15 +59,15 @@ class AdversarialAutoencoder(TwoPlayers):
 
     @torch.no_grad()
     def sample(self, num: int, labels: Tensor | None = None) -> Tensor:
-        """Images (num, C, H, W) in [-1, 1] that the averaged decoder makes of the prior's codes; labels are ignored."""
+        """Images (num, C, H, W) in [-1, 1] that the averaged decoder makes of the prior's draws; labels are ignored."""
         return losses.to_image("mse", self.averaged.eval()(self._draw(num)))
 
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
             z = self.encode(x)
-        output_prior, output_codes = self.critic(self._draw(len(x))), self.critic(z)
-        self.score(output_prior, output_codes)
-        return losses.critic("ns", output_prior, output_codes)
+        output_prior, output_latents = self.critic(self._draw(len(x))), self.critic(z)
+        self.score(output_prior, output_latents)
+        return losses.critic("ns", output_prior, output_latents)
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
         z = self.encode(x)

@@ -7,17 +7,17 @@ from jsonargparse.typing import PositiveFloat, PositiveInt
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
-from lightning_genae import losses, networks
-from lightning_genae.codes import Sampler, TrainingCodes
 from lightning_genae.data import modalities
 from lightning_genae.data.modalities._modality import Loss
-from lightning_genae.models._options import chosen_of, warn_unused, warn_unused_size
+from lightning_genae.nn import losses, networks
+from lightning_genae.nn.latents import Sampler, TrainingLatents
+from lightning_genae.options import chosen_of, warn_unused, warn_unused_size
 
 
 class Autoencoder(LightningModule):
     """Autoencoder: an encoder to a code of few dimensions and a decoder back to the image.
 
-    It generates by decoding codes drawn from a distribution fitted to the latest training codes. The classic
+    It generates by decoding latents drawn from a distribution fitted to the latest training latents. The classic
     784-64-32-64-784 autoencoder is `--model.network mlp --model.hidden [64] --model.latent_dim 32` on 28x28
     images; `--model.hidden []` is linear.
 
@@ -35,8 +35,8 @@ class Autoencoder(LightningModule):
         noise: put on the images before they are encoded, while the clean ones remain the target (Vincent et
             al. 2008, doi 10.1145/1390156.1390294): gaussian noise, or masking, which blackens pixels.
         noise_level: deviation of the gaussian noise (images span [-1, 1]) or share of masked pixels. null: 0.3.
-        sampler: distribution of the codes that samples are decoded from: one gaussian or a mixture of ten
-            fitted to training codes, or the standard normal.
+        sampler: distribution of the latents that samples are decoded from: one gaussian or a mixture of ten
+            fitted to training latents, or the standard normal.
         lr: learning rate of Adam, above 0.
     """
 
@@ -67,14 +67,14 @@ class Autoencoder(LightningModule):
         self.noise_level = noise_level or 0.3
         self.encoder = networks.initialise(networks.encoder(image_shape, latent_dim, network, hidden, width))
         self.decoder = networks.initialise(networks.decoder(image_shape, latent_dim, network, hidden, width))
-        self.codes = TrainingCodes(latent_dim)
+        self.latents = TrainingLatents(latent_dim)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Codes (B, latent_dim) of images (B, C, H, W) in [-1, 1]."""
+        """Latents (B, latent_dim) of images (B, C, H, W) in [-1, 1]."""
         return self.encoder(x)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Images (B, C, H, W) in [-1, 1] of codes (B, latent_dim)."""
+        """Images (B, C, H, W) in [-1, 1] of latents (B, latent_dim)."""
         return losses.to_image(self.loss, self.decoder(z))
 
     @torch.no_grad()
@@ -84,14 +84,14 @@ class Autoencoder(LightningModule):
 
     @torch.no_grad()
     def sample(self, num: int, labels: Tensor | None = None) -> Tensor:
-        """Images (num, C, H, W) in [-1, 1] decoded from drawn codes; labels are ignored."""
-        return self.modality.project(self.decode(self.codes.draw(num, self.hparams.sampler).to(self.dtype)))
+        """Images (num, C, H, W) in [-1, 1] decoded from drawn latents; labels are ignored."""
+        return self.modality.project(self.decode(self.latents.draw(num, self.hparams.sampler).to(self.dtype)))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, _ = batch
         z = self.encode(self._corrupt(x))
         loss = losses.reconstruction(self.loss, self.decoder(z), x)
-        self.codes.keep(z if self.hparams.noise == "no" else self.encode(x))
+        self.latents.keep(z if self.hparams.noise == "no" else self.encode(x))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(x))
         return loss
 

@@ -4,8 +4,8 @@ import torch
 from jsonargparse.typing import OpenUnitInterval, PositiveFloat
 from torch import Tensor
 
-from lightning_genae import losses
 from lightning_genae.models._autoencoder_critic import AutoencoderCritic
+from lightning_genae.nn import losses
 
 
 class BEGAN(AutoencoderCritic):
@@ -43,13 +43,13 @@ class BEGAN(AutoencoderCritic):
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
             fake = self.generate(len(x))
-        real, fake = self.error(self.view(x, labels)), self.error(self.view(fake, labels))
+        real, fake = self.error(self.critic_transform(x, labels)), self.error(self.critic_transform(fake, labels))
         self.error_real.copy_(self._over_processes(real))
         self.log_part("error_real", real)
         return real - self.k * fake
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
-        fake = self.error(self.view(self.generate(len(x)), labels))
+        fake = self.error(self.critic_transform(self.generate(len(x)), labels))
         k, convergence = losses.equilibrium(
             self.k, self.error_real, self._over_processes(fake), self.hparams.gamma, self.hparams.lambda_k
         )

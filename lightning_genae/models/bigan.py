@@ -4,8 +4,8 @@ import torch
 from jsonargparse.typing import PositiveInt
 from torch import Tensor, nn
 
-from lightning_genae import losses
 from lightning_genae.models._two_players import TwoPlayers
+from lightning_genae.nn import losses
 
 
 class BiGAN(TwoPlayers):
@@ -13,9 +13,9 @@ class BiGAN(TwoPlayers):
 
     At the optimum the encoder inverts the generator.
 
-    Deviations: codes are gaussian, BiGAN's uniform in [-1, 1]; the encoder is deterministic, ALI's is a gaussian; the
+    Deviations: latents are gaussian, BiGAN's uniform in [-1, 1]; the encoder is deterministic, ALI's is a gaussian; the
     encoder and the generator minimise the critic's loss with the sides exchanged (non-saturating, as both papers do in
-    practice). The codes reach the critic as they are, after its layers for the image.
+    practice). The latents reach the critic as they are, after its layers for the image.
 
     Args:
         latent_dim: dimensions of the code, at least 1.
@@ -30,11 +30,11 @@ class BiGAN(TwoPlayers):
         self.average_generator()
 
     def encode(self, x: Tensor) -> Tensor:
-        """Codes (B, latent_dim) of images (B, C, H, W) in [-1, 1]."""
+        """Latents (B, latent_dim) of images (B, C, H, W) in [-1, 1]."""
         return self.encoder(x)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Images (B, C, H, W) in [-1, 1] of codes (B, latent_dim), by the averaged generator."""
+        """Images (B, C, H, W) in [-1, 1] of latents (B, latent_dim), by the averaged generator."""
         return self.averaged.eval()(z).tanh()
 
     @torch.no_grad()
@@ -63,12 +63,12 @@ class BiGAN(TwoPlayers):
 
     def _pairs(self, x: Tensor, labels: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         z = self.noise(len(x))
-        real, fake = self.view(x, labels), self.view(self.generator(z).tanh(), labels)
+        real, fake = self.critic_transform(x, labels), self.critic_transform(self.generator(z).tanh(), labels)
         return (real, self.encoder(x)), (fake, z)
 
 
 class _JointCritic(nn.Module):
-    """Scores (B,) of images (B, C, H, W) together with codes (B, d)."""
+    """Scores (B,) of images (B, C, H, W) together with latents (B, d)."""
 
     def __init__(self, features: nn.Sequential, latent_dim: int):
         super().__init__()

@@ -7,8 +7,8 @@ from jsonargparse.typing import NonNegativeInt
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from lightning_genae import losses, networks
 from lightning_genae.models._two_players import TwoPlayers
+from lightning_genae.nn import losses, networks
 
 
 class CoGAN(TwoPlayers):
@@ -38,8 +38,8 @@ class CoGAN(TwoPlayers):
         super().__init__(image_shape, num_classes, **kwargs)
         generators = [self.new_decoder(self.hparams.latent_dim, batch_norm=True) for _ in range(2)]
         critics = [self.new_encoder(1) for _ in range(2)]
-        networks.share(*generators, num_shared, "first")
-        networks.share(*critics, num_shared, "last")
+        networks.tie_weights(*generators, num_shared, "first")
+        networks.tie_weights(*critics, num_shared, "last")
         self.generator, self.critic = _Pair(generators), _Pair(critics)
         self.watch(torch.zeros(1))
         self.average_generator()
@@ -73,7 +73,7 @@ class CoGAN(TwoPlayers):
         return -x if self.hparams.second == "negatives" else edges(x)
 
     def _judge(self, pair: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        return self.critic(*(self.view(images, own) for images, own in zip(pair, labels)))
+        return self.critic(*(self.critic_transform(images, own) for images, own in zip(pair, labels)))
 
     def _generate(self, generator: nn.Module, num: int) -> tuple[Tensor, Tensor]:
         z = self.noise(num)

@@ -4,8 +4,8 @@ import torch
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from lightning_genae import losses
 from lightning_genae.models._autoencoder_critic import AutoencoderCritic
+from lightning_genae.nn import losses
 
 
 class EBGAN(AutoencoderCritic):
@@ -16,7 +16,7 @@ class EBGAN(AutoencoderCritic):
 
     Args:
         margin: energy up to which the critic raises that of generated images.
-        pulling_away: weight of the term that turns the codes of generated images away from each other. 0: none.
+        pulling_away: weight of the term that turns the latents of generated images away from each other. 0: none.
         noise: deviation of the noise on the images that the critic reconstructs; it is a denoising
             autoencoder then. 0: none.
         lr: learning rate of Adam for both players, above 0.
@@ -35,20 +35,23 @@ class EBGAN(AutoencoderCritic):
         super().__init__(image_shape, num_classes, lr=lr, **kwargs)
 
     def energy(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Energies (B,) of images (B, C, H, W) in [-1, 1], and their codes (B, latent_dim)."""
+        """Energies (B,) of images (B, C, H, W) in [-1, 1], and their latents (B, latent_dim)."""
         z = self.encode(x + self.hparams.noise * torch.randn_like(x) if self.hparams.noise else x)
         return losses.reconstruction_error(x, self.critic[1](z), power=2), z
 
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
             fake = self.generate(len(x))
-        real, fake = self.energy(self.view(x, labels))[0], self.energy(self.view(fake, labels))[0]
+        real, fake = (
+            self.energy(self.critic_transform(x, labels))[0],
+            self.energy(self.critic_transform(fake, labels))[0],
+        )
         self.log_part("energy_real", real.mean())
         self.log_part("energy_fake", fake.mean())
         return losses.energy_critic(real, fake, self.hparams.margin)
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
-        energy, z = self.energy(self.view(self.generate(len(x)), labels))
+        energy, z = self.energy(self.critic_transform(self.generate(len(x)), labels))
         pulling_away = losses.pulling_away(z)
         self.log_part("pulling_away", pulling_away)
         return energy.mean() + self.hparams.pulling_away * pulling_away

@@ -7,9 +7,9 @@ from jsonargparse.typing import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from lightning_genae import losses, networks
-from lightning_genae.models._options import warn_unused
 from lightning_genae.models._two_players import TwoPlayers
+from lightning_genae.nn import losses, networks
+from lightning_genae.options import warn_unused
 
 Loss = Literal["ns", "minimax", "lsgan", "hinge", "wgan", "wgan-gp", "kl", "reverse-kl", "pearson", "js"]
 
@@ -75,43 +75,43 @@ class GAN(TwoPlayers):
         self.critic = networks.Critic(
             image_shape, **self.size, spectral_norm=spectral_norm, conditional=conditional, num_classes=num_classes
         )
-        self.undecided = losses.GAMES[self.game].undecided
-        if self.undecided is not None:
-            self.watch(torch.zeros(1), self.undecided)
+        self.decision_threshold = losses.GAMES[self.game].decision_threshold
+        if self.decision_threshold is not None:
+            self.watch(torch.zeros(1), self.decision_threshold)
         self.average_generator()
         if self.num_conditions:
-            self.register_buffer("class_shares", torch.full((num_classes,), 1 / num_classes))
+            self.register_buffer("class_fractions", torch.full((num_classes,), 1 / num_classes))
 
     def on_fit_start(self) -> None:
         dataset = getattr(self.trainer.datamodule, "dataset", None)
         if self.num_conditions and dataset is not None:
             counts = torch.bincount(dataset.train.labels, minlength=self.num_conditions)
-            self.class_shares.copy_(counts / counts.sum())
+            self.class_fractions.copy_(counts / counts.sum())
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         if self.num_conditions:  # older checkpoints do not have the shares
-            checkpoint["state_dict"].setdefault("class_shares", self.class_shares)
+            checkpoint["state_dict"].setdefault("class_fractions", self.class_fractions)
 
     @torch.no_grad()
     def sample(self, num: int, labels: Tensor | None = None) -> Tensor:
         """Images (num, C, H, W) in [-1, 1] of the averaged generator; without labels of classes as in training."""
         if self.num_conditions and labels is None:
-            labels = torch.multinomial(self.class_shares.float(), num, replacement=True)
+            labels = torch.multinomial(self.class_fractions.float(), num, replacement=True)
         output = self.averaged.eval()(self._input(num, labels))
         return self.modality.project(self.modality.bound(output))
 
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
         original = x.detach().requires_grad_(self.hparams.r1 > 0)
         with torch.set_grad_enabled(self.hparams.r1 > 0):
-            x = self.view(original, labels)
+            x = self.critic_transform(original, labels)
         with torch.no_grad():
-            fake = self.view(self._generate(labels), labels)
+            fake = self.critic_transform(self._generate(labels), labels)
         output_real, output_fake = self.critic(x.detach(), labels), self.critic(fake, labels)
         self.log_part("output_real", output_real.mean())
         self.log_part("output_fake", output_fake.mean())
-        if self.undecided is not None:
-            self.watch(output_real, self.undecided)
-            self.score(output_real, output_fake, self.undecided)
+        if self.decision_threshold is not None:
+            self.watch(output_real, self.decision_threshold)
+            self.score(output_real, output_fake, self.decision_threshold)
         loss = losses.critic(self.game, output_real, output_fake)
         if self.hparams.r1 > 0:
             r1 = losses.r1(lambda images: self.critic(images, labels), original, seen=x)
@@ -124,7 +124,7 @@ class GAN(TwoPlayers):
         return loss
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
-        return losses.generator(self.game, self.critic(self.view(self._generate(labels), labels), labels))
+        return losses.generator(self.game, self.critic(self.critic_transform(self._generate(labels), labels), labels))
 
     @torch.no_grad()
     def after_critic_step(self) -> None:

@@ -7,17 +7,17 @@ from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat,
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
-from lightning_genae import losses, networks
-from lightning_genae.codes import reparameterise
 from lightning_genae.data import modalities
 from lightning_genae.data.modalities._modality import Likelihood
-from lightning_genae.models._options import chosen_of, warn_unused, warn_unused_size
+from lightning_genae.nn import losses, networks
+from lightning_genae.nn.latents import reparameterise
+from lightning_genae.options import chosen_of, warn_unused, warn_unused_size
 
 
 class VAE(LightningModule):
-    """VAE: an encoder to a gaussian over codes and a decoder, trained on the evidence lower bound (ELBO).
+    """VAE: an encoder to a gaussian over latents and a decoder, trained on the evidence lower bound (ELBO).
 
-    It generates by decoding codes of the prior N(0, I). Its parts are logged in nats per image.
+    It generates by decoding latents of the prior N(0, I). Its parts are logged in nats per image.
 
     Deviations: the loss is the negative bound divided by the number of pixels, so that lr means the same for every
     size; grey pixels are read as probabilities, for which bernoulli is no density (continuous Bernoulli, arXiv
@@ -37,7 +37,7 @@ class VAE(LightningModule):
             tokens of text: categorical. null: bernoulli for images and points, categorical for text, gaussian for the
             others.
         sigma: deviation of the gaussian (images span [-1, 1]). null: learned, which reconstructs well and, while
-            the codes are far from the prior still, samples badly (arXiv 2006.13202).
+            the latents are far from the prior still, samples badly (arXiv 2006.13202).
         beta: weight of the KL divergence to the prior; 1 is the ELBO.
         warmup: batches over which that weight rises from 0 (arXiv 1511.06349).
         free_bits: bits of every code dimension's mean KL that cost nothing (arXiv 1606.04934). 0: none.
@@ -75,15 +75,15 @@ class VAE(LightningModule):
             self.register_buffer("log_sigma", torch.tensor(math.log(sigma)))
 
     def encode(self, x: Tensor) -> Tensor:
-        """Codes (B, latent_dim), the means, of images (B, C, H, W) in [-1, 1]."""
+        """Latents (B, latent_dim), the means, of images (B, C, H, W) in [-1, 1]."""
         return self.posterior(x)[0]
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance, (B, latent_dim) each, of the codes of images (B, C, H, W) in [-1, 1]."""
+        """Mean and log variance, (B, latent_dim) each, of the latents of images (B, C, H, W) in [-1, 1]."""
         return self.encoder(x).chunk(2, dim=1)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Images (B, C, H, W) in [-1, 1] of codes (B, latent_dim)."""
+        """Images (B, C, H, W) in [-1, 1] of latents (B, latent_dim)."""
         loss = {"gaussian": "mse", "bernoulli": "bce", "categorical": "ce"}[self.likelihood]
         return losses.to_image(loss, self.decoder(z))
 
@@ -94,26 +94,26 @@ class VAE(LightningModule):
 
     @torch.no_grad()
     def sample(self, num: int, labels: Tensor | None = None) -> Tensor:
-        """Images (num, C, H, W) in [-1, 1] decoded from codes of the prior; labels are ignored."""
+        """Images (num, C, H, W) in [-1, 1] decoded from latents of the prior; labels are ignored."""
         z = torch.randn(num, self.hparams.latent_dim, device=self.device, dtype=self.dtype)
         return self.modality.project(self.decode(z))
 
     @torch.no_grad()
-    def log_likelihood(self, x: Tensor, num_codes: int) -> Tensor:
+    def log_likelihood(self, x: Tensor, num_latents: int) -> Tensor:
         """Importance-weighted estimate (Burda et al. 2015, arXiv 1509.00519) of log p(x), (B,), in nats.
 
         Args:
             x: images (B, C, H, W) in [-1, 1].
-            num_codes: drawn for every image; the estimate is a lower bound that rises to log p(x) with them.
+            num_latents: drawn for every image; the estimate is a lower bound that rises to log p(x) with them.
         """
         mean, log_variance = self.posterior(x)
         weights = []
-        for _ in range(num_codes):
+        for _ in range(num_latents):
             noise = torch.randn_like(mean)
             z = mean + (log_variance / 2).exp() * noise
             log_ratio = (noise.square() + log_variance - z.square()).sum(1) / 2  # log p(z) - log q(z given x)
             weights.append(self._log_p(self.decoder(z), x) + log_ratio)
-        return torch.stack(weights).logsumexp(0) - math.log(num_codes)
+        return torch.stack(weights).logsumexp(0) - math.log(num_latents)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, _ = batch

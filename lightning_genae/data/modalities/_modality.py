@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_genae.data.sequences import valid
 
-Loss = Literal["mse", "bce", "l1", "ce"]  # of a reconstruction; see lightning_genae/losses.py
+Loss = Literal["mse", "bce", "l1", "ce"]  # of a reconstruction; see lightning_genae/nn/losses.py
 Likelihood = Literal["bernoulli", "gaussian", "categorical"]
 
 

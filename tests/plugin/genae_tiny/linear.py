@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Linear(LightningModule):
-    """A linear autoencoder; its samples are decoded normal codes.
+    """A linear autoencoder; its samples are decoded normal latents.
 
     Args:
         image_shape: (C, H, W) of the images.

@@ -7,15 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from datamodules._base import ImageDataModule
-from lightning_genae.augment._arm import Arm
+from lightning_genae.augment._augmentation import Augmentation
 from lightning_genae.cache import hash_weights
 from lightning_genae.data.dataset import Dataset, Images
 from lightning_genae.data.storage import to_float
-from lightning_genae.extractors._extractor import Extractor
-from lightning_genae.metrics import SampleMetric, Samples, Value
+from lightning_genae.evaluation.extractors._extractor import Extractor
+from lightning_genae.evaluation.metrics import SampleMetric, Samples, Value
 
 
-class Dim(Arm):
+class Dim(Augmentation):
     """Halves the brightness.
 
     Args:

@@ -1,0 +1,279 @@
+"""The evaluation of a model: its samples by all metrics, its reconstructions, and the protocol of these numbers."""
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytorch_lightning
+import torch
+import torchmetrics
+import torchvision
+from torch import Tensor, nn
+
+from lightning_genae import registry
+from lightning_genae.cache import cached, hash_images, report_damage
+from lightning_genae.data import modalities
+from lightning_genae.data.dataset import Dataset
+from lightning_genae.data.sequences import num_independent
+from lightning_genae.data.storage import chosen_of
+from lightning_genae.errors import UserError
+from lightning_genae.evaluation import fidelity
+from lightning_genae.evaluation.extractors._extractor import Extractor, build
+from lightning_genae.evaluation.metrics._metric import MAX_IMAGES, SampleMetric, Samples
+from lightning_genae.evaluation.metrics.frechet import FrechetMetric
+from lightning_genae.evaluation.metrics.memorisation import MemorisationMetric
+from lightning_genae.evaluation.metrics.reconstruction import ReconstructionMetric
+from lightning_genae.evaluation.sampling import draw_parts
+from lightning_genae.ranks import to_first
+
+log = logging.getLogger("lightning_genae")
+PACKAGE = "lightning_genae.evaluation.metrics"
+MAX_KEPT = 2**29  # bytes of samples that are kept as images
+MIN_IMAGES = 10  # held out, or generated: no metric says anything of fewer
+
+
+class Evaluation:
+    """Measures models against the held-out images of a data set; nothing of it depends on the training subset but
+    the metrics of memorisation, and `fd_validation`.
+
+    That is the Frechet distance to `dataset.validation`: what is chosen in the course of a training, such as the
+    best look, is chosen by it, so that what is reported was not.
+
+    Args:
+        dataset: with its held-out images.
+        features: name of the extractor, as in `extractors`; None: the one that suits the data.
+        weights: path of its weights, if it takes any.
+        num_samples: how many are drawn. None: as many as there are held-out images.
+        lpips: path of AlexNet's weights, for LPIPS of reconstructions. None: without.
+
+    Attributes:
+        protocol: all that the numbers depend on, as plain values.
+        samples: what was measured last, for pictures.
+    """
+
+    max_samples = 10_000
+    seed = 0  # of the noise of the samples
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        features: str | None = None,
+        weights: str | None = None,
+        num_samples: int | None = None,
+        lpips: str | None = None,
+    ):
+        if len(dataset.heldout.images) < MIN_IMAGES:
+            raise ValueError(
+                f"--data: expected at least {MIN_IMAGES} held-out {dataset.item_name} to measure against; got "
+                f"{len(dataset.heldout.images)}; give more {dataset.item_name}, or a larger --data.heldout where the "
+                "data set has one"
+            )
+        self.dataset = dataset
+        self.heldout = dataset.heldout.images[: self.max_samples]
+        self.num_samples = num_samples or len(self.heldout)
+        distance = fidelity.lpips(lpips) if lpips else None
+        self.extractor = build(features, weights, dataset)
+        self.real = self._reference(self.heldout, "heldout", slice(self.max_samples))
+        classes = (registry.load(PACKAGE, name) for name in registry.names(PACKAGE))
+        self.metrics: list[SampleMetric] = [
+            metric(self.real, dataset) for metric in classes if modalities.supports(metric, dataset.modality)
+        ]
+        self.metric(ReconstructionMetric).lpips = distance
+        self.samples: Samples | None = None
+        validation = dataset.validation.images[: self.max_samples]
+        self.chooser = FrechetMetric(self._reference(validation))
+        self.protocol = self._protocol(len(validation))
+        self._warn()
+
+    def metric(self, metric_class: type[SampleMetric]) -> SampleMetric:
+        """The metric of a class."""
+        (found,) = (metric for metric in self.metrics if isinstance(metric, metric_class))
+        return found
+
+    def _reference(self, images, part: str = "", chosen: Tensor | slice = slice(None)) -> Samples:
+        """Stored real images with their features and, if windows of this part of the data overlap, their places."""
+        places = self.dataset.places.get(part)
+        real = reference(self.extractor, images, self.dataset.cache_dir)
+        return real if places is None else real._replace(places=places[chosen])
+
+    def _protocol(self, num_validation: int) -> dict:
+        dataset, num_real = self.dataset, len(self.heldout)
+        # drawn at random: the order of a data set may follow who wrote or photographed it
+        chosen = torch.randperm(len(dataset.pool.images), generator=torch.Generator().manual_seed(0))
+        chosen = chosen[: self.num_samples]
+        fresh = self._reference(chosen_of(dataset.pool.images, chosen), "pool", chosen)
+        floors = [(origin_of(metric), metric.floor(fresh)) for metric in self.metrics]
+        for metric, (package, values) in zip(self.metrics, floors):
+            check_said(metric, package, values)
+        protocol = {
+            **self.extractor.description,
+            "items": dataset.item_name,
+            "split": "heldout",
+            "heldout": dataset.heldout.fingerprint,
+            "n_real": num_real,
+            "n_fake": self.num_samples,
+            "n_validation": num_validation,
+            "n_neighbourhoods": min(MAX_IMAGES, num_real, self.num_samples),
+            "seed_of_z": self.seed,
+            "n_floor": len(chosen),
+            # what real images of the training split, as many as samples if there are, score: no model is expected below
+            "floor": merged(floors),
+            "versions": {
+                module.__name__: module.__version__ for module in (torch, torchvision, torchmetrics, pytorch_lightning)
+            },
+        }
+        if self.real.places is not None and num_independent(self.real.places, 0) < num_real:
+            protocol["n_independent"] = num_independent(self.real.places, num_real)
+        if added := {name: package for package, values in floors if package != registry.OWN for name in values}:
+            protocol["added"] = added  # by other packages' metrics
+        left_out = {name: why for metric in self.metrics for name, why in metric.left_out(self.num_samples).items()}
+        if left_out:
+            protocol["left_out"] = left_out
+        for metric in self.metrics:
+            protocol |= metric.protocol()
+        return protocol
+
+    def check(self, model) -> None:
+        """Raises ValueError if a model's samples are not images of this data, before it is trained."""
+        with torch.random.fork_rng(), evaluating(model):
+            images = model.sample(2)
+        if tuple(images.shape[1:]) != self.dataset.image_shape:
+            raise ValueError(
+                f"--model: expected samples of shape {self.dataset.image_shape}, got {tuple(images.shape[1:])}"
+            )
+        if not images.isfinite().all() or images.abs().max() > 1.001:
+            low, high = images.min().item(), images.max().item()
+            raise ValueError(f"--model: expected samples in [-1, 1], got values from {low:.3g} to {high:.3g}")
+
+    def measure(self, model, at_the_end: bool = True, rank: int = 0, num_ranks: int = 1) -> dict[str, float]:
+        """The metrics of a model by name, in evaluation mode; the noise of its samples is always the same.
+
+        Args:
+            at_the_end: also what takes longer, such as intervals.
+            rank: of this process among num_ranks, all of which have to call; the first one gets the values, which do
+                not depend on how many there are, the others nothing.
+        """
+        with evaluating(model):
+            return self._measure(model, at_the_end, rank, num_ranks)
+
+    def _measure(self, model, at_the_end: bool, rank: int, num_ranks: int) -> dict[str, float]:
+        self.protocol["generator"] = "averaged" if hasattr(model, "averaged") else "raw"
+        self.extractor.to(model.device)
+        images, features = self._drawn(model, rank, num_ranks)
+        if num_ranks > 1:
+            images, features = (to_first(part, model.device) for part in (images, features))
+        if rank > 0:
+            return {}
+        if not features.isfinite().all():
+            raise ValueError("the features of the samples are not all finite; the model has diverged")
+        self.samples = Samples(features, self.extractor.logits(features), images)
+        parts = [(registry.OWN, {"fd_validation": self.chooser.measure(self.samples)["fd"]})]
+        parts += [(origin_of(metric), metric.measure(self.samples)) for metric in self.metrics]
+        if at_the_end:
+            parts += [(origin_of(metric), metric.at_the_end(self.samples)) for metric in self.metrics]
+        parts += [(origin_of(metric), metric.of_model(model)) for metric in self.metrics]
+        for metric in self.metrics:
+            self.protocol |= metric.protocol()
+        return merged(parts)
+
+    def _drawn(self, model, rank: int, num_ranks: int) -> tuple[Tensor, Tensor]:
+        """Samples of this process, those of the first alone that metrics look at or that fit into memory, and the
+        features of all that it drew."""
+        num_kept = max(MemorisationMetric.max_samples, MAX_KEPT // math.prod(self.dataset.image_shape))
+        if any(metric.needs_images for metric in self.metrics):
+            num_kept = self.num_samples
+        images, features = [], [torch.empty(0, self.extractor.num_features)]
+        for start, part in draw_parts(model, self.num_samples, self.seed, rank=rank, num_ranks=num_ranks):
+            features.append(self.extractor(part))
+            images.append(part[: max(0, num_kept - start)].clone())
+        nothing = torch.empty(0, *self.dataset.image_shape, dtype=self.heldout.dtype)
+        return torch.cat(images or [nothing]), torch.cat(features)
+
+    def _warn(self) -> None:
+        default = min(self.max_samples, len(self.heldout))
+        if self.num_samples < default:
+            log.info(
+                f"WARNING: --metrics.num_samples {self.num_samples} is below the {default:,} of this data set's usual "
+                "protocol; Frechet distances of few samples are too large, and comparable among themselves alone"
+            )
+        if self.num_samples <= self.extractor.num_features:
+            log.info(
+                f"WARNING: {self.num_samples} samples for {self.extractor.num_features} features: the Frechet "
+                "distance is mostly its bias; read it beside its floor"
+            )
+
+
+def origin_of(metric: SampleMetric) -> str:
+    """The package, with its version, that a metric is of; this one without."""
+    return registry.origin(type(metric)) or registry.OWN
+
+
+def check_said(metric: SampleMetric, package: str, values: dict[str, float]) -> None:
+    """Raises ValueError for values of which their metric does not say what they are: tables could not rank them."""
+    for name in values.keys() - metric.values.keys():
+        raise UserError(
+            f"metrics: expected a label, a format and a direction of '{name}', in `values` of {type(metric).__name__} "
+            f"({package}); got none"
+        )
+
+
+def merged(parts: list[tuple[str, dict[str, float]]]) -> dict[str, float]:
+    """The values of several metrics, each given with the package that it is of.
+
+    Raises:
+        ValueError: two of them call a value by one name.
+    """
+    values, givers = {}, {}
+    for package, new in parts:
+        for name in new.keys() & values.keys():
+            raise UserError(
+                f"metrics: expected '{name}' from one metric; got it from {givers[name]} and from {package}; rename "
+                "it in one of them"
+            )
+        values |= new
+        givers |= dict.fromkeys(new, package)
+    return values
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Puts a model into evaluation mode, in which dropout and batch norm depend on no other image; after it every
+    module is in the mode in which it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def reference(extractor: Extractor, images: Tensor, folder: str) -> Samples:
+    """Real images with their features, which are computed once and kept in the cache.
+
+    Args:
+        images: as they are stored (N, C, H, W).
+        folder: the cache.
+
+    Raises:
+        ValueError: their features are not finite, or all the same.
+    """
+
+    def make(path) -> None:
+        torch.save(extractor(images), path)
+
+    path = cached(folder, "features", {"images": hash_images(images), **extractor.description}, make)
+    with report_damage("--cache", path):
+        features = torch.load(path, weights_only=True)
+    if not features.isfinite().all():
+        raise ValueError(
+            f"--metrics.features: expected finite features of real images; {extractor.description['extractor']} gives "
+            "others"
+        )
+    if (features == features[0]).all():
+        raise ValueError(
+            "--data: expected data that differ; all that are held out have the same features, by "
+            f"{extractor.description['extractor']}"
+        )
+    return Samples(features, extractor.logits(features), images)

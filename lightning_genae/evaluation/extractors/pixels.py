@@ -1,0 +1,36 @@
+"""The pixels' principal components: nothing to train, no labels needed; knows nothing of what images show."""
+
+import torch
+from torch import Tensor, nn
+
+from lightning_genae.cache import hash_weights, of_many
+from lightning_genae.data.dataset import Dataset
+from lightning_genae.data.storage import to_float
+from lightning_genae.evaluation.components import components, first
+from lightning_genae.evaluation.extractors._extractor import Extractor
+
+
+class PixelFeatures(Extractor):
+    """Principal components over the training split, divided by one number, their mean standard deviation.
+
+    Args:
+        dataset: of its `pool` at most the first 5,000 images are used.
+        weights: not used.
+        max_features: number of components at most.
+    """
+
+    def __init__(self, dataset: Dataset, weights: str | None = None, max_features: int = 64):
+        images = dataset.pool.images
+
+        def work() -> dict[str, Tensor]:
+            found = components(first(images, 5000), max_features)
+            scale = found.variances.clip(0) ** 0.5
+            rows = found.rows / max(scale.mean(), 1e-12)
+            return {"weight": torch.from_numpy(rows).float(), "bias": -torch.from_numpy(rows @ found.mean).float()}
+
+        state = of_many(images, dataset.cache_dir, "components", lambda: {"num": max_features}, work)
+        linear = nn.Linear(*reversed(state["weight"].shape))
+        linear.load_state_dict(state)
+        network = nn.Sequential(nn.Flatten(), linear)
+        description = {"extractor": "pixels", "weights": hash_weights(network), "resize": "none"}
+        super().__init__(network, linear.out_features, to_float, description)

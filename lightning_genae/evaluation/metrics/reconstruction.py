@@ -1,0 +1,40 @@
+"""How like held-out images their reconstructions by the model are, if it has an encoder."""
+
+from collections.abc import Callable
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from lightning_genae.evaluation import fidelity
+from lightning_genae.evaluation.metrics._metric import SampleMetric, Samples, Value
+
+
+class ReconstructionMetric(SampleMetric):
+    """`mse`, `psnr`, `ssim`, and what else `fidelity.py` says of reconstructions of all held-out images.
+
+    Attributes:
+        lpips: distance of two sets of images (N, C, H, W); see `fidelity.lpips`. None: it is left out.
+    """
+
+    values = MappingProxyType(
+        {
+            "mse": Value("squared error of reconstructions", ".4f", False, is_ratio=True),
+            "psnr": Value("PSNR, dB", ".2f", True),
+            "ssim": Value("SSIM", ".3f", True),
+            "lpips": Value("LPIPS", ".3f", False, is_ratio=True),
+            "spectral_convergence": Value("spectral error of reconstructions", ".3f", False, is_ratio=True),
+        }
+    )
+    order = 90
+
+    lpips: Callable[[Tensor, Tensor], Tensor] | None = None
+
+    def measure(self, samples: Samples) -> dict[str, float]:
+        return {}  # samples are no reconstructions
+
+    @torch.no_grad()
+    def of_model(self, model) -> dict[str, float]:
+        if not hasattr(model, "reconstruct"):
+            return {}
+        return fidelity.of_reconstructions(model, self.real.images, self.lpips, self.modality)

@@ -1,0 +1,80 @@
+"""Words of sampled text: how many differ (distinct-n, Li et al. 2016, arXiv 1510.03055), and how many are words."""
+
+import re
+from itertools import pairwise
+from types import MappingProxyType
+
+import torch
+
+from lightning_genae.data.dataset import Dataset
+from lightning_genae.evaluation.metrics._metric import SampleMetric, Samples, Value
+
+WHOLE_WORD = re.compile(r"(?<=[\W\d_])[^\W\d_]+(?=[\W\d_])")  # letters, with something else before and after them
+
+
+class WordMetric(SampleMetric):
+    """Shares of the whole words of samples: letters only, and neither end of a window, which may cut them.
+
+    `distinct_1` and `distinct_2`: different words over all words, and pairs of neighbours, of the first 200 samples,
+    for it falls with their number; low where samples repeat each other, but noise has the highest. `known_words`: those
+    that real text has, trained on or held out. All are 0 without any words.
+    """
+
+    values = MappingProxyType(
+        {
+            "distinct_1": Value("distinct words", ".3f", None),
+            "distinct_2": Value("distinct pairs of words", ".3f", None),
+            "known_words": Value("known words", ".3f", True),
+        }
+    )
+    order = 21
+
+    modalities = ("text",)
+    needs_images = True
+    num_distinct = 200
+
+    def __init__(self, real: Samples, dataset: Dataset | None = None):
+        super().__init__(real, dataset)
+        self.of_heldout = [whole_words(text) for text in self.modality.inverse_transform(real.images)]
+        trained_on = [] if self.trained_on is None else self.modality.inverse_transform(self.trained_on)
+        self.of_train = {word for text in trained_on for word in whole_words(text)}
+        self.known = self.of_train.union(*self.of_heldout)
+
+    def measure(self, samples: Samples) -> dict[str, float]:
+        texts = [whole_words(text) for text in self.modality.inverse_transform(samples.images)]
+        words = [word for text in texts for word in text]
+        return {
+            "distinct_1": _distinct([word for text in texts[: self.num_distinct] for word in text]),
+            "distinct_2": _distinct([pair for text in texts[: self.num_distinct] for pair in pairwise(text)]),
+            "known_words": sum(word in self.known for word in words) / max(1, len(words)),
+        }
+
+    def floor(self, fresh: Samples) -> dict[str, float]:
+        """Known words are those of held-out windows that others have too, or the training text: the fresh ones may be
+        trained on, and what is new is known of itself only."""
+        elsewhere, once = set(self.of_train), set()
+        for text in self.of_heldout:
+            elsewhere |= once.intersection(text)
+            once.update(text)
+        words = [word for text in self.of_heldout for word in text]
+        return self.measure(filled_up(fresh, self.real)) | {
+            "known_words": sum(word in elsewhere for word in words) / max(1, len(words))
+        }
+
+
+def whole_words(text: str) -> list[str]:
+    """The words of a text that neither of its ends can have cut, in small letters."""
+    return WHOLE_WORD.findall(text.lower())
+
+
+def filled_up(fresh: Samples, real: Samples) -> Samples:
+    """Fresh images and then held-out ones, for what is said of a number of them that the fresh ones may not reach.
+
+    The latter are in an order drawn at random: neighbours in a text are of one topic, and alike.
+    """
+    order = torch.randperm(len(real.images), generator=torch.Generator().manual_seed(0))
+    return Samples(images=torch.cat([fresh.images, real.images[order]]))
+
+
+def _distinct(grams: list) -> float:
+    return len(set(grams)) / max(1, len(grams))

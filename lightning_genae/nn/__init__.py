@@ -1,0 +1,1 @@
+"""Plain networks and formulas: networks, losses and likelihoods, distributions of latents. They know no data set."""
