@@ -125,7 +125,7 @@ def large(work: Path) -> list[tuple[str, str, str]]:
         "4",
     ]
     for name, words in {
-        "gan, ae": ["--model", "gan", "--augment", "ae", "--augment.width", "2", "--augment.steps", "4"],
+        "gan, ae": ["--model", "gan", "--augment", "ae", "--augment.autoencoder.width", "2", "--augment.steps", "4"],
         "ae, pca": ["--model", "ae", "--augment", "pca"],
     }.items():
         folder = work / name.replace(", ", "-")

@@ -127,8 +127,8 @@ def digest(key: dict) -> str:
 
 
 def source(*modules: ModuleType) -> str:
-    """A hash of modules' source, so that a cache does not outlive a change of the code that filled it; of other
-    packages' modules with all that is in their package, which they may use."""
+    """A hash of modules' source, so that a cache does not outlive a change of the code that filled it; of a package all
+    that is in it, and of other packages' modules also the rest of their package, which they may use."""
     files = [path for module in modules for path in _files_of(module)]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
 
@@ -141,6 +141,8 @@ def _files_of(module: ModuleType) -> list[Path]:
         package = next((one for one in around if getattr(one, "__file__", None)), module)
         if hasattr(package, "__path__"):
             return sorted(path for folder in package.__path__ for path in Path(folder).rglob("*.py"))
+    if hasattr(module, "__path__"):
+        return sorted(Path(module.__file__).parent.rglob("*.py"))
     return [Path(module.__file__)]
 
 

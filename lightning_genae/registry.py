@@ -20,6 +20,8 @@ import importlib
 import importlib.util
 import re
 import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -37,6 +39,53 @@ GROUPS = {  # of entry points, by the package that they add to
 RENAMED = {"rae": "rnn_ae", "aegan": "vaegan"}  # choices of once, and what they are called now
 # a part of paths, lists (a,b) and compositions (a+b)
 NAME = re.compile("[a-z0-9][a-z0-9_-]*", re.IGNORECASE | re.ASCII)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An option of a choice that chooses in its turn, such as `--augment.autoencoder NAME`; the options of what it
+    chooses are `--augment.autoencoder.OPTION`. A class says which it has by `choices = {"autoencoder": Choice(...)}`,
+    and gets {"name": NAME, "OPTION": VALUE, ...}.
+
+    Attributes:
+        package: where the choices are.
+        default: name of one.
+        methods: that a class must have to be one.
+        renamed: values of once, to what is typed now.
+    """
+
+    package: str
+    default: str
+    methods: tuple[str, ...] = ()
+    renamed: dict[str, str] = field(default_factory=dict)
+
+    def load(self, option: str, name: str) -> type:
+        """The class of this name.
+
+        Raises:
+            UserError: there is none, or it lacks a method.
+            ImportError: another package gives it, and it cannot be imported.
+        """
+        if name in self.renamed:
+            raise UserError(f"{option}: expected {self.renamed[name]}, as it is called now; got '{name}'")
+        if name in names(self.package):
+            check(option, self.package, name)
+            found = load(self.package, name)
+            if self._is_one(found):
+                return found
+        hint = f"; it is called {RENAMED[name]} now" if name in RENAMED else suggest(name, self.names())
+        raise UserError(f"{option}: expected one of {', '.join(self.names())}; got '{name}'{hint}")
+
+    def names(self) -> list[str]:
+        """All names that can be chosen; of other packages those that can be imported."""
+        found = {}
+        for name in names(self.package):
+            with suppress(ImportError, UserError):
+                found[name] = load(self.package, name)
+        return [name for name, choice in found.items() if self._is_one(choice)]
+
+    def _is_one(self, choice: type) -> bool:
+        return all(hasattr(choice, method) for method in self.methods)
 
 
 def names(package: str) -> list[str]:

@@ -34,14 +34,9 @@ def options() -> list[tuple[list[str], str]]:
     return [
         (parts, action.option_strings[0])
         for parts in PARTS
-        for action in run.COMMAND_LINE._parser(run.COMMAND_LINE._names(*_step_one(parts)))._actions
+        for action in run.COMMAND_LINE._parser(run.COMMAND_LINE.names(parts))._actions
         if action.option_strings and not action.option_strings[0].startswith("--trainer")
     ]
-
-
-def _step_one(parts: list[str]):
-    chosen, _ = run.COMMAND_LINE._step_one(parts)
-    return chosen, {}
 
 
 numbers = st.one_of(st.integers(), st.floats(), st.integers(-3, 3)).map(str)

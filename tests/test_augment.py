@@ -19,7 +19,7 @@ from lightning_genae.augment._augmentation import Augmentation, draw_fraction
 from lightning_genae.augment._autoencoding import AutoencodingAugmentation
 from lightning_genae.augment._composition import Composition
 from lightning_genae.augment._perturbations import fit_classes
-from lightning_genae.augment.ae import AutoencoderAugment
+from lightning_genae.augment.ae import AUTOENCODER, AutoencoderAugment
 from lightning_genae.augment.noise import NoiseAugment
 from lightning_genae.augment.pca import PCAAugment
 from lightning_genae.augment.repeat import Repeat
@@ -50,8 +50,14 @@ def options_of(name: str) -> set[str]:
 
 
 def make(name: str, **options) -> Augmentation:
+    """An augmentation; options of an autoencoder that it chooses go to that."""
     few = {"steps": 50} if "steps" in options_of(name) else {}
-    return registry.load(PACKAGE, name)(**{**few, **options})
+    part = registry.load(PACKAGE, name)
+    if hasattr(part, "choices"):
+        inner = {"network", "latent_dim", "width", "lr"} & options.keys()
+        chosen = {"name": options.pop("autoencoder", "ae"), **{option: options.pop(option) for option in inner}}
+        options["autoencoder"] = chosen
+    return part(**{**few, **options})
 
 
 def fitted(arm: Augmentation, dataset: Dataset) -> Augmentation:
@@ -117,14 +123,14 @@ def test_sequences(name, modality, has_mask, waves):
 
 
 @pytest.mark.parametrize(
-    "perturb, autoencoder",
-    [(perturb, "conv") for perturb in ("gaussian", "interpolate", "extrapolate", "resample")]
-    + [("gaussian", "rnn_ae"), ("interpolate", "recurrent")],
+    "perturb, options",
+    [(perturb, {}) for perturb in ("gaussian", "interpolate", "extrapolate", "resample")]
+    + [("gaussian", {"autoencoder": "rnn_ae"}), ("interpolate", {"network": "recurrent"})],
 )
-def test_latents_of_sequences_are_perturbed_as_those_of_images(perturb, autoencoder, waves):
+def test_latents_of_sequences_are_perturbed_as_those_of_images(perturb, options, waves):
     """The same arm: the identity without strength, and the more strength the further from the original."""
     dataset = waves().dataset
-    arm = make("ae", perturb=perturb, autoencoder=autoencoder, steps=60)
+    arm = make("ae", perturb=perturb, steps=60, **options)
     fitted(arm, dataset)
     x, labels = batch(dataset)
     distances = []
@@ -214,9 +220,9 @@ def test_options_of_training_lower_the_reconstruction_error(digits, name, option
 def test_the_network_is_the_one_that_was_asked_for(digits):
     sizes = {}
     for name in ("ae", "vae"):
-        for autoencoder in ("mlp", "conv", "resnet"):
-            model = fitted(make(name, autoencoder=autoencoder, steps=1), digits.dataset).autoencoder
-            assert model.hparams.network == autoencoder
+        for network in ("mlp", "conv", "resnet"):
+            model = fitted(make(name, network=network, steps=1), digits.dataset).autoencoder
+            assert model.hparams.network == network
         for width in (2, 4):
             model = fitted(make(name, width=width, steps=1), digits.dataset).autoencoder
             sizes[width] = sum(weight.numel() for weight in model.parameters())
@@ -262,7 +268,7 @@ def test_noise_has_its_deviation_and_hands_the_options_of_the_ae_arm_on():
         assert noise.std() == pytest.approx(deviation or 0.1, rel=0.02)
         assert noise.mean() == pytest.approx(0, abs=0.01)
     given = {"strength": 0.9, "perturb": "resample", "detail": "decode", "neighbours": 7, "latent_dim": 3, "steps": 9}
-    (arm,) = NoiseAugment(match="ae", **given).matched
+    (arm,) = make("noise", match="ae", **given).matched
     assert (arm.strength, arm.perturb, arm.detail, arm.neighbours) == (0.9, "resample", "decode", 7)
     assert (arm.options["latent_dim"], arm.steps) == (3, 9)
     assert NoiseAugment().matched == []
@@ -313,7 +319,18 @@ def test_parts_of_ada_and_diffaug_can_be_switched_off():
 
 def test_every_option_is_tested():
     """A new option needs a test of the direction in which it leads, here or in the other files of arms."""
-    of_training = {"autoencoder", "latent_dim", "width", "steps", "lr", "beta", "perturb", "strength", "detail"}
+    of_training = {
+        "autoencoder",
+        "network",
+        "latent_dim",
+        "width",
+        "steps",
+        "lr",
+        "beta",
+        "perturb",
+        "strength",
+        "detail",
+    }
     of_images = {"flip", "shift", "crop", "rotate", "contrast", "colour", "translation", "cutout", "blits", "geometry"}
     others = {"neighbours", "std", "match", "jitter", "scale", "warp"}
     assert set().union(*(options_of(name) for name in NAMES)) == of_training | of_images | others
@@ -475,7 +492,7 @@ def test_the_autoencoder_sees_the_training_subset_alone(digits, monkeypatch, arm
         return original(self, batch, batch_idx)
 
     monkeypatch.setattr(model, "training_step", watched)
-    arm_class(steps=30, lr=0.0011).fit(other.dataset, **QUIET)
+    make(registry.name_of(arm_class), steps=30, lr=0.0011).fit(other.dataset, **QUIET)
     seen = {tuple(image.flatten().tolist()) for image in torch.cat(seen)}
     train = [tuple(image.flatten().tolist()) for image in other.dataset.train.images.float() / 127.5 - 1]
     assert seen <= set(train)
@@ -495,7 +512,7 @@ def test_training_stops_when_the_error_on_images_kept_aside_stops_falling(digits
         looks.append((self.best, {name: value.clone() for name, value in model.state_dict().items()}))
 
     monkeypatch.setattr(_training._Stop, "_look", look)
-    arm = AutoencoderAugment(steps=3000, lr=0.02)
+    arm = AutoencoderAugment(autoencoder={"name": "ae", "lr": 0.02}, steps=3000)
     arm.fit(digits.dataset, **QUIET)
     assert len(looks) < 150
     bests = [best for best, _ in looks]
@@ -506,16 +523,27 @@ def test_training_stops_when_the_error_on_images_kept_aside_stops_falling(digits
 
 def test_fit_does_not_depend_on_the_run(digits):
     """Runs of other seeds, batch sizes and what was drawn before share one autoencoder."""
-    augment = AutoencoderAugment(steps=10, lr=0.0012)
+    augment = AutoencoderAugment(autoencoder={"name": "ae", "lr": 0.0012}, steps=10)
     augment.fit(digits.dataset, **QUIET)
     digits.seed, digits.batch_size, digits.cache_dir = 5, 32, f"{digits.cache_dir}/another"
     torch.manual_seed(99)
-    again = AutoencoderAugment(steps=10, lr=0.0012)
+    again = AutoencoderAugment(autoencoder={"name": "ae", "lr": 0.0012}, steps=10)
     again.fit(digits.dataset, **QUIET)
     for a, b in zip(augment.autoencoder.state_dict().values(), again.autoencoder.state_dict().values()):
         assert torch.equal(a, b)
     assert digits.augment is None
     assert digits.batches == 0
+
+
+@pytest.mark.parametrize("name", [name for name in AUTOENCODER.names() if name != "rnn_ae"])
+def test_any_model_that_encodes_and_decodes_augments(digits, name):
+    """Its own reconstruction without strength, whose change is then none, and another image with one."""
+    arm = fitted(AutoencoderAugment(autoencoder=name, steps=3, detail="decode", strength=0.0), digits.dataset)
+    assert registry.name_of(type(arm.autoencoder)) == name and arm.autoencoder.hparams.network == "conv"
+    x, labels = batch(digits.dataset)
+    assert torch.allclose(arm.vary(x, labels), arm.autoencoder.reconstruct(x), atol=1e-4)
+    arm.strength = 1.0
+    assert not torch.allclose(arm.vary(x, labels), arm.autoencoder.reconstruct(x), atol=1e-2)
 
 
 @pytest.mark.slow
@@ -565,7 +593,7 @@ torch.multiprocessing.start_processes(fit, (sys.argv[1],), nprocs=2, start_metho
 def test_wrong_checkpoints(digits, tmp_path):
     path = tmp_path / "some.ckpt"
     path.write_text("no checkpoint")
-    expected = r"--augment.checkpoint: '.*some.ckpt' is damaged .*; give one of --model ae or --model vaegan"
+    expected = r"--augment.checkpoint: '.*some.ckpt' is damaged .*; give one of --model aae or ae or .* or vaegan"
     with pytest.raises(ValueError, match=expected):
         AutoencoderAugment(checkpoint=str(path)).check(digits.dataset)
     torch.save({"state_dict": {}, "hyper_parameters": {"image_shape": (1, 8, 8), "num_classes": 10}}, path)
@@ -609,13 +637,13 @@ def data_of(num: int, **options) -> Dataset:
 
 
 def test_options_of_which_nothing_is_said_are_the_documented_ones():
-    perturbing = {"strength": 0.5, "detail": "residual", "perturb": "gaussian", "neighbours": 5, "latent_dim": 16}
+    perturbing = {"strength": 0.5, "detail": "residual", "perturb": "gaussian", "neighbours": 5}
     expected = {
         "none": {},
         "repeat": {},
-        "pca": perturbing,
-        "ae": {**perturbing, "autoencoder": "conv", "width": None, "steps": 1000, "lr": None},
-        "vae": {"perturb": "posterior", "strength": 0.5, "detail": "residual", "autoencoder": "conv", "beta": 1.0}
+        "pca": {**perturbing, "latent_dim": 16},
+        "ae": {**perturbing, "autoencoder": "ae", "steps": 1000},
+        "vae": {"perturb": "posterior", "strength": 0.5, "detail": "residual", "network": "conv", "beta": 1.0}
         | {"latent_dim": 16, "width": 8, "steps": 1000, "lr": 2e-3},
         "diffaug": {"colour": True, "translation": 0.125, "cutout": 0.5},
         "ada": {"blits": True, "geometry": True, "colour": True},

@@ -11,14 +11,15 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import nn
 
+from lightning_genae import registry
 from lightning_genae.augment import _training
 from lightning_genae.augment._perturbations import fit_classes
-from lightning_genae.augment.ae import MODELS, AutoencoderAugment
+from lightning_genae.augment.ae import AUTOENCODER, AutoencoderAugment
 from lightning_genae.augment.vae import VariationalAugment
 from lightning_genae.checkpoints import WholeCheckpoints
 from lightning_genae.data.dataset import Images
 from lightning_genae.data.modalities.series import Series
-from lightning_genae.models import ae, rnn_ae, vae, vaegan
+from lightning_genae.models import ae, vae
 from tests.data import dataset_of, images_of
 
 
@@ -192,8 +193,13 @@ def test_an_autoencoder_is_trained_once_for_the_same_images_and_options(trainers
     version = "2"
     train(data)
     assert len(trainers) == 9
-    own = {"nn.latents", "nn.losses", "nn.networks"}
-    assert all(names == {__name__, *(f"lightning_genae.{name}" for name in own)} for names in sources)
+    assert all(names == {__name__, "lightning_genae.data", "lightning_genae.nn"} for names in sources)
+
+
+def test_the_code_that_an_autoencoder_depends_on_is_that_of_its_classes_too():
+    names = [module.__name__ for module in _training._modules_of(registry.load("lightning_genae.models", "aae"))]
+    assert names[:2] == ["lightning_genae.models.aae", "lightning_genae.models._two_players"]
+    assert all(name.startswith("lightning_genae.models.") for name in names)
 
 
 def test_the_weights_of_the_best_look_are_kept(trainers, data, monkeypatch):
@@ -211,7 +217,7 @@ def test_a_training_that_diverges_is_an_error_and_is_not_kept(trainers, data, mo
     monkeypatch.setattr(FakeTrainer, "fit", fit)
     for _ in range(2):
         with pytest.raises(
-            ValueError, match=r"--augment.lr: expected one at which the autoencoder learns; it diverged"
+            ValueError, match=r"--augment.autoencoder.lr: expected one at which the autoencoder learns; it diverged"
         ):
             train(data)
     assert len(trainers) == 2
@@ -322,6 +328,7 @@ def test_a_checkpoint_is_not_let_run_code(checkpoint, data):
     assert not Code.has_run
 
 
+MODELS = {name: registry.load("lightning_genae.models", name) for name in AUTOENCODER.names()}
 MODULES = [(AutoencoderAugment, MODELS), (VariationalAugment, {"vae": vae.VAE})]
 
 
@@ -350,7 +357,10 @@ def test_an_arm_without_a_checkpoint_is_trained_as_its_options_say(arm_class, mo
     given = []
     network = SimpleNamespace(encode=lambda x: x.flatten(1), posterior=lambda x: (x.flatten(1), 0 * x.flatten(1) - 1))
     monkeypatch.setattr(_training, "trained", lambda *arguments: given.append(arguments) or (network, "mine"))
-    arm = arm_class(latent_dim=5, steps=12, lr=0.5)
+    chosen = {"latent_dim": 5, "lr": 0.5}
+    if arm_class is AutoencoderAugment:
+        chosen = {"autoencoder": {"name": "ae", "network": "conv", **chosen}}
+    arm = arm_class(**chosen, steps=12)
     arm.check(data)
     arm.fit(data, accelerator="cpu")
     ((found, options, steps, dataset, trainer_options),) = given
@@ -377,36 +387,47 @@ def test_the_latents_of_a_vae_are_as_uncertain_as_the_encoder_says_on_average(da
     assert torch.allclose((arm.classes.cholesky @ arm.classes.cholesky.T).double(), expected.double(), atol=1e-5)
 
 
-NETWORKS = {
-    "conv": (ae.Autoencoder, {"network": "conv", "width": 8}),
-    "resnet": (ae.Autoencoder, {"network": "resnet", "width": 8}),
-    "mlp": (ae.Autoencoder, {"network": "mlp"}),
-    "recurrent": (ae.Autoencoder, {"network": "recurrent", "width": 64}),
-    "vaegan": (vaegan.VAEGAN, {"network": "conv", "width": 8}),
-    "rnn_ae": (rnn_ae.RecurrentAutoencoder, {"width": 64}),
+WIDTHS = {
+    "ae": ({}, 8),
+    "ae ": ({"network": "resnet"}, 8),
+    "ae  ": ({"network": "mlp"}, None),
+    "ae   ": ({"network": "recurrent"}, None),  # 64, as the model has it
+    "vaegan": ({}, 8),  # whose option network is that of a class which it is derived from
+    "rnn_ae": ({}, None),
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_networks_and_their_usual_widths(name):
-    model, options = NETWORKS[name]
-    arm = AutoencoderAugment(autoencoder=name)
-    assert (MODELS[arm.model], arm.options) == (model, {"latent_dim": 16, **options})
-    assert arm.settings() == {key: value for key, value in options.items() if key == "width"}
-    arm = AutoencoderAugment(autoencoder=name, width=5, lr=0.1)
-    assert arm.options == {"latent_dim": 16, "lr": 0.1, **options, **({"width": 5} if name != "mlp" else {})}
-    if name in ("conv", "mlp", "resnet"):
-        width = {"width": 5} if name != "mlp" else {}
-        given = {"network": name, "latent_dim": 16, "beta": 1.0, "lr": 2e-3, **width}
-        assert VariationalAugment(autoencoder=name, width=5).options == given
+@pytest.mark.parametrize("name", WIDTHS)
+def test_an_autoencoder_that_augments_is_narrow(name):
+    options, width = WIDTHS[name]
+    chosen = {"name": name.strip(), **options}
+    augment = AutoencoderAugment(autoencoder=chosen | {"width": None})
+    assert augment.model is registry.load("lightning_genae.models", name.strip())
+    assert augment.options == options | {"width": width}
+    assert augment.settings() == ({"autoencoder.width": width} if width else {})
+    assert AutoencoderAugment(autoencoder=chosen | {"width": 5}).options == options | {"width": 5}
+
+
+@pytest.mark.parametrize("network", ["conv", "mlp", "resnet"])
+def test_the_options_of_a_vae_that_augments(network):
+    width = {"width": 5} if network != "mlp" else {}
+    given = {"network": network, "latent_dim": 16, "beta": 1.0, "lr": 2e-3, **width}
+    assert VariationalAugment(network=network, width=5).options == given
+
+
+def test_what_is_wrong_with_an_autoencoder_is_said_by_its_own_option(data, tmp_path):
+    augment = AutoencoderAugment(autoencoder={"name": "ae", "noise": "masking", "noise_level": 2.0})
+    with pytest.raises(ValueError, match=r"--augment.autoencoder.noise_level: expected .* at most 1; got 2.0"):
+        augment.fit(data, accelerator="cpu")
 
 
 def test_an_autoencoder_of_sequences_does_not_learn_images(data):
     with pytest.raises(
-        ValueError, match=r"--augment.autoencoder: expected ae or vaegan for data of modality image .*; got rnn_ae"
+        ValueError,
+        match=r"--augment.autoencoder: expected aae or ae or .* or vaegan for data of modality image .*; got rnn_ae",
     ):
         AutoencoderAugment(autoencoder="rnn_ae").check(data)
-    AutoencoderAugment(autoencoder="conv").check(data)
+    AutoencoderAugment(autoencoder="ae").check(data)
 
 
 @pytest.mark.parametrize("arm_class", [AutoencoderAugment, VariationalAugment])

@@ -388,7 +388,10 @@ def test_options_of_composed_arms(cli):
             ["--augment", "diffaug", "--data", "ring", "--model.network", "mlp"],
             "for data of modality points (--data); got diffaug, which is for image",
         ),
-        (["--augment", "ae", "--augment.lr", "1000", "--augment.steps", "40"], "--augment.lr: expected one at which"),
+        (
+            ["--augment", "ae", "--augment.autoencoder.lr", "1000", "--augment.steps", "40"],
+            "--augment.autoencoder.lr: expected one at which",
+        ),
         (["--augment", "ae+"], "--augment: expected one of"),
         (
             ["--augment", "noise", "--augment.on", "critics"],

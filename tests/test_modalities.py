@@ -228,7 +228,16 @@ def test_wrong_tables_are_refused_by_their_place(tmp_path, text, options, messag
 def test_a_model_of_a_table_by_the_command(cli, iris):
     """Trained, augmented, measured, and its samples are rows in the table's own units."""
     words = ["--data", "table", "--data.root", str(iris), "--data.label", "3", "--data.batch_size", "16"]
-    words += ["--model.network", "mlp", "--augment", "ae", "--augment.autoencoder", "mlp", "--augment.steps", "60"]
+    words += [
+        "--model.network",
+        "mlp",
+        "--augment",
+        "ae",
+        "--augment.autoencoder.network",
+        "mlp",
+        "--augment.steps",
+        "60",
+    ]
     status, out, error = cli(*words, "--steps", "300", "--folder", "run")
     assert status == 0, error
     assert "held-out rows, in pixel features" in out and "of the rows are varied" in out

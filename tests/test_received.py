@@ -30,7 +30,6 @@ from datamodules.timeseries import TimeSeriesDataModule
 from lightning_genae import registry
 from lightning_genae.augment._training import trained
 from lightning_genae.commands.build import build_datamodule
-from lightning_genae.commands.parse import DEFAULTS
 from lightning_genae.commands.runs import open_run
 from lightning_genae.evaluation.evaluation import reference
 from lightning_genae.evaluation.extractors._extractor import fetched
@@ -238,11 +237,11 @@ def test_options_are_numbers_and_words():
         with pytest.raises(ValueError, match=r"--model.x: expected numbers, words or lists"):
             check_type("--model.x", kind)
     line = run.COMMAND_LINE
-    choices = [{"model": name} for name in registry.names("lightning_genae.models")]
-    choices += [{"data": name} for name in registry.names("datamodules")]
-    choices += [{"augment": name} for name in registry.names("lightning_genae.augment")]
+    choices = [["--model", name] for name in registry.names("lightning_genae.models")]
+    choices += [["--data", name] for name in registry.names("datamodules")]
+    choices += [["--augment", name] for name in registry.names("lightning_genae.augment")]
     for chosen in choices:
-        for action in line._parser(DEFAULTS | chosen)._actions:
+        for action in line._parser(line.names(chosen))._actions:
             check_type(action.dest, getattr(action, "_typehint", None) or str)
 
 

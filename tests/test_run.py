@@ -248,7 +248,7 @@ def test_another_autoencoder_of_this_project_augments(cli, tmp_path):
     status, out, _ = cli("--augment", "ae", "--augment.checkpoint", "ae", *SHORT, "--folder", "gan")
     assert status == 0
     assert "Training the autoencoder" not in out
-    assert "The autoencoder of 'ae' augments, of 16 latent dimensions; --augment.autoencoder, latent_dim" in out
+    assert "The autoencoder of 'ae' augments, of 16 latent dimensions; --augment.autoencoder, its options" in out
     assert "was not trained on exactly" not in out
     words = ("--augment", "ae", "--augment.checkpoint", "ae", "--data.num_train", "300", *SHORT)
     assert "trained on exactly this run's training images" in cli(*words, "--folder", "other")[2]
@@ -485,7 +485,7 @@ def test_every_model_goes_with_augmentation_and_odd_colour_images(cli, picture_f
 
 
 def test_points_go_the_whole_way(cli):
-    words = ("--model", "gan", "--augment", "ae", "--augment.steps", "5", "--augment.autoencoder", "mlp")
+    words = ("--model", "gan", "--augment", "ae", "--augment.steps", "5", "--augment.autoencoder.network", "mlp")
     status, out, error = cli(*words, "--model.network", "mlp", "--data", "ring", "--steps", "20", "--folder", "ring")
     assert status == 0, error
     assert "modes found" in out

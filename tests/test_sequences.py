@@ -105,7 +105,7 @@ def test_series_of_different_lengths(cli):
 def test_a_gan_of_sequences(cli):
     """TimeGAN's kind: recurrent players, with a penalty of the critic's gradient, and the autoencoder before it."""
     words = ["--model", "gan", "--model.network", "recurrent", "--model.width", "8", "--model.r1", "0.1"]
-    assert cli(*words, "--data", "timeseries", *AUGMENT, "--augment.autoencoder", "recurrent", *SHORT)[0] == 0
+    assert cli(*words, "--data", "timeseries", *AUGMENT, "--augment.autoencoder.network", "recurrent", *SHORT)[0] == 0
     assert results()["augment"]["ae"]["on"] == "critic"
     words = ["--model", "gan", "--model.loss", "wgan-gp", "--data", "text", *SMALL["text"], "--overwrite"]
     assert cli(*words, "--augment", "ae", "--augment.steps", "20", *SHORT)[0] == 0

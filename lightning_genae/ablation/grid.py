@@ -165,7 +165,7 @@ def _cells(
     has: list[set[str]] = []
     for arm, given, chosen in combinations:
         with _naming(arm, arms[arm]):
-            has.append(command_line.options(_words(chosen | _file(given))) | {"config"})
+            has.append(command_line.options(_words(chosen | _file(given))) | {"config", *chosen})
     known = set().union(*has)
     cells, left_out = [], set()
     for (arm, given, chosen), own in zip(combinations, has):
@@ -185,9 +185,18 @@ def _combinations(
     """Every arm with every choice of parts: its name, all options with their values, the parts."""
     for arm, own in arms.items():
         given = options | {name: [value] for name, value in own.items()}
-        selectors = [name for name in command_line.selectors if name in given]
-        for parts in itertools.product(*(given[name] for name in selectors)):
-            yield arm, given, dict(zip(selectors, parts))
+        for chosen in _choices([name for name in command_line.selectors if name in given], given):
+            with _naming(arm, own):
+                names = command_line.names(_words(chosen | _file(given)))
+            inner = [name for name in names if name in given and name not in command_line.selectors]
+            for further in _choices(inner, given):
+                yield arm, given, chosen | further
+
+
+def _choices(names: list[str], options: dict[str, list[str]]) -> Iterator[dict[str, str]]:
+    """Every combination of the values of some options."""
+    for values in itertools.product(*(options[name] for name in names)):
+        yield dict(zip(names, values))
 
 
 @contextmanager
@@ -253,8 +262,8 @@ def _file(options: dict[str, list[str]]) -> dict[str, str]:
 
 
 def _owner(option: str, chosen: dict[str, str]) -> str:
-    section = option.partition(".")[0]
-    return f"--{section} {chosen[section]}" if section in chosen else "the other choices"
+    section = next((name for name in sorted(chosen, key=len, reverse=True) if option.startswith(f"{name}.")), None)
+    return f"--{section} {chosen[section]}" if section else "the other choices"
 
 
 def _get(config: dict, name: str) -> object:

@@ -4,17 +4,17 @@ import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
-from lightning_genae import checkpoints
+from lightning_genae import checkpoints, data, nn
 from lightning_genae.cache import cached, source
 from lightning_genae.data.batches import Batches
 from lightning_genae.data.dataset import Dataset, Images
 from lightning_genae.data.storage import blocks, num_at_once, to_float
-from lightning_genae.nn import latents, losses, networks
 from lightning_genae.run_folder import checkpoint_of
 
 log = logging.getLogger("lightning_genae")
@@ -40,10 +40,9 @@ def trained(
     """
     train, aside = _split(dataset.train)
     batch_size = min(num_at_once(dataset.image_shape, 64, BATCH_VALUES), len(train.images))
-    module = sys.modules[model_class.__module__]
     about = {"modality": dataset.modality.name, "has_mask": dataset.modality.has_mask}
     key = {"data": dataset.fingerprint, "steps": steps, "batch_size": batch_size, **about, **options}
-    key |= {"model": model_class.__name__, "source": source(module, latents, networks, losses)}
+    key |= {"model": model_class.__name__, "source": source(*_modules_of(model_class), data, nn)}
 
     def build(path: Path) -> None:
         num = len(dataset.train.images)
@@ -63,12 +62,12 @@ def trained(
         )
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            model = model_class(dataset.image_shape, dataset.num_classes, **about, **options)
+            model = _built(model_class, dataset, about | options)
             trainer.fit(model, datamodule=batches)
         stop.restore(model)
         if not all(weight.isfinite().all() for weight in model.parameters()):
             raise ValueError(
-                "--augment.lr: expected one at which the autoencoder learns; it diverged; try a smaller one"
+                "--augment.autoencoder.lr: expected one at which the autoencoder learns; it diverged; try a smaller one"
             )
         trainer.save_checkpoint(path, weights_only=True)
 
@@ -92,7 +91,7 @@ def loaded(
         FileNotFoundError: there is none.
     """
     path = checkpoint_of("--augment.checkpoint", checkpoint)
-    wanted = " or ".join(f"--model {name}" for name in model_classes)
+    wanted = f"--model {' or '.join(model_classes)}"
     state = checkpoints.read("--augment.checkpoint", path, f"give one of {wanted}")
     autoencoder, reason = None, ""
     for model_class in model_classes.values():
@@ -169,6 +168,19 @@ def _split(train: Images) -> tuple[Images, Images]:
     order = torch.randperm(len(train.images), generator=torch.Generator().manual_seed(0))
     num = min(len(order) // 10, MAX_ASIDE)
     return train.subset(order[num:]), train.subset(order[:num])
+
+
+def _modules_of(model_class: type) -> list[ModuleType]:
+    """The modules of a class and of those of this project that it is derived from."""
+    names = [base.__module__ for base in model_class.__mro__]
+    return [sys.modules[name] for name in names if name == names[0] or name.startswith("lightning_genae.")]
+
+
+def _built(model_class: type, dataset: Dataset, options: dict) -> LightningModule:
+    try:
+        return model_class(dataset.image_shape, dataset.num_classes, **options)
+    except ValueError as error:  # a model names its options as if it were the run's
+        raise ValueError(str(error).replace("--model.", "--augment.autoencoder.")) from error
 
 
 def _open(option: str, path: Path, model_class: type, state: dict) -> LightningModule:

@@ -1,18 +1,26 @@
 """A trained autoencoder's variations: encode, perturb the code, decode (DeVries & Taylor 2017, arXiv 1702.05538)."""
 
 import logging
-from typing import Literal
+from inspect import signature
+from typing import get_args
 
-from jsonargparse.typing import PositiveFloat, PositiveInt
+from jsonargparse.typing import PositiveInt
 
 from lightning_genae.augment import _training
 from lightning_genae.augment._perturbing import PerturbingAugmentation
 from lightning_genae.data import modalities
 from lightning_genae.data.dataset import Dataset
-from lightning_genae.models import ae, rnn_ae, vaegan
+from lightning_genae.nn.networks import Network
+from lightning_genae.registry import Choice
 
 log = logging.getLogger("lightning_genae")
-MODELS = {"ae": ae.Autoencoder, "vaegan": vaegan.VAEGAN, "rnn_ae": rnn_ae.RecurrentAutoencoder}  # by --model
+AUTOENCODER = Choice(
+    "lightning_genae.models",
+    default="ae",
+    methods=("encode", "decode", "reconstruct"),
+    renamed={name: f"--augment.autoencoder.network {name}" for name in get_args(Network)},
+)
+WIDTH = 8  # channels at full resolution: a narrow autoencoder costs less in every batch
 
 
 class AutoencoderAugment(PerturbingAugmentation):
@@ -21,37 +29,29 @@ class AutoencoderAugment(PerturbingAugmentation):
     It is trained on exactly the images that the model will be trained on, or a given checkpoint.
 
     Args:
-        autoencoder: convolutional, dense, residual or, for sequences, recurrent (`--model ae`), or sharper, trained
-            against a critic (vaegan), or the recurrent autoencoder (rnn_ae).
-        latent_dim: dimensions of its code, at least 1.
-        width: its channels at full resolution, or units of a recurrent one; but for mlp. A narrow one costs less in
-            every batch. null: 8, of a recurrent one 64.
+        autoencoder: any `--model` that encodes and decodes, such as vaegan, which is sharper, or rnn_ae for sequences;
+            `--augment.autoencoder.OPTION` are its options. A `width` of null is 8 for the networks conv and resnet.
         steps: batches of 64 images (fewer above 128x128) that it learns from at most; it stops when the error on a
             tenth of the training images, kept aside for that, does not fall any more.
-        lr: learning rate of Adam, above 0. null: the model's own.
         checkpoint: of a trained one, a run folder or its checkpoints/last.ckpt. null: trains one.
         foreign: the checkpoint may have been trained on other images than this run.
     """
 
+    choices = {"autoencoder": AUTOENCODER}  # noqa: RUF012
+
     def __init__(
         self,
-        autoencoder: Literal["conv", "mlp", "resnet", "recurrent", "vaegan", "rnn_ae"] = "conv",
-        latent_dim: PositiveInt = 16,
-        width: PositiveInt | None = None,
+        autoencoder: str | dict = "ae",
         steps: PositiveInt = 1000,
-        lr: PositiveFloat | None = None,
         checkpoint: str | None = None,
         foreign: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.model = autoencoder if autoencoder in MODELS else "ae"
-        self.options = {"latent_dim": latent_dim}
-        if autoencoder != "rnn_ae":
-            self.options["network"] = "conv" if autoencoder == "vaegan" else autoencoder
-        self.options |= {} if lr is None else {"lr": lr}
-        usual = 64 if autoencoder in ("recurrent", "rnn_ae") else 8
-        self.options |= {} if autoencoder == "mlp" else {"width": width or usual}
+        self.options = {"name": autoencoder} if isinstance(autoencoder, str) else dict(autoencoder)
+        self.model = AUTOENCODER.load("--augment.autoencoder", self.options.pop("name"))
+        if _option(self.model, self.options, "network") in ("conv", "resnet") and self.options.get("width") is None:
+            self.options["width"] = WIDTH
         self.steps = steps
         self.checkpoint = checkpoint
         self.foreign = foreign
@@ -64,21 +64,32 @@ class AutoencoderAugment(PerturbingAugmentation):
             FileNotFoundError: there is none.
         """
         super().check(dataset)
-        model_class = MODELS[self.model]
-        modalities.check("--augment.autoencoder", "lightning_genae.models", model_class, dataset.modality, MODELS)
+        modalities.check(
+            "--augment.autoencoder", AUTOENCODER.package, self.model, dataset.modality, AUTOENCODER.names()
+        )
         if self.checkpoint:
-            self.autoencoder, self.trained_on = _training.loaded(MODELS, self.checkpoint, self.foreign, dataset)
+            models = {name: AUTOENCODER.load("--augment.autoencoder", name) for name in AUTOENCODER.names()}
+            self.autoencoder, self.trained_on = _training.loaded(models, self.checkpoint, self.foreign, dataset)
             log.info(
                 f"The autoencoder of '{self.checkpoint}' augments, of {self.autoencoder.hparams.latent_dim} latent "
-                "dimensions; --augment.autoencoder, latent_dim, width, steps and lr have no effect"
+                "dimensions; --augment.autoencoder, its options and --augment.steps have no effect"
             )
 
     def fit(self, dataset: Dataset, **trainer_options) -> None:
         """Trains the autoencoder, unless it was loaded, and learns where the training latents lie."""
         if not self.checkpoint:
-            arguments = MODELS[self.model], self.options, self.steps, dataset, trainer_options
+            arguments = self.model, self.options, self.steps, dataset, trainer_options
             self.autoencoder, self.trained_on = _training.trained(*arguments)
         self.learn_latents(dataset.train, dataset.cache_dir)
 
     def settings(self) -> dict[str, object]:
-        return {} if self.checkpoint else {key: self.options[key] for key in ("width",) if key in self.options}
+        width = self.options.get("width")
+        return {} if self.checkpoint or width is None else {"autoencoder.width": width}
+
+
+def _option(model: type, options: dict, name: str) -> object:
+    """The value of a model's option, its default where none is given, and None where it has no such option."""
+    inits = [base.__init__ for base in model.__mro__ if "__init__" in vars(base)]  # each may hand on what it lacks
+    parameters = (signature(init).parameters.get(name) for init in inits)
+    default = next((parameter.default for parameter in parameters if parameter), None)
+    return options.get(name, default)

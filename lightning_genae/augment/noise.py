@@ -23,6 +23,8 @@ class NoiseAugment(Augmentation):
             same options.
     """
 
+    choices = AutoencoderAugment.choices
+
     def __init__(self, std: NonNegativeFloat | None = None, match: Literal["no", "ae"] = "no", **kwargs):
         super().__init__()
         warn_unused("std", std, match == "no", "--augment.match no", "augment")

@@ -28,7 +28,7 @@ class VariationalAugment(AutoencodingAugmentation):
             count from what it says of the image and its class; prior takes a step from the mean, sqrt(1 - s^2) z + s e,
             which keeps latents of the prior N(0, I), and where labels count those of the class.
         strength: s, in [0, 1]: 1 is a sample of the posterior, or one of the prior, far from the image. 0: none.
-        autoencoder: convolutional, dense or residual.
+        network: convolutional, dense or residual.
         latent_dim: dimensions of its code, at least 1.
         width: its channels at full resolution; but for mlp. A narrow one costs less in every batch.
         beta: weight of the KL divergence to the prior in its training.
@@ -44,7 +44,7 @@ class VariationalAugment(AutoencodingAugmentation):
         perturb: Literal["posterior", "prior"] = "posterior",
         strength: ClosedUnitInterval = 0.5,
         detail: Detail = "residual",
-        autoencoder: networks.Network = "conv",
+        network: networks.Network = "conv",
         latent_dim: PositiveInt = 16,
         width: PositiveInt = 8,
         beta: NonNegativeFloat = 1.0,
@@ -55,8 +55,8 @@ class VariationalAugment(AutoencodingAugmentation):
     ):
         super().__init__(strength, detail)
         self.perturb = perturb
-        self.options = {"network": autoencoder, "latent_dim": latent_dim, "beta": beta, "lr": lr}
-        self.options |= {} if autoencoder == "mlp" else {"width": width}
+        self.options = {"network": network, "latent_dim": latent_dim, "beta": beta, "lr": lr}
+        self.options |= {} if network == "mlp" else {"width": width}
         self.steps = steps
         self.checkpoint = checkpoint
         self.foreign = foreign

@@ -2,6 +2,7 @@
 
 from lightning_genae import registry
 from lightning_genae.commands.parse import PACKAGES
+from lightning_genae.config.nested import collect
 from lightning_genae.config.parser import signature
 from lightning_genae.errors import lacks_memory
 from lightning_genae.received import check_links
@@ -44,11 +45,16 @@ def build_augment(config: dict, dataset, model):
     """The augmentation, checked but not yet trained."""
     from lightning_genae.augment import Composition
 
+    classes = {name: registry.load(PACKAGES["augment"], name) for name in config["augment"]["name"].split("+")}
+    options = config["augment"]
+    for choice in {choice for part in classes.values() for choice in getattr(part, "choices", {})}:
+        options = collect(options, choice)
+
     def build(part: type, **fixed):
         names = signature(part).keys() - fixed
-        return part(**fixed, **{key: value for key, value in config["augment"].items() if key in names})
+        return part(**fixed, **{key: value for key, value in options.items() if key in names})
 
-    parts = {name: build(registry.load(PACKAGES["augment"], name)) for name in config["augment"]["name"].split("+")}
+    parts = {name: build(part) for name, part in classes.items()}
     augment = build(Composition, parts=parts)
     augment.check(dataset, model)
     return augment

@@ -57,6 +57,10 @@ def new_command_line(run_options: Callable) -> CommandLine:
             "--metrics.every": "--metrics.looks, how many evaluations there are in the course of the training",
             "--augment.model_labels": "--augment.within_class, as it is called now",
             "--augment.deviation": "--augment.std, as it is called now",
+            "--augment.autoencoder": "--augment.network, as it is called now",
+            "--augment.latent_dim": "--augment.autoencoder.latent_dim, an option of the autoencoder",
+            "--augment.width": "--augment.autoencoder.width, an option of the autoencoder",
+            "--augment.lr": "--augment.autoencoder.lr, an option of the autoencoder",
         },
     )
 

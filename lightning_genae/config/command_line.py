@@ -2,14 +2,14 @@
 
 import argparse
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import yaml
 from jsonargparse import SUPPRESS, ArgumentParser
 
 from lightning_genae import registry
 from lightning_genae.config.file import read_config, without_replaced
-from lightning_genae.config.nested import as_arguments, as_plain, flatten, nest
+from lightning_genae.config.nested import as_arguments, as_plain, expand, flatten, nest
 from lightning_genae.config.overview import overview
 from lightning_genae.config.parser import add_classes, new_parser, parse_arguments
 from lightning_genae.config.words import is_given, last_value
@@ -62,51 +62,84 @@ class CommandLine:
         Raises:
             UserError: an argument is wrong; the message is one line.
         """
-        chosen, rest = self._step_one(argv)
-        if chosen.help and not any([chosen.config, *(getattr(chosen, name) for name in self.selectors)]):
+        asked, _ = self._step_one(argv, self.selectors)
+        if asked.help and not any([asked.config, *(getattr(asked, name) for name in self.selectors)]):
             print(overview(self.selectors, self.defaults, self.composed, self.run_options))
             return None
-        file = {} if chosen.config is None else nest(read_config(chosen.config), self.selectors)
-        names = self._names(chosen, file)
-        for name in self.selectors:
-            if file.get(name, {}).pop("name", names[name]) != names[name]:
-                print(f"--{name} {names[name]} replaces the config file's; its options of --{name}.* are left out")
-                del file[name]
+        names, file, rest = self._choose(argv)
         parser = self._parser(names)
-        if chosen.help:
+        if asked.help:
+            for option, choice in self._choices(names).items():
+                parser.groups[option].description = f"Any of {', '.join(choice.names())} may be --{option}."
             parser.print_help()
             return None
         arguments = [*as_arguments(without_replaced(file, rest)), *rest]
-        check_config(chosen.config or "", flatten(file), lambda name: is_given(f"--{name}", rest))
-        for option in [option for option in self.replaced if is_given(option, arguments)]:
-            raise UserError(f"{option}: expected {self.replaced[option]}; got '{last_value(option, arguments)}'")
+        check_config(asked.config or "", flatten(file), lambda name: is_given(f"--{name}", rest))
+        self._check_replaced(parser, arguments)
         config = self._resolve(parser, names, arguments)
-        if chosen.print_config:
+        if asked.print_config:
             print(yaml.safe_dump(config, sort_keys=False), end="")
             return None
         return config
 
+    def names(self, argv: list[str]) -> dict[str, str]:
+        """What is chosen by every selector, and by every choice that these arguments' parts have."""
+        return self._choose(argv, quiet=True)[0]
+
     def options(self, argv: list[str]) -> set[str]:
         """Names of the options that there are with the parts that these arguments choose."""
-        chosen, _ = self._step_one(argv)
-        file = {} if chosen.config is None else nest(read_config(chosen.config), self.selectors)
-        actions = self._parser(self._names(chosen, file))._actions
-        return {option.removeprefix("--") for action in actions for option in action.option_strings}
+        return {option.removeprefix("--") for option in _options(self._parser(self.names(argv)))}
 
-    def _names(self, chosen: argparse.Namespace, file: dict) -> dict[str, str]:
-        """What every selector chooses, which exists."""
-        names = {
-            name: file.get(name, {}).get("name", default) if getattr(chosen, name) is None else getattr(chosen, name)
-            for name, default in self.defaults.items()
-        }
+    def _choose(self, argv: list[str], quiet: bool = False) -> tuple[dict[str, str], dict, list[str]]:
+        """What is chosen, which exists; a config file's options of that, and the arguments that choose nothing."""
+        words, _ = self._step_one(argv, self.selectors)
+        file = {} if words.config is None else nest(read_config(words.config), self.selectors)
+        names = {name: self._take(name, default, words, file, quiet) for name, default in self.defaults.items()}
         for name, package in self.selectors.items():
             for part in self._parts(name, names[name]):
                 registry.check(f"--{name}", package, part)
-        return names
+        choices = self._choices(names)
+        words, rest = self._step_one(argv, [*self.selectors, *choices])
+        for option, choice in choices.items():
+            names[option] = self._take(option, choice.default, words, file, quiet)
+            choice.load(f"--{option}", names[option])
+        return names, file, rest
 
-    def _step_one(self, argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    def _take(self, option: str, default: str, words: argparse.Namespace, file: dict, quiet: bool) -> str:
+        """What is chosen by an option, which is taken out of the config file's; the options of another choice, too."""
+        section, _, key = option.partition(".")
+        options = expand(file.get(section, {}), key) if key else file.get(section, {})
+        in_file = options.pop(key or "name", default)
+        chosen = getattr(words, option)
+        if option.partition(".")[0] in file:
+            file[section] = options
+        if chosen in (None, in_file):
+            return in_file
+        if section in file:
+            if not quiet:
+                print(f"--{option} {chosen} replaces the config file's; its options of --{option}.* are left out")
+            file[section] = {name: value for name, value in options.items() if key and not name.startswith(f"{key}.")}
+        return chosen
+
+    def _choices(self, names: dict[str, str]) -> dict[str, registry.Choice]:
+        """The choices that the chosen parts have in their turn, by their options."""
+        return {
+            f"{name}.{option}": choice
+            for name, package in self.selectors.items()
+            for part in self._parts(name, names[name])
+            for option, choice in getattr(registry.load(package, part), "choices", {}).items()
+        }
+
+    def _check_replaced(self, parser: ArgumentParser, arguments: list[str]) -> None:
+        """Raises UserError for an option that there was once, where what there is instead is an option now."""
+        known = _options(parser)
+        for option, instead in self.replaced.items():
+            if is_given(option, arguments) and option not in known and instead.partition(",")[0] in known:
+                raise UserError(f"{option}: expected {instead}; got '{last_value(option, arguments)}'")
+
+    def _step_one(self, argv: list[str], selectors: Iterable[str]) -> tuple[argparse.Namespace, list[str]]:
         parser = _RaisingParser(add_help=False, allow_abbrev=False)
-        for name in self.selectors:
+        for name in selectors:
             parser.add_argument(f"--{name}", f"--{name}.name", dest=name)
         parser.add_argument("--config")
         parser.add_argument("-h", "--help", action="store_true")
@@ -127,7 +160,11 @@ class CommandLine:
         )
         for name, package in self.selectors.items():
             classes = [registry.load(package, part) for part in self._parts(name, names[name])]
-            add_classes(parser, name, [*self._around(name), *classes], self.skip.get(name, set()))
+            chosen = {option for part in classes for option in getattr(part, "choices", {})}
+            add_classes(parser, name, [*self._around(name), *classes], self.skip.get(name, set()) | chosen)
+        choices = self._choices(names)
+        for option, choice in choices.items():
+            add_classes(parser, option, [choice.load(f"--{option}", names[option])], self._skipped_of(choice.package))
         for name, load in self.sections.items():
             parser.add_class_arguments(load(), name, skip=self.skip.get(name))
         parser.add_function_arguments(self.run_options, as_group=True)
@@ -136,7 +173,7 @@ class CommandLine:
             check_type(f"--{action.dest.removesuffix('.help')}", getattr(action, "_typehint", None) or str)
             prefix = action.dest.partition(".")[0]
             # a whole section as one value is not offered: a selector's name stands there
-            if prefix in self.hidden or action.dest in [*self.selectors, *self.sections]:
+            if prefix in self.hidden or action.dest in [*self.selectors, *self.sections, *choices]:
                 action.help = SUPPRESS
         return parser
 
@@ -149,6 +186,10 @@ class CommandLine:
             raise UserError(f"--{selector}: expected every choice once; got '{choice}'")
         return parts
 
+    def _skipped_of(self, package: str) -> set[str]:
+        """Parameters of a package's classes that are no options."""
+        return set().union(*(self.skip.get(name, set()) for name in self.selectors if self.selectors[name] == package))
+
     def _around(self, selector: str) -> list[type]:
         return [self.composed[selector]()] if selector in self.composed else []
 
@@ -157,8 +198,18 @@ class CommandLine:
         defaults = as_plain(parser.get_defaults())
         for name in self.hidden:  # too many, and they differ by version: only what was asked for counts
             config[name] = {key: value for key, value in config[name].items() if value != defaults[name][key]}
+        for option in names.keys() - self.selectors.keys():
+            section, _, key = option.partition(".")
+            config[section] = (
+                expand({key: {"name": names[option], **config[section].pop(key, {})}}, key) | config[section]
+            )
         selected = {name: {"name": names[name], **config.pop(name, {})} for name in self.selectors}
         return selected | config
+
+
+def _options(parser: ArgumentParser) -> set[str]:
+    """All that can be typed, with dashes."""
+    return {option for action in parser._actions for option in action.option_strings}
 
 
 class _RaisingParser(argparse.ArgumentParser):
