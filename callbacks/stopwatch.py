@@ -17,7 +17,7 @@ class Stopwatch(Callback):
         evaluation: timed before the first batch. None: no evaluation is timed.
 
     Attributes:
-        seconds_per_batch: mean over all but the first two batches.
+        seconds_per_batch: mean over all batches except the first two.
         seconds_per_look: of an evaluation during training.
     """
 

@@ -69,8 +69,8 @@ class FolderDataModule(ImageDataModule):
         return *(images.subset(side) for side in (slice(num_train), slice(num_train, None))), num_classes
 
     def split(self, pool: Images, num_heldout: int) -> tuple[Images, Images]:
-        """As of all data sets, but what is trained on stays a view of the memory map, not a copy in memory, if it is
-        all but a part kept aside; the images lie in an order that was drawn at random."""
+        """Like `ImageDataModule.split`, except that the training set stays a view of the memory map, without a copy, if
+        it is all except the validation set; the images are already in random order."""
         total = len(pool.images)
         if self.num_train is not None or total <= MIN_VALIDATION:
             return super().split(pool, num_heldout)
