@@ -1,4 +1,4 @@
-"""Trains a generative model on few images, with an autoencoder's augmentation, and measures what it gained.
+"""Trains a generative model on few images, with an autoencoder's augmentation, and measures the gain.
 
     python run.py --model gan --augment ae                  trains, evaluates, leaves a run folder
     python run.py sample RUN --num 64                       samples of a run
@@ -6,7 +6,7 @@
     python run.py prefetch --augment ae                     what a run needs, for nodes without internet
     python run.py ablate --augment none,ae --seed 0..4      a grid of runs, with statistics and a report
     python run.py compare FOLDER ...                        runs side by side
-    python run.py cache --prune                             what runs share, and removal of what none uses
+    python run.py cache --prune                             what runs share, and removal of unused files
 
 `python run.py --help` lists the choices, `python run.py --model gan --help` the options of the chosen parts.
 """
@@ -94,7 +94,7 @@ VERBS = {
 
 
 def train(arguments: list[str]) -> None:
-    """Trains and evaluates what the arguments say, or goes on with it, or shows that it is done."""
+    """Trains and evaluates the run that the arguments describe, resumes it, or reports that it is finished."""
     config = parse_run(COMMAND_LINE, arguments)
     if config is None:
         return
@@ -102,7 +102,7 @@ def train(arguments: list[str]) -> None:
     folder = RunFolder.of(config)
     job = slurm_job()
     if config["overwrite"] and os.environ.get("SLURM_RESTART_COUNT", "0") != "0" and folder.begun_by(job):
-        config = config | {"overwrite": False}  # this very job began it, and was started again
+        config = config | {"overwrite": False}  # the same job began the run and was restarted
     if is_first() and not config["overwrite"]:
         folder.set_aside_damage("results.json")
     folder.check(config)
@@ -112,13 +112,13 @@ def train(arguments: list[str]) -> None:
         return
     check_writable("--folder", folder.path)
     check_writable("--cache", config["cache"])
-    from lightning_genae.checkpoints import newest, restored  # which takes seconds, by torch
+    from lightning_genae.checkpoints import newest, restored  # slow, because it imports torch
 
     resume = None if config["overwrite"] else newest(folder.checkpoints)
     if resume:
         check_config(folder, resume[1], config)
 
-    # all that can be wrong is found out before the run folder exists
+    # everything is checked before the run folder exists
     datamodule = build_datamodule(config)
     model = build_model(config, datamodule.dataset)
     steps = count_steps(config, datamodule)
@@ -146,12 +146,12 @@ def train(arguments: list[str]) -> None:
 
 def main(argv: list[str]) -> int:
     """Runs a command line; returns the exit status: 2 for the user's mistakes, 3 for what the machine lacks or refuses,
-    130 where it was interrupted, 1 for other failures."""
+    130 for an interruption, 1 for other failures."""
     verb, arguments = (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else (None, argv)
     debug = False
     try:
         check_characters(argv)
-        debug, rest = take_flag("--debug", arguments, others=verb in ("sample", "evaluate", "compare"))
+        debug, rest = take_flag("--debug", arguments, positionals=verb in ("sample", "evaluate", "compare"))
         if verb is None:
             train(arguments)
         elif verb in VERBS:
@@ -161,11 +161,11 @@ def main(argv: list[str]) -> int:
             suggestion = registry.suggest(verb, list(VERBS))
             raise UserError(f"expected one of the verbs {', '.join(VERBS)}, or none; got '{verb}'{suggestion}")
         return 0
-    except (KeyboardInterrupt, SystemExit):  # Lightning makes the second of the first
-        if not is_first():  # the first one says it; a failure of this one would have the others killed
+    except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
+        if not is_first():  # only the first process reports it; a failure here would kill the others
             return 0
         message, status = "interrupted; the same command goes on from the last checkpoint, if there is one", 130
-    except BrokenPipeError:  # `| head` has read what it wanted
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:

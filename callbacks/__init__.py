@@ -1,1 +1,1 @@
-"""Callbacks, one a file: what is recorded, measured and shown while any model trains."""
+"""Callbacks, one per file: what is recorded, measured and shown while a model trains."""

@@ -1,4 +1,4 @@
-"""Work that nobody waits for: done in its order, in a thread of its own."""
+"""Background work: calls are run in order, in a separate thread."""
 
 import logging
 import queue
@@ -9,31 +9,31 @@ log = logging.getLogger("lightning_genae")
 
 
 class Background:
-    """Does what it is given, one call after the other, while who gave it goes on.
+    """Runs calls in order in a thread, without blocking the caller.
 
-    If a call fails, that is said, and nothing more is done.
+    If a call fails, a warning is logged, and later calls are ignored.
 
     Args:
-        name: of what fails, for people.
+        name: for the warning.
     """
 
     def __init__(self, name: str):
         self.name = name
         self.calls: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
-        # a daemon, since the process may end without it
+        # a daemon, so that it does not keep the process alive
         self.thread = threading.Thread(target=self._work, name=name, daemon=True)
         self.thread.start()
 
     def do(self, call: Callable[[], object]) -> None:
-        """Does this when all before it is done."""
+        """Queues a call."""
         self.calls.put(call)
 
     def end(self) -> None:
-        """Takes no more calls."""
+        """Ends the thread after the queued calls."""
         self.calls.put(None)
 
     def is_done(self, seconds: float) -> bool:
-        """Whether all is done, at the latest after so many seconds; it has to have been ended."""
+        """Waits up to this many seconds; returns whether all calls are done. Call `end` first."""
         self.thread.join(seconds)
         return not self.thread.is_alive()
 

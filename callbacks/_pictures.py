@@ -1,4 +1,4 @@
-"""What the callbacks that make pictures share."""
+"""Functions for the callbacks that make pictures."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def show(trainer: Trainer, folder: Path, images: Tensor, num_columns: int, rows:
         folder: in the run folder; its name is the picture's name in the loggers.
         images: (N, C, H, W) in [-1, 1], shown row by row.
         num_columns: images in a row.
-        rows: what the rows show, by turns; for sequences.
+        rows: titles of the rows, repeated in turn; for sequences.
     """
     path = folder / f"{trainer.datamodule.batches:08d}.png"
     dataset = trainer.datamodule.dataset
@@ -24,7 +24,7 @@ def show(trainer: Trainer, folder: Path, images: Tensor, num_columns: int, rows:
 
 
 def publish(trainer: Trainer, name: str, path: Path) -> None:
-    """Gives a picture, and the texts or sounds that lie beside it, to every logger that takes pictures."""
+    """Sends a picture, and the texts or sounds beside it, to every logger that accepts pictures."""
     text, sounds = path.with_suffix(".txt"), sorted(path.with_suffix("").glob("*.wav"))
     for logger in trainer.loggers:
         if not hasattr(logger, "log_image"):
@@ -34,12 +34,14 @@ def publish(trainer: Trainer, name: str, path: Path) -> None:
             lines = text.read_text(encoding="utf-8").splitlines()
             logger.log_table(f"{name}-texts", columns=["text"], data=[[line] for line in lines])
         if sounds:
-            logger.log_audio(f"{name}-sounds", [str(sound) for sound in sounds], caption=[one.stem for one in sounds])
+            logger.log_audio(
+                f"{name}-sounds", [str(sound) for sound in sounds], caption=[sound.stem for sound in sounds]
+            )
 
 
 def for_latents(trainer: Trainer, model, num: int) -> Tensor | None:
-    """Held-out images whose latents a picture can show, in the model's precision; None where there is nothing to show:
-    without an encoder, of what is drawn together, and on all processes except the first."""
+    """Held-out images whose latents a picture can show, in the model's precision; None if there is nothing to show:
+    without an encoder, for data drawn in a single plot, and on all processes except the first."""
     is_drawn_alone = not trainer.datamodule.dataset.modality.is_drawn_together
     if not (trainer.is_global_zero and hasattr(model, "encode") and is_drawn_alone):
         return None

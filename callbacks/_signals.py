@@ -8,16 +8,16 @@ import threading
 
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
-# a terminal that is closed sends SIGHUP, Slurm's --signal SIGUSR1 before the time is up
+# a closed terminal sends SIGHUP, Slurm's --signal sends SIGUSR1 before the time limit
 ASKING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 log = logging.getLogger("lightning_genae")
 
 
 class Signals:
-    """Notes that a signal came, so that a training can finish its batch and save; a second Ctrl-C ends it at once.
+    """Records that a signal came, so that the training can finish its batch and save; a second Ctrl-C ends it at once.
 
     Attributes:
-        asked: number of the signal that came; 0: none did.
+        asked: number of the signal; 0: none came.
     """
 
     def __init__(self):
@@ -25,14 +25,14 @@ class Signals:
         self._before: dict[int, object] = {}
 
     def listen(self) -> None:
-        """Takes signals in the place of whoever did before, except those that the process ignores, as nohup asks."""
+        """Installs the handlers, except for signals that the process ignores, for example under nohup."""
         if threading.current_thread() is threading.main_thread():
             self.asked = 0
-            heeded = [number for number in ASKING if signal.getsignal(number) != signal.SIG_IGN]
-            self._before = {number: signal.signal(number, self._note) for number in heeded}
+            handled = [number for number in ASKING if signal.getsignal(number) != signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._note) for number in handled}
 
     def leave(self) -> None:
-        """Gives them back."""
+        """Restores the previous handlers."""
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._before = {}
@@ -47,7 +47,7 @@ class Signals:
 
 
 def requeue() -> None:
-    """Has Slurm start this job again, if there is one."""
+    """Asks Slurm to requeue this job; does nothing outside Slurm."""
     if not SLURMEnvironment.detect():
         return
     array, task = (os.environ.get(f"SLURM_ARRAY_{name}") for name in ("JOB_ID", "TASK_ID"))

@@ -1,4 +1,4 @@
-"""The augmentation's fraction, moved by how far the critic overfits (Karras et al. 2020, arXiv 2006.06676)."""
+"""Adapts the augmentation's fraction to how much the critic overfits (Karras et al. 2020, arXiv 2006.06676)."""
 
 import torch
 from pytorch_lightning import Callback
@@ -7,15 +7,15 @@ from lightning_genae.augment import Composition
 
 
 class Adapt(Callback):
-    """Collects the critic's overfitting signal and moves the augmentation's fraction by it, if it has a target.
+    """Collects the critic's overfitting signal and adapts the augmentation's fraction to it, if it has a target.
 
     Logged as train/overfitting and train/augment_fraction; the fractions are saved and resumed.
 
     Args:
-        augment: whose fraction moves.
+        augment: whose fraction is adapted.
     """
 
-    every = 4  # batches between two moves, as in the paper
+    every = 4  # batches between two adaptations, as in the paper
 
     def __init__(self, augment: Composition):
         self.augment = augment
@@ -24,9 +24,9 @@ class Adapt(Callback):
     def on_train_batch_end(self, trainer, pl_module, *args) -> None:
         if self.augment.target is None:
             return
-        # of all processes, each time: a checkpoint holds but what the first one knows
+        # reduced every time, because a checkpoint contains only what the first process has
         new = trainer.strategy.reduce(pl_module.overfitting, reduce_op="mean")
-        self.signals = [*(signal.to(new) for signal in self.signals), new]  # resumed ones lie on the CPU
+        self.signals = [*(signal.to(new) for signal in self.signals), new]  # resumed signals are on the CPU
         if len(self.signals) == self.every:
             signal = torch.stack(self.signals).mean()
             datamodule = trainer.datamodule

@@ -11,14 +11,14 @@ from lightning_genae.data.drawing.grids import save_curves
 
 
 class Augmented(Callback):
-    """Pictures at the start of training, so that one sees what the model will be shown.
+    """Pictures at the start of training that show the augmented images.
 
     Args:
         folder: the run folder; pictures go to its augmented/.
-        num_rows: images in the picture of an augmentation over its strengths.
+        num_rows: images in the picture of an augmentation at several strengths.
 
     Attributes:
-        quality: the quality report of every augmentation, as `Composition.quality` gives it.
+        quality: the quality report of every augmentation, from `Composition.quality`.
     """
 
     def __init__(self, folder: Path, num_rows: int = 8):
@@ -35,7 +35,7 @@ class Augmented(Callback):
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(0)
             varied = datamodule.augment.vary(x, labels)
-        if not torch.equal(varied, x):  # one that changes nothing has nothing to show
+        if not torch.equal(varied, x):  # nothing to show for an augmentation that changes nothing
             show(trainer, self.folder, pairs(x, varied, columns), columns, rows=("original", "variation"))
         for name, quality in self.quality.items():
             if quality["strengths"]:
@@ -51,7 +51,7 @@ class Augmented(Callback):
         varied = examples(datamodule.augment.parts[name], x, labels, modality)
         titles = ("original", *(f"{strength:g}" for strength in STRENGTHS))
         path = self.folder / f"strengths-{name}.png"
-        if modality.layout[1] == 1:  # a column, whose rows then say what they are
+        if modality.layout[1] == 1:  # a single column: the rows get titles
             return modality.draw(path, varied, 1, rows=titles)
         return modality.draw(path, varied, len(titles), titles=titles)
 
@@ -65,7 +65,7 @@ class Augmented(Callback):
                 "originals and variations": [row["fd_mixed"] for row in rows],
                 "originals": [originals["fd"]] * len(rows),
             },
-            "share": {
+            "fraction": {
                 **{key: [row[key] for row in rows] for key in ("precision", "recall", "coverage")},
                 **{
                     f"{key} of the originals": [originals[key]] * len(rows)
@@ -78,7 +78,7 @@ class Augmented(Callback):
             },
         }
         if "labels_kept" in rows[0]:
-            panels["share"]["classes kept"] = [row["labels_kept"] for row in rows]
+            panels["fraction"]["classes kept"] = [row["labels_kept"] for row in rows]
         return save_curves(
             self.folder / f"quality-{name}.png", f"strength of {name}", strengths, panels, quality["strength"]
         )

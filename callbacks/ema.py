@@ -4,10 +4,10 @@ from pytorch_lightning import Callback
 
 
 class Ema(Callback):
-    """Updates `averaged` from `generator` after every batch, where a model has them.
+    """Updates `averaged` from `generator` after every batch, if the model has them.
 
-    The average is the model's own (torch's AveragedModel: parameters averaged, buffers copied), so it is
-    saved and resumed with it; Lightning's callbacks average the whole module, the critic too.
+    The average is part of the model (torch's AveragedModel: parameters averaged, buffers copied), so it is saved and
+    resumed with it. Lightning's callbacks average the whole module, including the critic.
     """
 
     def on_train_batch_end(self, trainer, pl_module, *args) -> None:

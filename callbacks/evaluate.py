@@ -1,4 +1,4 @@
-"""When a model is evaluated, and what became of it: `lightning_genae.evaluation` in the course of a training."""
+"""Evaluates a model during training with `lightning_genae.evaluation`."""
 
 import math
 import time
@@ -14,15 +14,15 @@ from lightning_genae.evaluation.evaluation import MIN_IMAGES, Evaluation
 from lightning_genae.evaluation.extractors._extractor import PACKAGE as EXTRACTORS
 from lightning_genae.ranks import wait_for_first
 
-MAX_SAMPLES = 100_000  # they are held in memory
+MAX_SAMPLES = 100_000  # all are held in memory
 Features = Literal[tuple(registry.names(EXTRACTORS))]
 
 
 class Evaluate(Callback):
-    """Metrics of samples against held-out images, and how well the model knows these.
+    """Metrics of samples against held-out images, and how well the model represents these.
 
-    The last values are in `values`, what a number depends on in `protocol`. `best` has the Frechet distance to held-out
-    images at the look at which that to the validation images, `fd_validation`, is least so far.
+    `values` are the last values, `protocol` is what they depend on. `best` has the Frechet distance to held-out images
+    at the look with the least distance to the validation images, `fd_validation`, so far.
 
     Args:
         features: network whose features are compared: a classifier trained here on the data set, the pixels'
@@ -55,18 +55,18 @@ class Evaluate(Callback):
         self.seconds = 0.0
 
     def prepare(self, dataset: Dataset, model) -> None:
-        """Finds out what can be wrong, and measures what is real, before anything is trained."""
+        """Checks the options and measures the real images before training."""
         self.evaluation = Evaluation(dataset, **self.options)
         self.evaluation.check(model)
 
     def plan(self, steps: int, looks: int) -> None:
-        """Says when the model is evaluated: `looks` times in a training of so many batches.
+        """Plans evaluations: `looks` times in a training of `steps` batches.
 
         Raises:
-            ValueError: there are not so many.
+            ValueError: there are more looks than batches.
         """
         self.steps, self.looks = steps, looks
-        self.places = schedule.places(steps, looks)
+        self.positions = schedule.places(steps, looks)
 
     @property
     def protocol(self) -> dict:
@@ -74,11 +74,13 @@ class Evaluate(Callback):
         return self.evaluation.protocol | planned
 
     def on_train_start(self, trainer, pl_module) -> None:
-        # of the first process: others could have another cache, and would wait for ever for looks that are none
+        # from the first process: with other caches, processes could disagree on the looks and wait forever
         self.plan(self.steps, trainer.strategy.broadcast(self.looks))
 
     def on_train_batch_end(self, trainer, pl_module, *args) -> None:
-        if trainer.datamodule.batches in self.places[:-1] and not trainer.should_stop:  # the end is measured once
+        if (
+            trainer.datamodule.batches in self.positions[:-1] and not trainer.should_stop
+        ):  # the end is evaluated in on_train_end
             self._run(trainer, pl_module, at_the_end=False)
 
     def on_train_end(self, trainer, pl_module) -> None:

@@ -1,4 +1,4 @@
-"""A watch on losses and weights that are no finite numbers."""
+"""Checks that losses and weights are finite."""
 
 import logging
 
@@ -13,23 +13,23 @@ log = logging.getLogger("lightning_genae")
 
 
 class Finite(Callback):
-    """Ends a training with the first loss or weight that is not finite, before it is saved, or goes back.
+    """Stops or rewinds a training at the first loss or weight that is not finite, before it is saved.
 
-    Going back, the model and its optimizers become what they were at the last checkpoint, with half the learning rate,
-    and go on with the next batches; the images are not gone through again. Where it goes back to depends on when
-    checkpoints were saved, so that such a run cannot be repeated to the bit.
+    A rewind restores the model and its optimizers from the last checkpoint, halves the learning rate and continues with
+    the next batches; images are not repeated. The checkpoint depends on the time at which it was saved, so such a run
+    is not reproducible to the bit.
 
     Args:
         folder: of the run.
-        rewinds_at_all: whether to go back.
-        evaluate: looks at the model, which has to be one then.
+        rewinds_at_all: whether to rewind instead of stopping.
+        evaluate: weights are checked before each of its evaluations, too.
 
     Attributes:
-        rewinds: for each time that it went back, the batch and what was not finite.
+        rewinds: for each rewind, the batch and what was not finite.
     """
 
     most_rewinds = 5
-    batches_between_checks = 10  # of weights; and of losses where reading them would have to wait for a device
+    batches_between_checks = 10  # for weights, and for losses if reading them would synchronise with a device
 
     def __init__(self, folder: RunFolder, rewinds_at_all: bool, evaluate: Evaluate):
         self.folder = folder
@@ -44,15 +44,15 @@ class Finite(Callback):
         self._count(trainer.callback_metrics, pl_module.device)
         batches = trainer.datamodule.batches
         waits = trainer.world_size > 1 or pl_module.device.type != "cpu"
-        is_time = batches % self.batches_between_checks == 0 or batches in self.evaluate.places
+        is_time = batches % self.batches_between_checks == 0 or batches in self.evaluate.positions
         if is_time or not (waits or self.are_finite.all()):
             self.check(trainer, pl_module)
 
     def check(self, trainer, pl_module) -> None:
-        """Called by all processes.
+        """Must be called by all processes.
 
         Raises:
-            FloatingPointError: a loss or a weight is not finite, in one of them.
+            FloatingPointError: a loss or a weight of a process is not finite.
         """
         largest = torch.nn.utils.get_total_norm(_floats(pl_module), norm_type=torch.inf)
         is_bad = not (self.are_finite.all() & largest.isfinite())
@@ -71,7 +71,7 @@ class Finite(Callback):
         self.rewinds = state_dict["rewinds"]
 
     def _begin(self, trainer, pl_module) -> None:
-        """Counts from here on, by term, the batches before it was not finite."""
+        """Starts to count, for each term, the batches until it is not finite."""
         self.begun_at = trainer.datamodule.batches
         self.num_batches = 0
         self.names: list[str] = []
@@ -79,7 +79,7 @@ class Finite(Callback):
         self.num_finite = torch.zeros(0, dtype=torch.long, device=pl_module.device)
 
     def _count(self, terms: dict[str, torch.Tensor], device: torch.device) -> None:
-        # on the device, so that nobody waits for it
+        # on the device, without synchronisation
         if new := [name for name in terms if name not in self.names]:
             self.names += new
             self.are_finite = torch.cat([self.are_finite, self.are_finite.new_ones(len(new))])
@@ -94,7 +94,7 @@ class Finite(Callback):
         if self.are_finite.all():
             bad = not_finite(pl_module.state_dict())
             return f"the weight {bad} is not finite in batch {trainer.datamodule.batches}"
-        first = int(self.num_finite.argmin())  # of several the one that was logged first
+        first = int(self.num_finite.argmin())  # of several terms the one that was logged first
         value = float(trainer.callback_metrics[self.names[first]])
         return f"{self.names[first]} is {value} in batch {self.begun_at + int(self.num_finite[first]) + 1}"
 
@@ -125,7 +125,7 @@ class Finite(Callback):
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] *= 0.5**halvings
-        # what was logged of the batch that was not finite would be looked at, and logged, again
+        # else the logged values of the bad batch would be checked and logged again
         trainer.fit_loop.epoch_loop._results.clear()
         trainer.callback_metrics.clear()
 

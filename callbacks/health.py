@@ -1,4 +1,4 @@
-"""A watch on games that are lost: a generator that has collapsed, a critic that has won."""
+"""Detects failed adversarial training: a generator that has collapsed, or a critic that has won."""
 
 import logging
 
@@ -13,30 +13,30 @@ log = logging.getLogger("lightning_genae")
 
 
 class Health(Callback):
-    """Says by name, while a model trains, that its game is lost, and that it is not any more.
+    """Warns during training when one of these failures begins, and logs when it is over.
 
-    - collapsed: samples differ from each other by less than a tenth of what real images do (the square root of the mean
-      variance of a pixel), where healthy games have 80 to 100 %;
-    - won: the critic takes nearly every image for what it is, real or generated, batch after batch, so that it has
-      nothing left to teach.
+    - collapsed: samples differ from each other by less than a tenth of the difference of real images (the square root
+      of the mean variance of a pixel); healthy training has 80 to 100 %;
+    - won: the critic classifies nearly every image correctly as real or generated, batch after batch, so that the
+      generator gets no useful gradient.
 
     Args:
-        steps: length of the training; it is looked at twenty times, the first fifth of it and 200 batches not.
+        steps: length of the training. It is checked twenty times, except in its first fifth and first 200 batches.
 
     Attributes:
-        warnings: for each, the batch and what it said.
+        warnings: for each, the batch and the message.
     """
 
     least_diversity = 0.1
     most_accuracy = 0.995
     num_samples = 100
-    least_batches = 200  # before them no generator has learned to differ
+    least_batches = 200  # earlier, no generator has learned to vary
 
     def __init__(self, steps: int):
         self.every = max(1, steps // 20)
         self.begins_at = max(self.least_batches, steps // 5)
         self.warnings: list[dict] = []
-        self.told: set[str] = set()
+        self.reported: set[str] = set()
 
     def on_train_start(self, trainer, pl_module) -> None:
         self._count(pl_module)
@@ -52,12 +52,12 @@ class Health(Callback):
         with evaluating(pl_module):
             num = num_at_once(trainer.datamodule.dataset.image_shape, self.num_samples)
             samples = to_float(draw(pl_module, num, seed=0))
-        share, items = diversity(samples) / self.diversity_of_real, trainer.datamodule.dataset.item_name
+        fraction, items = diversity(samples) / self.diversity_of_real, trainer.datamodule.dataset.item_name
         self._tell(
             batches,
             "collapsed",
-            share < self.least_diversity,
-            f"the generator has collapsed: samples differ by {share:.1%} of what real {items} do",
+            fraction < self.least_diversity,
+            f"the generator has collapsed: samples differ by {fraction:.1%} of what real {items} do",
         )
         if self.num:
             accuracy = float(self.right / self.num)
@@ -71,22 +71,22 @@ class Health(Callback):
         self._count(pl_module)
 
     def state_dict(self) -> dict:
-        return {"warnings": self.warnings, "told": sorted(self.told)}
+        return {"warnings": self.warnings, "told": sorted(self.reported)}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        self.warnings, self.told = state_dict["warnings"], set(state_dict["told"])
+        self.warnings, self.reported = state_dict["warnings"], set(state_dict["told"])
 
     def _count(self, pl_module) -> None:
-        """Begins a new mean of the critic's accuracy, on the device, which nobody has to wait for."""
+        """Starts a new mean of the critic's accuracy, on the device to avoid synchronisation."""
         self.right, self.num = torch.zeros((), device=pl_module.device), 0
 
     def _tell(self, batch: int, name: str, is_so: bool, what: str) -> None:
-        if is_so and name not in self.told:
-            self.told.add(name)
+        if is_so and name not in self.reported:
+            self.reported.add(name)
             self.warnings = [*self.warnings, {"batch": batch, "what": what}]
             log.info(f"WARNING: after {batch:,} batches {what}")
-        elif not is_so and name in self.told:
-            self.told.remove(name)
+        elif not is_so and name in self.reported:
+            self.reported.remove(name)
             log.info(f"After {batch:,} batches this is over: {name}")
 
 

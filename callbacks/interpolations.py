@@ -1,4 +1,4 @@
-"""Held-out images and the images of the latents between theirs."""
+"""Interpolations between the latents of held-out images."""
 
 from pathlib import Path
 
@@ -11,13 +11,13 @@ from callbacks._pictures import for_latents, show
 class Interpolations(Callback):
     """A grid at the end of training, by a model with an encoder.
 
-    A row begins and ends with a held-out image; between them are the decoded latents of the way from one's
-    code to the other's, both ends included.
+    A row begins and ends with a held-out image; between them are the decoded latents on the line from the code of the
+    first image to that of the last, including both ends.
 
     Args:
         folder: the run folder; the picture goes to its interpolations/.
         num_rows: pairs of images.
-        num_steps: latents on the way.
+        num_steps: latents on the line.
     """
 
     def __init__(self, folder: Path, num_rows: int = 8, num_steps: int = 7):
@@ -35,6 +35,6 @@ class Interpolations(Callback):
         x = x[: len(x) // 2 * 2]  # there may be fewer than asked for, and an odd number of them
         first, last = x.chunk(2)
         z_first, z_last = model.encode(x).chunk(2)
-        shares = torch.linspace(0, 1, self.num_steps, device=x.device)
-        between = [model.decode(z_first.lerp(z_last, share)) for share in shares]
+        weights = torch.linspace(0, 1, self.num_steps, device=x.device)
+        between = [model.decode(z_first.lerp(z_last, weight)) for weight in weights]
         return torch.stack([first, *between, last], 1).flatten(0, 1)

@@ -1,4 +1,4 @@
-"""What the metrics saw, as pictures: nearest training images, their distances, precision against recall."""
+"""Pictures of what the metrics measured: nearest training images, their distances, precision against recall."""
 
 from pathlib import Path
 
@@ -16,11 +16,11 @@ from lightning_genae.evaluation.metrics.neighbours import curve
 
 
 class Measured(Callback):
-    """Pictures at the end of training, of the samples that were measured last.
+    """Pictures of the last measured samples, at the end of training.
 
     Args:
         folder: the run folder; pictures go to its metrics/.
-        evaluate: the callback that measures; it has to come before this one.
+        evaluate: the callback that measures; it must come before this one.
     """
 
     def __init__(self, folder: Path, evaluate: Evaluate):
@@ -62,11 +62,11 @@ class Measured(Callback):
         return _save(figure, axes, self.folder / "distances.png")
 
     def _precision_recall(self, real: torch.Tensor, fake: torch.Tensor) -> Path:
-        """Precision against recall at all trade-offs, and that of one half of the real images against the other."""
+        """Precision against recall at all trade-offs, for the samples and for two halves of the real images."""
         figure, axes = _figure()
         half = len(real) // 2
         for name, sets in {"samples": (real, fake), "real data": (real[:half], real[half:])}.items():
-            axes.plot(*curve(*sets), label=name, clip_on=False)  # that of disjoint sets lies in the corner
+            axes.plot(*curve(*sets), label=name, clip_on=False)  # the curve of disjoint sets lies in the corner
         axes.set_title("by clusters of features (arXiv 1806.00035)", fontsize="small")
         axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02), aspect="equal")
         return _save(figure, axes, self.folder / "precision-recall.png")

@@ -1,4 +1,4 @@
-"""metrics.csv: a row a logging step, in every run, whatever other logger there is."""
+"""metrics.csv: one row per logging step, in every run, in addition to any other logger."""
 
 import csv
 import logging
@@ -15,11 +15,11 @@ log = logging.getLogger("lightning_genae")
 
 
 class MetricsCsv(Logger):
-    """Writes batches, images, epoch and every logged value; a resumed run drops what it will log again.
+    """Writes batches, images, epoch and every logged value; a resumed run drops the rows that it will log again.
 
     Args:
         path: of the file.
-        progress: tells the batches, images and epochs so far.
+        progress: returns the batches, images and epochs so far.
         resumed_at: batches of the checkpoint that a run goes on from.
     """
 
@@ -30,13 +30,13 @@ class MetricsCsv(Logger):
         self.path = Path(path)
         self.progress = progress
         self.resumed_at = resumed_at
-        self.row: dict | None = None  # the last one; those before it are in the file alone, however many
+        self.row: dict | None = None  # the last row; earlier rows are only in the file
         self.columns: list[str] = []
-        self.row_at: int | None = None  # where the last one begins in the file, once it is there
+        self.row_at: int | None = None  # offset of the last row in the file; None: it is not written yet
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        # Lightning adds its own count of epochs, which a resumed run may begin anew
+        # Lightning adds its count of epochs, which may restart in a resumed run
         metrics = {name: float(value) for name, value in metrics.items() if name != "epoch"}
         progress = self.progress()
         if self.row is None and self.path.exists():
@@ -50,13 +50,13 @@ class MetricsCsv(Logger):
         """They are in config.yaml."""
 
     def sync(self) -> None:
-        """Has the disk take all rows, which a checkpoint that is saved next counts on."""
+        """Flushes all rows to the disk; a checkpoint saved afterwards relies on them."""
         if self.path.exists():
             sync(self.path)
 
     @rank_zero_only
     def check(self, batches_between_rows: int) -> None:
-        """Says so if rows of what was trained before are missing, which somebody has deleted."""
+        """Warns if rows of the training so far are missing."""
         num = sum(int(row["batches"]) <= self.resumed_at for row in self._rows())
         if num < self.resumed_at // batches_between_rows:
             log.info(
@@ -65,7 +65,7 @@ class MetricsCsv(Logger):
             )
 
     def _resume(self) -> None:
-        """Drops of what an interrupted run wrote all after its checkpoint; the row of it, if there is one, goes on."""
+        """Drops the rows after the checkpoint of an interrupted run; the row of the checkpoint is continued."""
         for row in self._rows():
             if int(row["batches"]) <= self.resumed_at:
                 self.row, self.columns = row, list(row)
@@ -74,7 +74,7 @@ class MetricsCsv(Logger):
             self._write()
 
     def _write(self) -> None:
-        """Writes the last row, over its earlier form, after a new head where there is a new column."""
+        """Writes the last row over its earlier version; rewrites the file first if there is a new column."""
         columns = list(dict.fromkeys([*self.columns, *self.row]))
         if columns != self.columns:
             self.columns = columns
@@ -88,7 +88,7 @@ class MetricsCsv(Logger):
             file.truncate()
 
     def _rows(self) -> Iterator[dict]:
-        """What the file holds, without lines that a kill or a full disk cut short: they lack their last columns."""
+        """The rows of the file, except those cut short by a kill or a full disk, which lack their last columns."""
         if not self.path.exists():
             return
         with self.path.open(newline="") as file:
@@ -97,9 +97,9 @@ class MetricsCsv(Logger):
                     yield row
 
     def _rewrite(self) -> None:
-        """Writes the file anew, with the columns that there are, but for the row at work."""
+        """Rewrites the file with the current columns, except for the current row."""
         with replacing(self.path) as unfinished, unfinished.open("w", newline="") as file:
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
-            at_work = int(self.row["batches"]) if self.row else 0
-            writer.writerows(row for row in self._rows() if int(row["batches"]) < at_work)
+            current = int(self.row["batches"]) if self.row else 0
+            writer.writerows(row for row in self._rows() if int(row["batches"]) < current)

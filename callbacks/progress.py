@@ -39,7 +39,7 @@ class Progress(ProgressBar):
         )
 
     def on_train_batch_end(self, trainer, pl_module, *args) -> None:
-        # values are fetched from the device only when the bar is drawn anew
+        # values are fetched from the device only when the bar is redrawn
         if self.bar.update():
             self._show_losses(trainer)
 

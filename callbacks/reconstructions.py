@@ -11,7 +11,7 @@ from callbacks._pictures import pairs, show
 class Reconstructions(Callback):
     """A grid by the model or, where it has no encoder, by the augmentation's autoencoder, if there is one.
 
-    A model's changes, so it is drawn every `every` batches and at the end; the augmentation's is drawn once.
+    The model's grid is drawn every `every` batches and at the end; that of the augmentation is drawn once.
 
     Args:
         folder: the run folder; pictures go to its reconstructions/.

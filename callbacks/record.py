@@ -1,4 +1,4 @@
-"""What happens to a run, kept in its folder: checkpoints, time, and how it ended."""
+"""Records a run in its folder: checkpoints, time and how it ended."""
 
 import signal
 import time
@@ -14,20 +14,20 @@ from lightning_genae.run_folder import LAST, RunFolder
 
 
 class Record(Checkpoint):
-    """Saves checkpoints/last.ckpt from time to time, when a signal asks the run to end, and at the end; notes how it
+    """Saves checkpoints/last.ckpt at intervals, when a signal asks the run to end, and at the end; records how the run
     ended, and measures the time.
 
-    Lightning's ModelCheckpoint does neither for models with several optimizers: it counts their steps. Its handlers of
-    signals save in the middle of a batch, and elsewhere.
+    Lightning's ModelCheckpoint counts the steps of all optimizers, which is wrong for models with several. Lightning's
+    signal handlers save in the middle of a batch, and to another folder.
 
     Args:
         folder: of the run.
         every_seconds: time between two checkpoints; 0 saves after every batch.
-        finite: refuses what is not to be saved.
-        depends_on: by option, what a run that goes on from a checkpoint must have alike.
+        finite: checks the model before it is saved.
+        depends_on: by option, what must be the same in a run that resumes from the checkpoint.
     """
 
-    batches_between_agreements = 10  # of several processes, whether it is time to save
+    batches_between_agreements = 10  # batches after which several processes agree whether to save
 
     def __init__(self, folder: RunFolder, every_seconds: float, finite: Finite, depends_on: dict[str, object]):
         self.folder = folder
@@ -40,7 +40,7 @@ class Record(Checkpoint):
 
     @property
     def seconds(self) -> float:
-        """Seconds of training and of evaluation within it, over interruptions."""
+        """Seconds of training, including evaluation, summed over interruptions."""
         return self.seconds_before + time.perf_counter() - self.start
 
     def on_train_start(self, trainer, pl_module) -> None:
@@ -50,10 +50,10 @@ class Record(Checkpoint):
             if isinstance(logger, MetricsCsv):
                 logger.check(trainer.log_every_n_steps)
         if self.finite.rewinds_at_all and trainer.datamodule.batches == 0:
-            self._save(trainer, pl_module)  # to have something to go back to
+            self._save(trainer, pl_module)  # for a rewind
 
     def on_train_batch_start(self, trainer, pl_module, *args) -> None:
-        # Lightning's own count, by which it decides when to log, loses a batch over some resumes
+        # Lightning decides by this count when to log, and loses a batch over some resumes
         trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.datamodule.batches - 1
 
     def on_train_batch_end(self, trainer, pl_module, *args) -> None:
@@ -64,9 +64,9 @@ class Record(Checkpoint):
         if trainer.world_size > 1:
             if trainer.datamodule.batches % self.batches_between_agreements:
                 return
-            # the clock is the first process's, but each may have got a signal
-            wishes = torch.tensor([due and trainer.is_global_zero, asked], device=pl_module.device)
-            due, asked = trainer.strategy.reduce(wishes, reduce_op="max").tolist()
+            # the first process's clock decides, but any process may have received a signal
+            requests = torch.tensor([due and trainer.is_global_zero, asked], device=pl_module.device)
+            due, asked = trainer.strategy.reduce(requests, reduce_op="max").tolist()
         if due or asked:
             self._save(trainer, pl_module)
         if asked:
@@ -83,10 +83,10 @@ class Record(Checkpoint):
             if trainer.is_global_zero:
                 self.folder.update(status="interrupted")
             return
-        if self.folder.results.get("status") != "failed":  # else by what went wrong first, in another process
+        if self.folder.results.get("status") != "failed":  # else another process failed first
             self.folder.update(status="failed", error=f"{type(exception).__name__}: {exception}")
         if trainer.is_global_zero and hasattr(trainer.strategy.launcher, "kill"):
-            trainer.strategy.launcher.kill(signal.SIGKILL)  # they would wait for this one in vain
+            trainer.strategy.launcher.kill(signal.SIGKILL)  # the other processes would wait forever for this one
 
     def teardown(self, trainer, pl_module, stage: str) -> None:
         self.signals.leave()
@@ -101,7 +101,7 @@ class Record(Checkpoint):
         self.finite.check(trainer, pl_module)
         if trainer.is_global_zero:
             self._write_row(trainer)
-        # values that are not logged in every batch stand in the rows until the next one, or the end of the epoch
+        # values that are not logged in every batch stay in the rows until the next value or the end of the epoch
         is_end = trainer.datamodule.batches % trainer.datamodule.batches_per_epoch == 0
         self.logged = {} if is_end else _logged(trainer)
         trainer.save_checkpoint(self.folder.checkpoints / LAST)
@@ -109,8 +109,8 @@ class Record(Checkpoint):
         self.saved = time.perf_counter()
 
     def _write_row(self, trainer) -> None:
-        """Has metrics.csv say all of this batch, which Lightning logs after the callbacks: a run that is killed in
-        between would lack it."""
+        """Writes this batch to metrics.csv before the checkpoint: Lightning logs after the callbacks, so a run killed
+        in between would lack the row."""
         is_logged = trainer.datamodule.batches % trainer.log_every_n_steps == 0 or trainer.should_stop
         values = _logged(trainer)
         for logger in trainer.loggers:
@@ -121,5 +121,5 @@ class Record(Checkpoint):
 
 
 def _logged(trainer) -> dict[str, float]:
-    """What Lightning would log of this batch."""
+    """The values that Lightning would log for this batch."""
     return {name: float(value) for name, value in trainer.fit_loop.epoch_loop._results.metrics(True)["log"].items()}

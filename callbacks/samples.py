@@ -10,9 +10,9 @@ from lightning_genae.data.modalities import Modality
 
 
 class Samples(Callback):
-    """A grid of samples every `every` batches and at the end; a class a row where samples follow the classes.
+    """A grid of samples every `every` batches and at the end; one class per row if the model is conditional.
 
-    A model of two domains shows its pairs one above the other; of sequences, held-out ones are shown above.
+    A model of two domains shows pairs, one above the other. For sequences, held-out ones are shown above samples.
 
     Args:
         folder: the run folder; pictures go to its samples/.
@@ -20,7 +20,7 @@ class Samples(Callback):
         num: images in a picture, a multiple of 8.
     """
 
-    num_points = 2_000  # in a picture of what is drawn together
+    num_points = 2_000  # in a picture of data drawn in a single plot
     max_classes = 20
 
     def __init__(self, folder: Path, every: int, num: int = 64):
@@ -46,7 +46,7 @@ class Samples(Callback):
                     show(trainer, self.folder, images, num_columns=8)
 
     def _show_sequences(self, trainer, model) -> None:
-        """Held-out sequences above samples; of texts all of the ones above all of the others."""
+        """Held-out sequences above samples; for texts, all held-out ones above all samples."""
         num, columns = trainer.datamodule.dataset.modality.layout
         x, _ = trainer.datamodule.examples("heldout", num)
         columns = len(x) if columns == 1 else columns

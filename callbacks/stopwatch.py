@@ -1,4 +1,4 @@
-"""What a batch and an evaluation of a model cost, by a few of them."""
+"""Measures the time of a batch and of an evaluation of a model."""
 
 import time
 
@@ -10,15 +10,15 @@ from lightning_genae.evaluation.sampling import draw
 
 
 class Stopwatch(Callback):
-    """Ends a training after a number of batches and knows what one took, without the first ones.
+    """Ends a training after some batches and measures the mean time of a batch, without the first ones.
 
     Args:
         num_batches: of the training, at least 3.
-        evaluation: is timed before the first batch. None: it is not.
+        evaluation: timed before the first batch. None: no evaluation is timed.
 
     Attributes:
-        seconds_per_batch: mean over all but the first two batches.
-        seconds_per_look: of an evaluation in the course of a training.
+        seconds_per_batch: mean over all batches except the first two.
+        seconds_per_look: of an evaluation during training.
     """
 
     num_warming = 2  # batches
@@ -30,12 +30,12 @@ class Stopwatch(Callback):
 
     def on_train_start(self, trainer, pl_module) -> None:
         if self.evaluation is not None:
-            # the first images warm up the extractor, as batches do the model
+            # the first images warm up the extractor
             self.evaluation.extractor.to(pl_module.device)(draw(pl_module, 10, seed=0))
             start = _now(pl_module)
             self.evaluation.measure(pl_module, at_the_end=False)
             self.seconds_per_look = _now(pl_module) - start
-            self.evaluation.extractor.cpu()  # where it was, so that all that follows is as if nothing had been timed
+            self.evaluation.extractor.cpu()  # back to where it was, so that timing does not affect the run
 
     def on_train_batch_end(self, trainer, pl_module, *args) -> None:
         batches = trainer.datamodule.batches
@@ -47,7 +47,7 @@ class Stopwatch(Callback):
 
 
 def _now(model) -> float:
-    """Seconds, after all that a GPU was asked for is done."""
+    """Current time in seconds, after all queued work of a GPU is done."""
     if model.device.type == "cuda":
         torch.cuda.synchronize(model.device)
     return time.perf_counter()

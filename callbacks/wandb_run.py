@@ -1,4 +1,4 @@
-"""Weights & Biases: online where there is an account, else offline, never in the way."""
+"""Weights & Biases: online if there is an account, else offline; it never blocks a run."""
 
 import logging
 import netrc
@@ -18,21 +18,21 @@ from lightning_genae.config.nested import flatten
 from lightning_genae.run_folder import config_hash
 
 log = logging.getLogger("lightning_genae")
-INIT_SECONDS = 30  # for a server to take a run; after that it is recorded offline
-UPLOAD_SECONDS = 120  # at the end; after that `wandb sync` has to do it
-QUIET_SECONDS = 2  # for an upload of which nothing is said
+INIT_SECONDS = 30  # for the server to accept a run; after that it is recorded offline
+UPLOAD_SECONDS = 120  # at the end; after that `wandb sync` must be used
+QUIET_SECONDS = 2  # for an upload without a message
 
 
 class WandbRun(WandbLogger):
-    """One W&B run a training run; its id comes from the config, so that a resumed run goes on in it.
+    """One W&B run per training run; its id comes from the config, so that a resumed run continues it.
 
-    Runs are grouped by all but their seed; the keys of the config are those of the command line.
+    Runs are grouped by all options except the seed; the keys of the config are those of the command line.
 
     Args:
         folder: the run folder; W&B writes to its wandb/.
         config: the resolved config.
-        progress: tells the batches, images and epochs so far.
-        resume: whether an interrupted run goes on, rather than a new one that replaces it.
+        progress: returns the batches, images and epochs so far.
+        resume: whether an interrupted run is resumed; if not, a new run replaces it.
     """
 
     def __init__(self, folder: Path, config: dict, progress: Callable[[], dict[str, int]], resume: bool):
@@ -64,7 +64,7 @@ class WandbRun(WandbLogger):
         except (wandb.errors.CommError, wandb.errors.AuthenticationError, wandb.errors.UsageError) as error:
             reason = without_passwords(error)
             log.warning(f"W&B is out of reach ({reason}); this run is recorded offline, wandb sync uploads it later")
-            wandb.teardown()  # else its service holds on to the run's id
+            wandb.teardown()  # else its service keeps the run's id
             self._wandb_init |= {"mode": "offline", "resume": None}
             return super().experiment
 
@@ -90,16 +90,16 @@ class WandbRun(WandbLogger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Begins to end the run, which a later one in the same process would be merged into; `wait` waits for it."""
+        """Starts to end the run, so that a later run in the same process is not merged into it; see `wait`."""
         if self.background is not None:
             self._do(lambda: self.experiment.finish(exit_code=0 if status == "success" else 1))
             self.background.end()
-            if status != "success":  # why it failed is said first; W&B's own hook at the exit ends the upload
+            if status != "success":  # the error is reported first; W&B's exit hook ends the upload
                 self.background.is_done(QUIET_SECONDS)
                 self.background = None
 
     def wait(self) -> None:
-        """Waits until all is uploaded, or for UPLOAD_SECONDS; what is not remains for `wandb sync`."""
+        """Waits for the upload, at most UPLOAD_SECONDS; the rest remains for `wandb sync`."""
         background, self.background = self.background, None
         if background is None or background.is_done(QUIET_SECONDS):
             return
@@ -109,56 +109,58 @@ class WandbRun(WandbLogger):
             log.warning(f"W&B did not end in time; `wandb sync {folder}/run-*` uploads what is missing")
 
     def _log(self, values: Callable[[], dict]) -> None:
-        # on every point, so that each can be an axis; W&B's own step counts calls
+        # on every point, so that each can be an axis; W&B's step counts calls
         progress = self.progress()
         self._do(lambda: self.experiment.log(values() | progress))
 
     def _do(self, call: Callable[[], object]) -> None:
-        """All that W&B is asked for is asked in a thread, so that no server, slow or gone, holds up a training."""
+        """Calls W&B in a thread, so that a slow or unreachable server does not delay the training."""
         if self.background is None:
             self.background = Background("W&B")
         self.background.do(call)
 
 
 def _id_of_sweep() -> str | None:
-    """The run's id that an agent of a sweep has chosen."""
+    """The run's id from a sweep agent, if there is one."""
     return os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
 
 
 def _mode() -> str:
-    """WANDB_MODE if it is set, else online; but offline without a key, because W&B would ask for one."""
+    """WANDB_MODE if it is set, else online; offline without a key, because W&B would ask for one."""
     mode = os.environ.get("WANDB_MODE") or "online"
     has_key = bool(os.environ.get("WANDB_API_KEY")) or _key_in_netrc()
     return mode if has_key or mode != "online" else "offline"
 
 
 def _settings() -> wandb.Settings:
-    """W&B's, without what it would note of whoever runs it: the command line, the user, the machine, the repository."""
+    """W&B's settings, without metadata on the user: command line, user name, machine, repository."""
     unknown = {"x_disable_meta": True, "disable_git": True, "disable_code": True, "disable_job_creation": True}
     patience = {"init_timeout": INIT_SECONDS, "finish_timeout": UPLOAD_SECONDS}
     return wandb.Settings(silent=_mode() != "online", console="off", base_url=_server(), **patience, **unknown)
 
 
 def _server() -> str:
-    """The address that the environment or the user's own settings name.
+    """The server's address from the environment or the user's settings.
 
-    Not that of a file wandb/settings in the current folder, which W&B would obey: it may be somebody else's folder,
-    whose server would get the key.
+    The file wandb/settings in the current folder, which W&B would use, is ignored: the folder may come from somebody
+    else, whose server would get the key.
     """
     path = Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb", "settings").expanduser()
-    own = wandb.Settings(root_dir=os.devnull, settings_system=str(path), silent=True)
-    own.update_from_system_settings()
-    return os.environ.get("WANDB_BASE_URL") or own.base_url
+    settings = wandb.Settings(root_dir=os.devnull, settings_system=str(path), silent=True)
+    settings.update_from_system_settings()
+    return os.environ.get("WANDB_BASE_URL") or settings.base_url
 
 
 def without_passwords(text: object) -> str:
-    """A text whose addresses are without the name and password that https://NAME:PASSWORD@HOST has."""
+    """A text without the names and passwords in addresses such as https://NAME:PASSWORD@HOST."""
     return re.sub(r"//[^/\s]*@", "//", str(text))
 
 
 def _key_in_netrc() -> bool:
     hosts = {urlparse(_server()).hostname}
-    hosts |= set() if "WANDB_BASE_URL" in os.environ else {"api.wandb.ai"}  # by which the public server is still known
+    hosts |= (
+        set() if "WANDB_BASE_URL" in os.environ else {"api.wandb.ai"}
+    )  # netrc entries for the public server use this name
     try:
         return bool(hosts & netrc.netrc(os.environ.get("NETRC")).hosts.keys())
     except (OSError, netrc.NetrcParseError):
@@ -166,7 +168,7 @@ def _key_in_netrc() -> bool:
 
 
 def publish_report(folder: Path, tables: dict[str, tuple[list[str], list[list[str]]]], page: Path) -> None:
-    """Gives the report of an ablation to W&B, as a run of its own: tables by title, (columns, rows), and the page."""
+    """Uploads the report of an ablation to W&B as a separate run: tables by title, (columns, rows), and the page."""
     online = _mode() == "online"
     run = wandb.init(
         project=os.environ.get("WANDB_PROJECT", "lightning_genae"),

@@ -1,4 +1,4 @@
-"""What all data sets share: where their parts come from, and files that are published."""
+"""Base classes of all data sets: the split into parts, and the download of published files."""
 
 import os
 from collections.abc import Mapping
@@ -17,28 +17,27 @@ from lightning_genae.data.dataset import Dataset, Images
 from lightning_genae.data.modalities import Modality
 from lightning_genae.data.modalities.image import Image
 
-Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)])  # what scikit-learn takes
+Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)])  # the range that scikit-learn accepts
 NumWorkers = restricted_number_type("NumWorkers", int, [(">=", 0), ("<=", 1000)])  # processes
-MIN_VALIDATION, MAX_VALIDATION = 10, 10_000  # images to choose by: fewer say nothing, more say nothing new
+MIN_VALIDATION, MAX_VALIDATION = 10, 10_000  # images for choices: fewer are too noisy, more add little
 
 
 class ImageDataModule(Batches):
     """Batches of images in [-1, 1] and labels; in training the images pass the augmentation.
 
-    After `setup` there is `dataset`, see lightning_genae/data/dataset.py.
+    `setup` sets `dataset`; see lightning_genae/data/dataset.py.
 
     Args:
         batch_size: images in a batch of one process.
-        num_train: size of the training subset, with the classes in proportion. null: all but a tenth, which choices
-            are made by; else images that the subset leaves over serve for these.
-        split_seed: draws the training subset and what choices are made by, never what is held out. null: the run's
-            seed.
+        num_train: size of the training subset, with the classes in proportion. null: all except a tenth, which is
+            the validation set; otherwise the validation set comes from the images outside the subset.
+        split_seed: draws the training subset and the validation set, but not the held-out set. null: the run's seed.
         num_workers: processes that load batches; 0 is fastest for images in memory.
 
     Attributes:
         modality: what the items are; `load` may set one with their units.
         places: where sequences are cut from; `load` may set those of `pool` and `heldout`. See `Dataset`.
-        cache_dir: where a data set may keep what it prepared.
+        cache_dir: folder for prepared files.
     """
 
     modality: Modality = Image()
@@ -78,14 +77,14 @@ class ImageDataModule(Batches):
         self.dataset = Dataset(**parts, **about, cache_dir=self.cache_dir)
 
     def split(self, pool: Images, num_heldout: int) -> tuple[Images, Images]:
-        """What is trained on and what choices are made by, two parts of the training split without a common image.
+        """The training set and the validation set, two disjoint parts of the training split.
 
         Args:
             pool: the training split.
-            num_heldout: how many images are held out; at most as many are kept aside to choose by.
+            num_heldout: number of held-out images; the validation set has at most as many.
 
         Raises:
-            ValueError: too little would be left to choose by.
+            ValueError: too few images would be left for validation.
         """
         total = len(pool.images)
         num_aside = self.num_aside(total, num_heldout)
@@ -102,7 +101,7 @@ class ImageDataModule(Batches):
         return train, rest if len(rest.images) <= num else split_off(rest, num, self.drawn_by)[1]
 
     def num_aside(self, total: int, num_heldout: int) -> int:
-        """How many of all images of a training split are kept aside to choose by, if the others are trained on.
+        """The size of the validation set if all other images of the training split are trained on.
 
         Raises:
             ValueError: there are too few.
@@ -122,7 +121,7 @@ class ImageDataModule(Batches):
 
 
 class PublishedDataModule(ImageDataModule):
-    """A data set whose files are published: used where they lie, fetched on demand.
+    """A data set with published files, which are read from the root and downloaded on demand.
 
     Args:
         root: folder with the files. null: data.
@@ -139,7 +138,7 @@ class PublishedDataModule(ImageDataModule):
         raise NotImplementedError
 
     def fetch(self, folder: str) -> None:
-        """Downloads the files to a folder, and raises RuntimeError for one that is not the published one."""
+        """Downloads the files to a folder; raises RuntimeError for a file that differs from the published one."""
         raise NotImplementedError
 
     def prepare_data(self) -> None:
@@ -161,7 +160,7 @@ class PublishedDataModule(ImageDataModule):
             ) from error
 
     def _fetch_whole(self) -> None:
-        """Brings the files to the root, but none before all of them are known to be the published ones."""
+        """Moves the files to the root after all of them were checked against the published ones."""
         with TemporaryDirectory(prefix=".download-", dir=self.root) as folder:
             self.fetch(folder)
             for path in [path for path in Path(folder).rglob("*") if path.is_file()]:
@@ -171,7 +170,7 @@ class PublishedDataModule(ImageDataModule):
 
 
 def check_labels(labels: Tensor, num_classes: int, path: Path) -> None:
-    """Raises ValueError if a file holds a label below 0 or from the number of classes on."""
+    """Raises ValueError if a file holds a label outside 0 to num_classes - 1."""
     wrong = torch.nonzero((labels < 0) | (labels >= num_classes)).flatten()
     if len(wrong):
         first = int(wrong[0])
@@ -182,8 +181,8 @@ def check_labels(labels: Tensor, num_classes: int, path: Path) -> None:
 
 
 def split_off(split: Images, num: int, seed: int) -> tuple[Images, Images]:
-    """The rest, and `num` images with the classes in the proportions of the whole, both in an order that the
-    seed draws, so that the first images of each are a random sample too.
+    """The rest, and `num` images with the classes in the proportions of the whole. The seed draws the order of both, so
+    that the first images of each are a random sample, too.
     """
     labels = split.labels.numpy()
     counts = np.bincount(labels)

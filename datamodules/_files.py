@@ -1,4 +1,4 @@
-"""What data sets of people's own files share: which files are there, and their classes by subfolder."""
+"""Functions for data sets of the user's files: finding files, and classes by subfolder."""
 
 import logging
 import os
@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 log = logging.getLogger("lightning_genae")
-MAX_NAMED = 5  # of what is skipped
+MAX_NAMED = 5  # names of skipped files in a message
 
 
 def find(root: Path, suffixes: tuple[str, ...], noun: str) -> list[str]:
-    """Paths of all files below the root with one of the suffixes, sorted, but hidden ones and what runs made; what is
-    skipped is counted and named in the log. Links are followed, each folder is entered once.
+    """Paths of all files below the root with one of the suffixes, sorted, except hidden files and those of runs.
+    Skipped files are counted and named in the log. Links are followed, and each folder is entered once.
 
     Args:
         root: a folder.
@@ -24,7 +24,7 @@ def find(root: Path, suffixes: tuple[str, ...], noun: str) -> list[str]:
         noun: what the files are, in the plural, for errors.
 
     Raises:
-        FileNotFoundError: there is no such folder, or no such file in it.
+        FileNotFoundError: the folder does not exist, or contains no such file.
         OSError: a folder cannot be read.
     """
     if not root.is_dir():
@@ -41,7 +41,7 @@ def find(root: Path, suffixes: tuple[str, ...], noun: str) -> list[str]:
 
 
 def classes(paths: list[str], root: Path, noun: str) -> tuple[Tensor, int]:
-    """A label a path, int64 (N,), and the number of classes; 0 where there is less than two subfolders."""
+    """A label for each path, int64 (N,), and the number of classes, which is 0 with fewer than two subfolders."""
     start = len(os.path.join(root, ""))
     first = [name if deeper else "" for name, deeper, _ in (path[start:].partition(os.sep) for path in paths)]
     names = sorted(set(first) - {""})
@@ -55,18 +55,18 @@ def classes(paths: list[str], root: Path, noun: str) -> tuple[Tensor, int]:
 
 
 def stamps(paths: list[str]) -> Iterator[tuple[str, int, int]]:
-    """What changes when a file does: its full path, size and time."""
+    """Path, size and modification time of each file, which change when a file does."""
     resolve = cache(os.path.realpath)
     for path in paths:
         folder, _, name = path.rpartition(os.sep)
         full, stamp = os.path.join(resolve(folder), name), os.lstat(path)
-        if S_ISLNK(stamp.st_mode):  # what it leads to counts
+        if S_ISLNK(stamp.st_mode):  # use the target of a link
             full, stamp = os.path.realpath(full), os.stat(path)
         yield full, stamp.st_size, stamp.st_mtime_ns
 
 
 def _walk(folder: str, suffixes: tuple[str, ...], skipped: list, entered: set[str]) -> Iterator[str]:
-    """Files below a folder, each folder's in the order of their names; by strings, since there may be a million."""
+    """Files below a folder, sorted by name in each folder; paths are strings, because there may be a million."""
     try:
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda entry: entry.name)
@@ -87,7 +87,7 @@ def _walk(folder: str, suffixes: tuple[str, ...], skipped: list, entered: set[st
 def _why_not_entered(folder: os.DirEntry, entered: set[str]) -> str:
     if folder.name.startswith("."):
         return "hidden"
-    if os.path.isfile(os.path.join(folder.path, "results.json")):  # runs may lie there, and must not be trained on
+    if os.path.isfile(os.path.join(folder.path, "results.json")):  # pictures of runs must not be trained on
         return "of a run"
     return "a link to a folder that is read already" if os.path.realpath(folder.path) in entered else ""
 

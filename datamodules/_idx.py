@@ -23,7 +23,7 @@ class IdxDataModule(PublishedDataModule):
 
     Args:
         root: folder with the four IDX files, plain or gzipped, or with torchvision's NAME/raw. null: data, then
-            the folder of Debian's package, where there is one.
+            the folder of Debian's package, if there is one.
     """
 
     published: type[datasets.MNIST]
@@ -84,7 +84,7 @@ def _read_idx(path: Path | None, num_dims: int) -> Tensor:
         )
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            content = file.read(MAX_BYTES)  # a damaged one may unpack to anything
+            content = file.read(MAX_BYTES)  # a damaged file may unpack to any size
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"--data.root: '{path}' is damaged: {error}") from error
     start = 4 + 4 * num_dims

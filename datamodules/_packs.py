@@ -1,4 +1,4 @@
-"""Data read once and packed into a file of the cache, and images that stay in such a file, which may be large."""
+"""Packs: data read once and written to a file of the cache, and images that stay in such a file, which may be large."""
 
 import hashlib
 import json
@@ -17,17 +17,17 @@ from filelock import FileLock
 from torch import Tensor
 
 READ = 1000  # images that are copied from a file at once
-FEW = 2**28  # bytes of images that may be copied and hashed at every start: a fifth of a second
+FEW = 2**28  # bytes of images that are copied and hashed at every start, which takes a fifth of a second
 
 
 def packed(target: Path, write: Callable[[Path], None]) -> Path:
-    """A file of the cache that `write` makes, whole or not at all; by the first of the processes that ask.
+    """A file of the cache, made atomically by `write` in the first process that needs it.
 
-    The lock ends with its process. The file's time is that of its last use, as of all files in the cache.
+    The lock is released when its process ends. The modification time is that of the last use, as for all cached files.
 
     Args:
         target: of the file.
-        write: writes it to the path that it is given, which has the same ending.
+        write: writes the file to a path with the same suffix.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):
@@ -42,16 +42,16 @@ def packed(target: Path, write: Callable[[Path], None]) -> Path:
                 os.replace(unfinished, target)
             finally:
                 unfinished.unlink(missing_ok=True)
-    with suppress(OSError):  # it may be another's
+    with suppress(OSError):  # it may belong to another user
         os.utime(target)
     return target
 
 
 def new_array(target: Path, shape: tuple[int, ...]) -> np.memmap:
-    """A memory-mapped array of bytes in a new .npy file, all of whose space is reserved.
+    """A memory-mapped array of bytes in a new .npy file, with its disk space reserved.
 
     Raises:
-        OSError: the disk or the quota does not have it; without a reservation it would be the signal SIGBUS, later.
+        OSError: the disk is full or the quota is used up; without a reservation, the signal SIGBUS would come later.
     """
     array = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=shape)
     try:
@@ -68,8 +68,8 @@ def new_array(target: Path, shape: tuple[int, ...]) -> np.memmap:
 
 
 def opened(path: Path) -> "Tensor | Packed":
-    """The images of a pack, uint8 (N, C, H, W): a tensor that is read from disk where it is looked at or, if they are
-    many, something that takes parts of it without copies of the whole.
+    """The images of a pack, uint8 (N, C, H, W): a memory-mapped tensor or, if they are many, a `Packed`,
+    which reads parts without a copy of the whole.
 
     Raises:
         ValueError: the file is damaged.
@@ -82,13 +82,13 @@ def opened(path: Path) -> "Tensor | Packed":
 
 
 class Packed:
-    """Many images in a pack, uint8 (N, C, H, W), in an order of their own; never all of them are read or copied.
+    """Many images in a pack, uint8 (N, C, H, W), in any order; they are never all read or copied at once.
 
-    What is taken from them by a slice or by indices is a tensor; `subset` gives others of the same pack.
+    Slices and indices return tensors; `subset` returns other images of the same pack.
 
     Args:
         path: of the .npy file.
-        array: its images, memory-mapped; nobody writes to them.
+        array: its images, memory-mapped; never written to.
         index: which of them, int64 (N,).
     """
 
@@ -125,41 +125,41 @@ class Packed:
         return images
 
     def _forget(self) -> None:
-        """Leaves what was read of the file to the system, which keeps it where there is room; else all that was ever
-        looked at, and much around it, would count as memory of this process."""
+        """Releases the pages that were read. Otherwise they, and others read ahead, would count as memory of this
+        process; the system may keep them in its cache."""
         self.array._mmap.madvise(mmap.MADV_DONTNEED)
 
     def split(self, size: int) -> Iterator[Tensor]:
-        """The images in blocks of at most so many, one at a time."""
+        """The images in blocks of at most `size`, one at a time."""
         for start in range(0, len(self), size):
             yield self[start : start + size]
             self._forget()
 
     def subset(self, chosen: Tensor | slice) -> "Tensor | Packed":
-        """Those images: a tensor if they are few, else not one of them is read."""
+        """The chosen images: a tensor if they are few, otherwise a `Packed`, without reading any."""
         few = len(self.index[chosen]) * self.whole[0].numel() <= FEW
         return self[chosen] if few else Packed(self.path, self.array, self.index[chosen])
 
     @cached_property
     def content(self) -> str:
-        """What stands for these very images in this order, without a look at their pixels."""
+        """A hash that identifies these images in this order, without reading their pixels."""
         content = hashlib.sha256(str((_content_of(self.path), tuple(self.shape))).encode())
         content.update(self.index.numpy().data)
         return content.hexdigest()
 
 
 def _content_of(path: Path) -> str:
-    """A hash of a pack, which is kept beside it: it is read through once."""
+    """A hash of a pack, stored beside it so that the pack is read only once."""
 
     def write(target: Path) -> None:
-        with path.open("rb") as file:  # not by the memory map, whose pages would count as this process's memory
+        with path.open("rb") as file:  # not through the memory map, whose pages would count as memory of this process
             target.write_text(hashlib.file_digest(file, "sha256").hexdigest())
 
     return packed(path.with_suffix(".sha256"), write).read_text()
 
 
 def key_of(version: int, stamps: Iterable[tuple], options: object) -> str:
-    """Sixteen digits for how files are read, which they are (see `_files.stamps`), and the options; a hash of JSON."""
+    """A hash, sixteen hexadecimal digits, of the reader's version, the files (see `_files.stamps`) and the options."""
     content = hashlib.sha256(f"[{version}, [".encode())
     stamps, separator = iter(stamps), ""
     while part := list(islice(stamps, 10_000)):  # there may be a million

@@ -1,4 +1,4 @@
-"""Points in the plane, mixtures of gaussians whose modes a generator may miss; what is known of them is measured."""
+"""Points in the plane, mixtures of gaussians whose modes a generator may miss; the modes are known to the metrics."""
 
 import torch
 from torch import Tensor
@@ -11,11 +11,11 @@ from lightning_genae.data.modalities.points import Points
 class PointsDataModule(ImageDataModule):
     """Points drawn from equal gaussians, as images of shape (2, 1, 1) in [-1, 1]: x and y are their channels.
 
-    A subclass says where the modes lie, `centres` (K, 2), and their standard deviation `sigma`; the mode is the label.
+    A subclass sets the modes, `centres` (K, 2), and their standard deviation `sigma`. The mode is the label.
     """
 
     num_points = 50_000
-    num_heldout = 2_500  # as many as PacGAN (Lin et al. 2017, arXiv 1712.04086) measures
+    num_heldout = 2_500  # as in PacGAN (Lin et al. 2017, arXiv 1712.04086)
     modality = Points()
     centres: Tensor
     sigma: float

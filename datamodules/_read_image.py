@@ -1,4 +1,4 @@
-"""One image file, read as people see it: upright, transparency on a ground, 8 bits; else refused by its name."""
+"""Reads an image file as a viewer shows it: upright, transparency on a background, 8 bits. Refuses all others."""
 
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -8,11 +8,11 @@ from PIL import ExifTags, Image, ImageOps
 
 Ground = Literal["white", "black"]
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
-# by content, whatever a file is called: of an EPS Pillow would let Ghostscript run the program that it is
+# by content, not by suffix: for an EPS, Pillow would have Ghostscript run its program
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 GREY_16 = ("I", "I;16", "I;16B", "I;16L")  # Pillow's modes of grey images of 16 bits
 GREY = ("1", "L", "LA", "F", *GREY_16)
-FULL = 2**14  # of 16 bits: an image whose brightest pixel is below may hold values of 14, 12 or 8 bits
+FULL = 2**14  # of 16 bits: an image without brighter pixels may hold values of 14, 12 or 8 bits
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
 
@@ -24,17 +24,17 @@ class Form(NamedTuple):
 
 
 def look(path: Path) -> Form:
-    """The form of an image, without its pixels.
+    """The form of an image, without reading its pixels.
 
     Raises:
-        ValueError: it is none, is broken, is too large, or there are several in the file.
-        OSError: the machine does not give the file.
+        ValueError: the file is not an image, is broken or too large, or holds several images.
+        OSError: the file cannot be read.
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
-            # phones' pictures are followed by previews of themselves, which Pillow calls MPO
+            # phones append previews to pictures, which Pillow calls MPO
             num_frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-            # of TIFF Pillow knows the upright size
+            # for TIFF, Pillow returns the upright size
             is_turned = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
             form = Form(image.mode in GREY, image.size[::-1] if is_turned else image.size)
     except Exception as error:
@@ -51,11 +51,11 @@ def read(path: Path, mode: Literal["L", "RGB"], ground: Ground = "white", bits: 
         path: of the file.
         mode: L for grey.
         ground: what transparent pixels are laid on.
-        bits: how many of its bits a grey image of 16 uses; None: all, and one that seems to use fewer is refused.
+        bits: number of bits that a 16-bit grey image uses. None: all, and an image that seems to use fewer is refused.
 
     Raises:
-        ValueError: the file is broken, or what its numbers mean cannot be known.
-        OSError: the machine does not give the file.
+        ValueError: the file is broken, or the range of its values is unknown.
+        OSError: the file cannot be read.
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
@@ -69,16 +69,16 @@ def read(path: Path, mode: Literal["L", "RGB"], ground: Ground = "white", bits: 
     except Exception as error:
         raise _named(path, error) from error
     if image.format == "TIFF" and image.size != size:
-        # Pillow 13 takes the rows of one without compression for columns before it turns it
+        # Pillow 13 swaps rows and columns of uncompressed files before it rotates them
         raise ValueError(f"--data.root: '{path}' is a TIFF that lies on its side; expected it upright; save it turned")
     try:
-        return _flat(_to_8_bits(upright, bits, any("16" in str(one) for one in stored)), ground).convert(mode)
+        return _flat(_to_8_bits(upright, bits, any("16" in str(mode) for mode in stored)), ground).convert(mode)
     except ValueError as error:
         raise ValueError(f"--data.root: '{path}' {error}") from error
 
 
 def _to_8_bits(image: Image.Image, bits: int | None, was_16: bool) -> Image.Image:
-    """The image with 8 bits a channel, of a mode that Pillow converts rightly."""
+    """The image with 8 bits a channel, in a mode that Pillow converts correctly."""
     if image.mode == "F":
         values = np.asarray(image)
         if not (values.min() >= 0 and values.max() <= 1):  # NaN is neither
@@ -97,7 +97,7 @@ def _to_8_bits(image: Image.Image, bits: int | None, was_16: bool) -> Image.Imag
 
 
 def _scaled(image: Image.Image, bits: int | None) -> Image.Image:
-    """A grey image of 16 bits, which Pillow would cut off at 255."""
+    """A 16-bit grey image scaled to 8 bits; Pillow would clip it at 255."""
     values = np.asarray(image).astype(np.int64)
     low, high = int(values.min()), int(values.max())
     if bits is None and 0 < high < FULL:
@@ -131,7 +131,7 @@ def _flat(image: Image.Image, ground: Ground) -> Image.Image:
 
 
 def _named(path: Path, error: Exception) -> Exception:
-    """An error that says which file is wrong: Pillow raises many kinds for what is damaged."""
+    """An error that names the file; Pillow raises many types for damaged files."""
     if isinstance(error, OSError) and error.errno:
         return OSError(f"--data.root: '{path}' cannot be read: {error.strerror}")
     if isinstance(error, MemoryError):

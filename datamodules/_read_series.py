@@ -1,4 +1,4 @@
-"""Files of numbers, .csv, .npy and .npz, as arrays; what is not surely a number is refused by its place."""
+"""Reads files of numbers, .csv, .npy and .npz, as arrays; errors name the position of what may not be a number."""
 
 import csv
 import re
@@ -7,13 +7,13 @@ from zipfile import ZipFile, is_zipfile
 
 import numpy as np
 
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # float() takes 1_0 and digits of all scripts
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # float() accepts 1_0 and digits of all scripts
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
 NO_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
-NO_NAME = re.compile(r"[+-]?[\d.]|(na|n/a|null|none|-)$", re.ASCII | re.IGNORECASE)  # begins no name of a column
-USUAL = "series"  # the column that tells one series from the other
+NO_NAME = re.compile(r"[+-]?[\d.]|(na|n/a|null|none|-)$", re.ASCII | re.IGNORECASE)  # not a column name
+DEFAULT_SERIES = "series"  # the column that identifies the series
 MAX_BYTES = 4e9  # of the numbers in an .npz
-LARGEST = 1e300  # beyond it the span of numbers may be infinite
+LARGEST = 1e300  # beyond it the range of the numbers may overflow
 
 
 def read_csv(path: Path, columns: list[str] | None, series: str | None) -> tuple[list[np.ndarray], list[str]]:
@@ -21,17 +21,21 @@ def read_csv(path: Path, columns: list[str] | None, series: str | None) -> tuple
 
     Args:
         path: of the file, in UTF-8, with or without a header.
-        columns: that are channels, by name or number. None: all except `series`.
-        series: the column that tells one series from the other. None: `series` if there is one, and then `step` is no
-            channel either; else all rows are one series.
+        columns: the channels, by name or number. None: all except `series`.
+        series: the column that identifies the series. None: `series` if it exists, and then `step` is not a channel
+            either; otherwise all rows are one series.
 
     Raises:
-        ValueError: a row or cell is wrong, which the message names.
+        ValueError: a row or cell is wrong; the message names it.
     """
     names, rows = read_rows(path)
-    own = series is None and USUAL in names
-    by = None if series is None and not own else column(names, USUAL if own else series, "--data.series")
-    chosen = [i for i, name in enumerate(names) if i != by and not (own and name == "step")]
+    is_default = series is None and DEFAULT_SERIES in names
+    by = (
+        None
+        if series is None and not is_default
+        else column(names, DEFAULT_SERIES if is_default else series, "--data.series")
+    )
+    chosen = [i for i, name in enumerate(names) if i != by and not (is_default and name == "step")]
     if columns is not None:
         chosen = [column(names, name, "--data.columns") for name in columns]
     values = numbers(path, names, rows, chosen)
@@ -45,7 +49,7 @@ def read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The names of the columns of a CSV, by number where there is no header, and its rows with their lines.
 
     Raises:
-        ValueError: a row is wrong, which the message names.
+        ValueError: a row is wrong; the message names it.
     """
     rows = _rows(path)
     if len(rows[0][1]) == 1 and (other := next((mark for mark in ";\t" if mark in rows[0][1][0]), None)):
@@ -68,7 +72,7 @@ def numbers(path: Path, names: list[str], rows: list[tuple[int, list[str]]], cho
     """The chosen columns of rows, as `read_rows` gives them, (num_rows, C) in float64, NaN where a cell is empty.
 
     Raises:
-        ValueError: a cell is no number, which the message names.
+        ValueError: a cell is not a number; the message names it.
     """
     if not rows or not chosen or len(set(chosen)) < len(chosen):
         raise ValueError(
@@ -83,8 +87,8 @@ def read_arrays(path: Path) -> list[np.ndarray]:
     """The series of an .npy or .npz, each (length_i, C) in float64, without the NaN at their ends.
 
     Raises:
-        ValueError: the file is damaged, or holds other things than numbers.
-        MemoryError: it asks for more memory than there is.
+        ValueError: the file is damaged, or does not hold numbers.
+        MemoryError: there is not enough memory.
     """
     try:
         _check_size(path)
@@ -93,7 +97,7 @@ def read_arrays(path: Path) -> list[np.ndarray]:
             arrays = [content] if isinstance(content, np.ndarray) else [content[name] for name in content.files]
     except MemoryError as error:
         raise MemoryError(f"--data.root: '{path}' asks for more memory than there is: {error}") from error
-    except Exception as error:  # numpy and zipfile raise many kinds for a damaged file
+    except Exception as error:  # numpy and zipfile raise many types for a damaged file
         if isinstance(error, OSError) and error.errno:
             raise OSError(f"--data.root: '{path}' cannot be read: {error.strerror}") from error
         raise ValueError(f"--data.root: '{path}' is damaged, or holds other than arrays of numbers: {error}") from error
@@ -107,23 +111,23 @@ def read_arrays(path: Path) -> list[np.ndarray]:
         )
     if any(array.size == 0 for array in arrays):
         raise ValueError(f"--data.root: expected arrays of numbers, got an empty one in '{path}'")
-    many = [one for array in arrays for one in (array if array.ndim == 3 else [array.reshape(len(array), -1)])]
-    if len({one.shape[1] for one in many}) > 1:
+    many = [values for array in arrays for values in (array if array.ndim == 3 else [array.reshape(len(array), -1)])]
+    if len({values.shape[1] for values in many}) > 1:
         raise ValueError(f"--data.root: expected series of as many channels each, got others in '{path}'")
-    return [_trimmed(one.astype(np.float64)) for one in many]
+    return [_trimmed(values.astype(np.float64)) for values in many]
 
 
 def check(many: list[np.ndarray], path: str) -> None:
-    """Raises ValueError for gaps, infinite values, and series without a step or all alike."""
-    for i, one in enumerate(many):
+    """Raises ValueError for gaps, infinite values, too few steps and constant channels."""
+    for i, series in enumerate(many):
         which = f"'{path}'" if len(many) == 1 else f"series {i} of '{path}'"
-        if len(one) < 2:
-            raise ValueError(f"--data.root: expected at least 2 steps, got {len(one)} in {which}")
-        wrong = np.argwhere(~(np.abs(one) <= LARGEST))
+        if len(series) < 2:
+            raise ValueError(f"--data.root: expected at least 2 steps, got {len(series)} in {which}")
+        wrong = np.argwhere(~(np.abs(series) <= LARGEST))
         if len(wrong):
             step, channel = wrong[0]
             raise ValueError(
-                f"--data.root: expected a finite number at every step, got {one[step, channel]} at step {step}, "
+                f"--data.root: expected a finite number at every step, got {series[step, channel]} at step {step}, "
                 f"channel {channel} of {which} ({len(wrong)} in all); fill the gaps or cut the series there"
             )
     values = np.concatenate(many)
@@ -136,7 +140,7 @@ def check(many: list[np.ndarray], path: str) -> None:
 
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    """The rows that are not empty, with their line in the file, as an editor counts."""
+    """The rows that are not empty, with their line numbers in the file."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
@@ -158,7 +162,7 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
 
 
 def _check_size(path: Path) -> None:
-    """Raises ValueError if an .npz unpacks to far more than series take."""
+    """Raises ValueError if an .npz unpacks to more than MAX_BYTES."""
     if is_zipfile(path):
         with ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
@@ -167,19 +171,19 @@ def _check_size(path: Path) -> None:
 
 
 def _trimmed(values: np.ndarray) -> np.ndarray:
-    """A series (L, C) without the steps at its end at which no channel has a value."""
+    """A series (L, C) without the last steps in which all channels are NaN."""
     there = np.flatnonzero(~np.isnan(values).all(1))
     return values[: there[-1] + 1 if len(there) else 0]
 
 
 def _is_no_name(cell: str) -> bool:
-    """Whether a cell of the first row stands for a number, a right or a wrong one, and so for no header."""
+    """Whether a cell of the first row looks like a number, valid or not, rather than the name of a column."""
     cell = cell.strip()
     return not cell or bool(NO_FINITE.fullmatch(cell) or NO_NAME.match(cell))
 
 
 def column(names: list[str], wanted: str, option: str) -> int:
-    """The number of a column that an option names, or gives by its number."""
+    """The index of a column, from its name or its number."""
     if wanted in names:
         return names.index(wanted)
     if re.fullmatch(r"\d+", wanted, re.ASCII) and int(wanted) < len(names):

@@ -1,4 +1,4 @@
-"""One file of sound as a wave of the sample rate that is asked for; what is damaged or cut short is refused."""
+"""Reads a sound file as a wave at a sample rate; refuses damaged files and those that are cut short."""
 
 from pathlib import Path
 
@@ -6,16 +6,16 @@ import numpy as np
 
 from lightning_genae.data.mel import sound_libraries
 
-MIN_RATE, MAX_RATE = 1000, 1_000_000  # samples a second of a file that can be right
-OPEN_END = (0, 0x7FFFFFFF, 0xFFFFFFFF)  # sizes in WAVs of programs that did not know theirs when they began
+MIN_RATE, MAX_RATE = 1000, 1_000_000  # plausible samples per second of a file
+OPEN_END = (0, 0x7FFFFFFF, 0xFFFFFFFF)  # sizes in WAVs of programs that did not know the length at the start
 
 
 def read_sound(path: Path, sample_rate: int) -> tuple[np.ndarray, int]:
-    """A file's sound, float32 (num_samples,) in [-1, 1] at the sample rate, and the file's own sample rate.
+    """A file's sound, float32 (num_samples,) in [-1, 1] at the sample rate, and the sample rate of the file.
 
     Raises:
-        ValueError: it is none, is damaged, cut short, empty or not finite.
-        OSError: the machine does not give the file.
+        ValueError: the file is not a sound, damaged, cut short, empty or not finite.
+        OSError: the file cannot be read.
     """
     librosa, soundfile = sound_libraries()
     try:
@@ -40,9 +40,9 @@ def read_sound(path: Path, sample_rate: int) -> tuple[np.ndarray, int]:
 
 
 def _check_length(start: bytes, path: Path) -> None:
-    """Raises ValueError if a WAV, of these first 8 bytes, is shorter than it says: libsndfile reads what is left."""
+    """Raises ValueError if a WAV is shorter than its first 8 bytes say; libsndfile would read it without an error."""
     size = int.from_bytes(start[4:8], "little")
-    if start[:4] == b"RIFF" and size not in OPEN_END and size + 8 > path.stat().st_size + 1:  # a byte that fills up
+    if start[:4] == b"RIFF" and size not in OPEN_END and size + 8 > path.stat().st_size + 1:  # one padding byte
         raise ValueError(
             f"--data.root: '{path}' is cut short: it says that it has {size + 8:,} bytes and has "
             f"{path.stat().st_size:,}; copy it anew"

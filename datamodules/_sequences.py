@@ -1,4 +1,4 @@
-"""What data sets of sequences share: where windows of series overlap, no value is on two sides."""
+"""Base class of data sets of sequences: overlapping windows never share values between parts."""
 
 import torch
 from torch import Tensor
@@ -14,9 +14,9 @@ class SequenceDataModule(ImageDataModule):
     modality = Series()
 
     def split(self, pool: Images, num_heldout: int) -> tuple[Images, Images]:
-        """As of all data sets, but where sequences are windows of series no value that is trained on is among those
-        that choices are made by: these are whole series, with the classes in proportion, or the end of a single one,
-        and windows across its border are in neither part."""
+        """Like `ImageDataModule.split`, except for windows of series: there, the validation set shares no values with
+        the training set. It consists of whole series, with the classes in proportion, or of the end of a single series;
+        windows across its border are in neither part."""
         if "pool" not in self.places:
             return super().split(pool, num_heldout)
         free, aside = self._apart(pool, num_heldout)
@@ -33,8 +33,8 @@ class SequenceDataModule(ImageDataModule):
         return tuple(Images(pool.images[chosen], pool.labels[chosen]) for chosen in parts.values())
 
     def _apart(self, pool: Images, num_heldout: int) -> tuple[Tensor, Tensor]:
-        """Which sequences of the training split may be trained on and which are kept aside, in an order drawn at
-        random, so that the first are a sample."""
+        """Which sequences of the training split may be trained on and which are kept aside, in random order, so
+        that the first ones are a random sample."""
         order = torch.randperm(len(pool.images), generator=torch.Generator().manual_seed(self.drawn_by))
         of, start, end = self.places["pool"][order].T
         num = self.num_aside(len(order), num_heldout)

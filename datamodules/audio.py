@@ -1,4 +1,4 @@
-"""Sounds from a folder, one class a subfolder or none; without a folder 99 short ones of drums and synthesizers."""
+"""Sounds from a folder, one class per subfolder or none; by default 99 short sounds of drums and synthesizers."""
 
 import logging
 from pathlib import Path
@@ -26,7 +26,7 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 SILENCE = 1e-3  # a window whose samples are all below this, 60 dB below the loudest, is silent
 MIN_FRAMES = 8
 MAX_SAMPLES = 2**22  # of a window
-_PACK_VERSION = 1  # of how sounds are read; another one makes new packs
+_PACK_VERSION = 1  # of how sounds are read; a change makes new packs
 
 
 class AudioDataModule(SequenceDataModule):
@@ -38,7 +38,7 @@ class AudioDataModule(SequenceDataModule):
     packed once into a file in the cache; a changed file makes a new pack.
 
     Args:
-        root: folder with WAV, FLAC, OGG or MP3 files, directly or with one subfolder a class. null: the sounds that
+        root: folder with WAV, FLAC, OGG or MP3 files, directly or with one subfolder per class. null: the sounds that
             come with the project (see datamodules/sounds/README.md).
         sample_rate: samples a second, at least 1000; sounds hold frequencies up to half of it.
         seconds: length of a window, rounded to whole frames (of 16 ms at 16 kHz: the default makes 64).
@@ -46,7 +46,7 @@ class AudioDataModule(SequenceDataModule):
         form: mel: frames of log-mel bands from -80 dB to 0 dB, the loudest that a wave can be, scaled to [-1, 1];
             they are heard by way of Griffin and Lim's phases. wave: the samples themselves.
         num_mels: bands of a frame, which are the channels; without effect on waves.
-        heldout: share of the files that is held out from training, always the same ones, in (0, 1).
+        heldout: fraction of the files that is held out from training, always the same ones, in (0, 1).
 
     Attributes:
         num_samples: samples in a window.
@@ -73,7 +73,7 @@ class AudioDataModule(SequenceDataModule):
         self.root = Path(root) if root else SHIPPED
         self.sample_rate = sample_rate
         self.form = form
-        self.heldout_share = heldout
+        self.heldout_fraction = heldout
         self.mel = Mel(sample_rate, num_mels)
         self.modality = Audio(mel=self.mel, is_wave=form == "wave")
         self.num_samples = round(seconds * sample_rate / self.mel.hop) * self.mel.hop
@@ -97,14 +97,14 @@ class AudioDataModule(SequenceDataModule):
     def load(self) -> tuple[Images, Images, int]:
         paths = find(self.root, SUFFIXES, "sounds")
         labels, num_classes = classes(paths, self.root, "sound")
-        num_heldout = round(self.heldout_share * len(paths))
+        num_heldout = round(self.heldout_fraction * len(paths))
         if not 2 <= num_heldout <= len(paths) - 2:
             raise ValueError(
-                f"--data.heldout: expected at least 2 sounds to hold out and 2 to train on; got a share of "
-                f"{self.heldout_share} of {len(paths)} sounds in '{self.root}'"
+                f"--data.heldout: expected at least 2 sounds to hold out and 2 to train on; got a fraction of "
+                f"{self.heldout_fraction} of {len(paths)} sounds in '{self.root}'"
             )
         images, counts = _loaded(self._pack(paths))
-        # by file: windows of one sound are too alike to be on both sides
+        # split by file: windows of one sound are too similar to be on both sides
         sides = split_off(Images(torch.arange(len(paths)), labels), num_heldout, seed=0)
         (train, of_train), (heldout, of_heldout) = (_of_files(images, counts, side) for side in sides)
         self.places = {"pool": of_train, "heldout": of_heldout}
@@ -130,11 +130,11 @@ class AudioDataModule(SequenceDataModule):
             windows.append(self.modality.transform(loud))
             rates.append(rate)
             silent += [path] if num_silent else []
-        others = sorted({rate for rate in rates if rate != self.sample_rate})
-        if others:
+        unusual = sorted({rate for rate in rates if rate != self.sample_rate})
+        if unusual:
             log.info(
                 f"WARNING: {sum(rate != self.sample_rate for rate in rates)} of {len(rates)} sounds have other sample "
-                f"rates ({', '.join(map(str, others))}); they were converted to --data.sample_rate {self.sample_rate}"
+                f"rates ({', '.join(map(str, unusual))}); they were converted to --data.sample_rate {self.sample_rate}"
             )
         if silent:
             named = ", ".join(f"'{path}'" for path in silent[:MAX_NAMED])
@@ -151,7 +151,7 @@ class AudioDataModule(SequenceDataModule):
 
     def _cut(self, wave: np.ndarray, path: Path) -> tuple[np.ndarray, int]:
         """The windows (N, num_samples) of a sound that are not silent, and how many are."""
-        last = max(0, len(wave) - self.num_samples // 2)  # a later one would be more silence than sound
+        last = max(0, len(wave) - self.num_samples // 2)  # a later window would be mostly silence
         starts = range(0, last + 1, self.stride)
         wave = np.pad(wave, (0, self.num_samples))
         windows = np.stack([wave[start : start + self.num_samples] for start in starts])
@@ -166,13 +166,13 @@ def _loaded(path: Path) -> tuple[Tensor, np.ndarray]:
     try:
         with np.load(path) as pack:
             return torch.from_numpy(pack["images"]), pack["counts"]
-    except Exception as error:  # numpy and zipfile raise many kinds for a damaged file
+    except Exception as error:  # numpy and zipfile raise many types for a damaged file
         raise ValueError(f"--cache: '{path}' is damaged; delete it to have it anew") from error
 
 
 def _of_files(images: Tensor, counts: np.ndarray, files: Images) -> tuple[Images, Tensor]:
-    """The windows of files, given by number and label, in an order drawn at random, so that the first are a sample, and
-    their places, at which all windows of a file count as sharing values: they are too alike for two sides."""
+    """The windows of files, which are given by index and label, in random order, and their `places`. There, all windows
+    of a file count as sharing values, because they are too similar to be on both sides."""
     of_window = torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
     labels = torch.full((len(counts),), -1)
     labels[files.images] = files.labels

@@ -1,4 +1,4 @@
-"""A folder of your own images, one class a subfolder or none."""
+"""A folder of your own images, one class per subfolder or none."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from datamodules._packs import key_of, new_array, opened, packed
 from datamodules._read_image import SUFFIXES, Ground, look, read
 from lightning_genae.data.dataset import Images
 
-_PACK_VERSION = 3  # of how images are read; another one makes new packs
+_PACK_VERSION = 3  # of how images are read; a change makes new packs
 
 
 class FolderDataModule(ImageDataModule):
@@ -23,10 +23,10 @@ class FolderDataModule(ImageDataModule):
     The images are packed once into a memory-mapped file in the cache; a changed file makes a new pack.
 
     Args:
-        root: folder with the images, directly or with one subfolder a class.
+        root: folder with the images, directly or with one subfolder per class.
         image_size: side in pixels to which images are resized (shorter side) and cropped (centre).
             null: all images have the same size already.
-        heldout: share of the images that is held out from training, always the same ones, in (0, 1).
+        heldout: fraction of the images that is held out from training, always the same ones, in (0, 1).
         background: what transparent pixels are laid on.
         bits: of grey images of 16 bits, how many they use, 8 to 16; 12 of many cameras. null: all, and an image that
             seems to use fewer is refused.
@@ -48,18 +48,18 @@ class FolderDataModule(ImageDataModule):
             raise ValueError(f"--data.bits: expected 8 to 16 bits; got {bits}")
         self.root = Path(root)
         self.image_size = image_size
-        self.heldout_share = heldout
+        self.heldout_fraction = heldout
         self.background = background
         self.bits = bits
 
     def load(self) -> tuple[Images, Images, int]:
         paths = find(self.root, SUFFIXES, "images")
         labels, num_classes = classes(paths, self.root, "image")
-        num_heldout = round(self.heldout_share * len(paths))
+        num_heldout = round(self.heldout_fraction * len(paths))
         if not 2 <= num_heldout <= len(paths) - 2:
             raise ValueError(
-                f"--data.heldout: expected at least 2 images to hold out and 2 to train on; got a share of "
-                f"{self.heldout_share} of {len(paths)} images in '{self.root}'"
+                f"--data.heldout: expected at least 2 images to hold out and 2 to train on; got a fraction of "
+                f"{self.heldout_fraction} of {len(paths)} images in '{self.root}'"
             )
         # split by index before packing, so that both splits lie in one piece of the memory map
         index = Images(torch.arange(len(paths)), labels)
@@ -69,8 +69,8 @@ class FolderDataModule(ImageDataModule):
         return *(images.subset(side) for side in (slice(num_train), slice(num_train, None))), num_classes
 
     def split(self, pool: Images, num_heldout: int) -> tuple[Images, Images]:
-        """As of all data sets, but what is trained on stays a view of the memory map, not a copy in memory, if it is
-        all but a part kept aside; the images lie in an order that was drawn at random."""
+        """Like `ImageDataModule.split`, except that the training set stays a view of the memory map, without a copy, if
+        it is all except the validation set; the images are already in random order."""
         total = len(pool.images)
         if self.num_train is not None or total <= MIN_VALIDATION:
             return super().split(pool, num_heldout)

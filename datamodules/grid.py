@@ -6,7 +6,7 @@ from datamodules._points import PointsDataModule
 
 
 class Grid(PointsDataModule):
-    """25 gaussians on a square grid, of a deviation of a fortieth of their distance; use `--model.network mlp`."""
+    """25 gaussians on a square grid, with a standard deviation of 1/40 of their distance; use `--model.network mlp`."""
 
     centres = 0.2 * torch.cartesian_prod(*2 * [torch.arange(-4.0, 5.0, 2.0)])
     sigma = 0.01

@@ -8,7 +8,7 @@ from datamodules._points import PointsDataModule
 
 
 class Ring(PointsDataModule):
-    """Eight gaussians on a circle, of a deviation of a hundredth of its radius; use `--model.network mlp`."""
+    """Eight gaussians on a circle, with a standard deviation of 1/100 of its radius; use `--model.network mlp`."""
 
     _angles = torch.arange(8) * (2 * math.pi / 8)
     centres = 0.8 * torch.stack([_angles.cos(), _angles.sin()], 1)

@@ -1,4 +1,4 @@
-"""Rows of a table from a CSV: columns of numbers without an order, and classes if a column tells them."""
+"""Rows of a table from a CSV: columns of numbers without an order, and classes from a column."""
 
 from pathlib import Path
 
@@ -21,8 +21,8 @@ class TableDataModule(ImageDataModule):
 
     Args:
         root: a CSV in UTF-8, with or without a header.
-        columns: those to be modelled, by name, or by number from 0: `width,height`. null: all except the label.
-        label: the column that tells the class of a row, in any words. null: rows have no classes.
+        columns: to be modelled, by name, or by number from 0: `width,height`. null: all except the label.
+        label: the column with the class of a row, as any text. null: rows have no classes.
         heldout: fraction of the rows that is held out, always the same ones, in (0, 1).
     """
 
@@ -74,7 +74,7 @@ class TableDataModule(ImageDataModule):
         return train, heldout, len(classes)
 
     def _check(self, values: np.ndarray, names: list[str], rows: list[tuple[int, list[str]]]) -> None:
-        """Raises ValueError for cells without a finite number, and for columns all alike."""
+        """Raises ValueError for cells without a finite number, and for constant columns."""
         wrong = np.argwhere(~(np.abs(values) <= LARGEST))
         if len(wrong):
             row, i = wrong[0]

@@ -15,11 +15,11 @@ from datamodules._sequences import SequenceDataModule
 from lightning_genae.data.dataset import Images
 from lightning_genae.data.modalities.text import Text
 
-UNKNOWN = "\ufffd"  # what stands for characters that have no token
-MAX_UNKNOWN = 0.1  # share of them among the tokens that are trained on
+UNKNOWN = "\ufffd"  # stands for characters without a token
+MAX_UNKNOWN = 0.1  # most unknown tokens, as a fraction of the training text
 MAX_BYTES = 2e9  # of the stored windows
 MIN_WINDOWS = 2  # in either split
-# BPE joins what lies within one of these: a word or signs, with the space before it, or spaces
+# BPE merges only within one of these: a word or signs, with the space before, or spaces
 PIECES = r" ?\w+| ?[^\w\s]+|\s+"
 
 
@@ -27,21 +27,21 @@ class TextDataModule(SequenceDataModule):
     """Windows of a text, as sequences (V, 1, L) with one channel for each of V tokens.
 
     The last part of every file is held out; the parts that are trained on are joined into one text by empty lines, and
-    so are those held out, so that files may be shorter than a window. The tokens are learnt from all that could be
-    trained on, whatever num_train is: what is held out has no say, and subsets of all sizes have the same channels.
-    Token 0 stands for all characters that have none.
+    so are those held out, so that files may be shorter than a window. The tokens are learnt from the whole
+    training part, whatever num_train is, so that subsets of all sizes have the same channels. Held-out text is unused.
+    Token 0 stands for all characters without a token.
 
     Args:
         root: a file, or a folder with files (.txt, .md or without suffix, in subfolders too), of UTF-8 text. null: what
             Python's manual says of the language, English of some 370,000 characters, which comes with Python.
         tokens: characters, or bpe: parts of words that are frequent, by byte pair encoding (Sennrich et al. 2016,
             arXiv 1508.07909), of which a window holds more text.
-        vocabulary: how many different tokens there are at most, the unknown one included; the most frequent ones.
+        vocabulary: largest number of different tokens, including the unknown one; the most frequent ones are used.
         window: length L of a sequence, in tokens.
-        stride: tokens from one training window to the next. null: the window, so that no two overlap; those held out
-            never do.
-        heldout: share of each file, its end, that is held out from training, in (0, 1).
-        lowercase: makes all letters small first.
+        stride: tokens from one training window to the next. null: the window, without overlap. Held-out
+            windows never overlap.
+        heldout: fraction of each file, at its end, that is held out from training, in (0, 1).
+        lowercase: whether to convert the text to lower case first.
 
     Attributes:
         tokenizer: of the library `tokenizers`; after `setup`.
@@ -74,14 +74,14 @@ class TextDataModule(SequenceDataModule):
         self.vocabulary = vocabulary
         self.window = window
         self.stride = stride or window
-        self.heldout_share = heldout
+        self.heldout_fraction = heldout
         self.lowercase = lowercase
 
     def load(self) -> tuple[Images, Images, int]:
         texts = [_manual()] if self.root is None else _read_all(Path(self.root))
         if self.lowercase:
             texts = [text.lower() for text in texts]
-        cuts = [round(len(text) * (1 - self.heldout_share)) for text in texts]
+        cuts = [round(len(text) * (1 - self.heldout_fraction)) for text in texts]
         train = "\n\n".join(text[:cut] for text, cut in zip(texts, cuts))
         heldout = "\n\n".join(text[cut:] for text, cut in zip(texts, cuts))
         self.tokenizer = _tokenizer(self.tokens, train, self.vocabulary)
@@ -134,8 +134,8 @@ class TextDataModule(SequenceDataModule):
 
 
 def _tokenizer(tokens: str, text: str, vocabulary: int):
-    """A tokenizer that knows this text; its token 0 is the unknown one."""
-    # it would warn when processes that load batches start
+    """A tokenizer trained on this text; token 0 is the unknown one."""
+    # else it would warn when worker processes start
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -150,7 +150,7 @@ def _tokenizer(tokens: str, text: str, vocabulary: int):
     else:
         tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
         tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(PIECES), behavior="isolated")
-        # given, because the library chooses among equally frequent ones by chance; half is left for what they make
+        # set, because the library chooses at random among equally frequent ones; the other half is for merges
         alphabet = [character for character, _ in Counter(text).most_common(vocabulary // 2)]
         trainer = trainers.BpeTrainer(**options, initial_alphabet=alphabet, limit_alphabet=len(alphabet))
     tokenizer.decoder = decoders.Fuse()
@@ -159,8 +159,8 @@ def _tokenizer(tokens: str, text: str, vocabulary: int):
 
 
 def _manual() -> str:
-    """What Python's manual says of the language, each paragraph once: its topics share some, so that what is held out
-    would have been trained on."""
+    """Python's manual of the language, each paragraph once: topics share paragraphs, so else held-out text could be
+    in the training text."""
     from pydoc_data.topics import topics
 
     paragraphs = (paragraph for name in sorted(topics) for paragraph in topics[name].split("\n\n"))
@@ -192,11 +192,11 @@ def _read(path: Path) -> str:
     return text.removeprefix("\ufeff").replace("\r\n", "\n")
 
 
-def _no_utf8(path: Path, content: bytes, place: int) -> str:
-    """What is wrong with a file, at this byte, and what to do."""
+def _no_utf8(path: Path, content: bytes, position: int) -> str:
+    """The error message about a file with this invalid byte."""
     is_utf16 = content[:2] in (b"\xff\xfe", b"\xfe\xff")
     name, encoding = ("UTF-16", "utf-16") if is_utf16 else ("Latin-1", "latin1")
     return (
-        f"--data.root: expected UTF-8 text; got '{path}' with the byte 0x{content[place]:02x} at {place}; if it is "
-        f"{name}, `iconv -f {encoding} -t utf-8` converts it"
+        f"--data.root: expected UTF-8 text; got '{path}' with the byte 0x{content[position]:02x} at {position}; if it "
+        f"is {name}, `iconv -f {encoding} -t utf-8` converts it"
     )

@@ -1,4 +1,4 @@
-"""Time series, of a CSV, .npy or .npz: many, or one long one cut into windows; else El Nino's sea temperatures."""
+"""Time series from a CSV, .npy or .npz: many, or one long series cut into windows; by default El Nino temperatures."""
 
 import logging
 from pathlib import Path
@@ -16,27 +16,27 @@ from lightning_genae.data.modalities.series import Series
 
 log = logging.getLogger("lightning_genae")
 MARGIN = 1.25  # the training data span this part of [-1, 1]: what is held out, or generated, may reach beyond
-Window = tuple[np.ndarray, tuple[int, int, int]]  # values (L, C), and where they are from, as `places` has it
+Window = tuple[np.ndarray, tuple[int, int, int]]  # values (L, C), and where they were cut from, a row of `places`
 
 
 class TimeSeriesDataModule(SequenceDataModule):
     """Series with one or more channels, scaled to [-1, 1] by what the training data span, undone in all that is shown.
 
     A file holds one long series, whose windows are the data and whose last part is held out, or many series, of which
-    some are held out. Those of different lengths are padded, and a mask tells where they end.
+    some are held out. Series of different lengths are padded, and a mask shows where they end.
 
     Args:
-        root: a file, .csv, .npy or .npz. An array of one or two dimensions, (length, channels), is a long series, one
-            of three (num, length, channels) are many; NaN at the end of one says that it ends before. Several arrays
-            in an .npz are a series each. A CSV in UTF-8 has a channel a column, with or without a header. null: monthly
-            sea surface temperatures of El Nino, 1950 to 2010, in degrees Celsius (from the package statsmodels).
-        columns: those of a CSV that are channels, by name, or by number from 0: `up,down`. null: all but `series`.
-        series: the column of a CSV that tells one series from the other. null: `series` if there is one, as in the
-            samples that this project writes, in which `step` is no channel either; else all rows are one long series.
+        root: a file, .csv, .npy or .npz. An array of one or two dimensions, (length, channels), is a long series, an
+            array of three, (num, length, channels), holds many. NaN at the end of a series are cut off. Several arrays
+            in an .npz are one series each. A CSV in UTF-8 has one column per channel, with or without a header. null:
+            monthly sea surface temperatures of El Nino, 1950 to 2010, in degrees Celsius (from statsmodels).
+        columns: those of a CSV that are channels, by name, or by number from 0: `up,down`. null: all except `series`.
+        series: the column of a CSV that identifies the series. null: `series` if it exists, as in the samples that this
+            project writes, and then `step` is not a channel either; otherwise all rows are one long series.
         window: steps of a sequence; longer ones of many are cut. null: 24 for a long series, and as many as the longest
             has for many.
         stride: steps from one window to the next.
-        heldout: share that is held out: the last part of a long series, or so many of many, drawn at random.
+        heldout: fraction that is held out: the last part of a long series, or some of many, drawn at random.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class TimeSeriesDataModule(SequenceDataModule):
         self.series = series
         self.window = window
         self.stride = stride
-        self.share_heldout = heldout
+        self.heldout_fraction = heldout
 
     def load(self) -> tuple[Images, Images, int]:
         many, channels = self._read()
@@ -74,7 +74,7 @@ class TimeSeriesDataModule(SequenceDataModule):
             centre=(low + high) / 2,
             half_range=np.where(half > 0, half, 1) * MARGIN,
         )
-        places = [torch.tensor([place for _, place in side]) for side in sides]
+        places = [torch.tensor([origin for _, origin in side]) for side in sides]
         if any(len(part[:, 0].unique()) < len(part) for part in places):
             self.places = dict(zip(("pool", "heldout"), (part[_order(len(part))] for part in places)))
         return self._images(train, length), self._images(heldout, length), 0
@@ -93,7 +93,7 @@ class TimeSeriesDataModule(SequenceDataModule):
     def _split_long(self, values: np.ndarray) -> tuple[list[Window], list[Window]]:
         """Windows of the first and of the last part of a series (length, C), which have no step in common."""
         window = self.window or 24
-        border = round(len(values) * (1 - self.share_heldout))
+        border = round(len(values) * (1 - self.heldout_fraction))
         if min(border, len(values) - border) < window:
             raise ValueError(
                 f"--data.window: expected at most the steps of the part that is held out and of the rest, "
@@ -103,17 +103,19 @@ class TimeSeriesDataModule(SequenceDataModule):
 
     def _split_many(self, many: list[np.ndarray]) -> tuple[list[Window], list[Window]]:
         """The series, of which some are held out, those that are longer than the window cut into windows."""
-        num = round(len(many) * self.share_heldout)
+        num = round(len(many) * self.heldout_fraction)
         if not 0 < num < len(many):
-            raise ValueError(f"--data.heldout: expected a share that leaves some of {len(many)} series on either side")
-        everyone = Images(torch.arange(len(many)), torch.zeros(len(many), dtype=torch.long))
+            raise ValueError(
+                f"--data.heldout: expected a fraction that leaves some of {len(many)} series on either side"
+            )
+        index = Images(torch.arange(len(many)), torch.zeros(len(many), dtype=torch.long))
         window = self.window or max(map(len, many))
-        longer = sum(len(one) > window for one in many)
+        longer = sum(len(series) > window for series in many)
         if longer:
             log.info(f"{longer} of {len(many)} series are longer than --data.window {window}: cut into windows")
         train, heldout = (
             [part for i in split.images.tolist() for part in _cut(many[i], window, self.stride, i)]
-            for split in split_off(everyone, num, seed=0)
+            for split in split_off(index, num, seed=0)
         )
         return train, heldout
 
@@ -137,13 +139,13 @@ class TimeSeriesDataModule(SequenceDataModule):
 
 
 def _cut(values: np.ndarray, window: int, stride: int, series: int = 0) -> list[Window]:
-    """The windows of a series of this number; a shorter one is one."""
+    """The windows of a series with this index; a series shorter than a window is one window."""
     starts = range(0, max(1, len(values) - window + 1), stride)
     return [(values[i : i + window], (series, i, min(i + window, len(values)))) for i in starts]
 
 
 def _order(num: int) -> Tensor:
-    """Drawn at random, so that the first windows are not all of one time."""
+    """A random order, so that the first windows are not all from the same time."""
     return torch.randperm(num, generator=torch.Generator().manual_seed(0))
 
 

@@ -1,4 +1,4 @@
-"""Files that are expensive to make, made once: content-addressed, atomic, safe for many processes."""
+"""A cache of files that are expensive to make: content-addressed, atomic, safe for many processes."""
 
 import errno
 import hashlib
@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from lightning_genae.errors import Damaged
 from lightning_genae.files import naming_full_disk, sync
 
-if TYPE_CHECKING:  # a mistake is told before what takes seconds to import
+if TYPE_CHECKING:  # only for annotations: the import of torch takes seconds
     from torch import Tensor, nn
 
 log = logging.getLogger("lightning_genae")
@@ -27,14 +27,14 @@ log = logging.getLogger("lightning_genae")
 def cached(folder: str | Path, kind: str, key: dict, build: Callable[[Path], None]) -> Path:
     """Path of the file that `build` makes for `key`; it is built by the first process that asks.
 
-    Who builds holds a lock that ends with the process, whatever ends it; nobody waits for one that was killed. The
-    file's time is that of its last use.
+    The building process holds a lock that is released when the process ends, even if it is killed. The file's
+    modification time is the time of its last use.
 
     Args:
         folder: the cache.
         kind: a subfolder for this kind of file, e.g. "autoencoder".
-        key: all that the content depends on, as plain values; a hash of it is the file's name.
-        build: writes the file to the path that it is given.
+        key: everything that the content depends on, as plain values; its hash is the file's name.
+        build: writes the file to a path.
     """
     path = Path(folder) / kind / digest(key)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,10 +55,10 @@ def cached(folder: str | Path, kind: str, key: dict, build: Callable[[Path], Non
 
 
 def _build(path: Path, key: dict, build: Callable[[Path], None]) -> None:
-    """Makes a file that is whole or not there, whenever the process ends; the lock is held."""
-    for leftover in path.parent.glob(f"{path.name}-*.unfinished"):  # of one that was killed
+    """Makes a file atomically: it is complete or does not exist, whenever the process ends. The caller locks."""
+    for leftover in path.parent.glob(f"{path.name}-*.unfinished"):  # of a killed process
         leftover.unlink(missing_ok=True)
-    # a name of its own, so that no two processes ever write to one file
+    # a unique name, so that no two processes write to the same file
     unfinished = path.with_name(f"{path.name}-{secrets.token_hex(4)}.unfinished")
     try:
         with naming_full_disk(path):
@@ -73,20 +73,20 @@ def _build(path: Path, key: dict, build: Callable[[Path], None]) -> None:
 
 
 def mark_used(path: Path) -> None:
-    """Sets a file's time to now, by which `run.py cache --prune` goes; of others' files it stays."""
+    """Sets a file's modification time to now, for `run.py cache --prune`; does nothing for files of other users."""
     with suppress(OSError):
         os.utime(path)
 
 
 def of_many(images, folder: str | None, kind: str, key: Callable[[], dict], work: Callable[[], "Tensor"]) -> "Tensor":
-    """What is worked out of images: anew of those in memory, from the cache of those that are so many that they stay
-    on disk.
+    """A result computed from images. It is cached for images that stay on disk because they are many, and computed anew
+    for images in memory.
 
     Args:
-        folder: the cache. None: nothing is kept.
+        folder: the cache. None: nothing is cached.
         kind: as in `cached`.
-        key: gives what it depends on beside the images; not called where nothing is kept.
-        work: gives a tensor, or tensors by name.
+        key: returns what the result depends on in addition to the images; not called if nothing is cached.
+        work: returns the result, a tensor or tensors by name.
     """
     import torch
 
@@ -99,46 +99,46 @@ def of_many(images, folder: str | None, kind: str, key: Callable[[], dict], work
 
 @contextmanager
 def report_damage(option: str, path: Path, remedy: str = "delete it to have it anew") -> Iterator[None]:
-    """Turns what goes wrong while a file of ours is read into an error that names the file and the cause.
+    """Turns exceptions from reading a file of this project into errors that name the file and the cause.
 
     Raises:
-        Damaged: the file is not as it was made.
-        OSError: the file may not or cannot be read, which is no damage.
-        MemoryError: there is no room for it, neither.
+        Damaged: the content is not as it was written.
+        OSError: the file cannot be read, for example without permission.
+        MemoryError: the content does not fit into memory.
     """
     try:
         yield
     except MemoryError:
         raise
     except OSError as error:
-        if error.errno == errno.EINVAL:  # a place before its beginning, of a file cut short
+        if error.errno == errno.EINVAL:  # a seek before the start, because the file is cut short
             raise Damaged(f"{option}: '{path}' is damaged (cut short)", remedy) from error
         raise type(error)(f"{option}: '{path}' cannot be read ({error.strerror or error})") from error
     except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for this
+        if type(error).__name__ == "OutOfMemoryError":  # torch's; torch is not imported for this check
             raise
         cause = " ".join(str(error).split())[:100] or type(error).__name__
         raise Damaged(f"{option}: '{path}' is damaged ({cause})", remedy) from error
 
 
 def digest(key: dict) -> str:
-    """Sixteen hexadecimal digits that stand for plain values, whatever their order in the dict."""
+    """A hash of plain values, sixteen hexadecimal digits; the order of the dict does not matter."""
     return hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def source(*modules: ModuleType) -> str:
-    """A hash of modules' source, so that a cache does not outlive a change of the code that filled it; of a package all
-    that is in it, and of other packages' modules also the rest of their package, which they may use."""
+    """A hash of the source of modules, so that a change of the code invalidates the cache. A package counts with all that
+    is in it, a module of another project with the whole of its package."""
     files = [path for module in modules for path in _files_of(module)]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
 
 
 def _files_of(module: ModuleType) -> list[Path]:
-    """The file of a module; of another package's all files of the outermost one with an __init__.py."""
+    """The file of a module; for another package's module, all files of the outermost package with an __init__.py."""
     parts = module.__name__.split(".")
     if parts[0] != __name__.partition(".")[0]:
         around = (sys.modules[".".join(parts[: num + 1])] for num in range(len(parts)))
-        package = next((one for one in around if getattr(one, "__file__", None)), module)
+        package = next((parent for parent in around if getattr(parent, "__file__", None)), module)
         if hasattr(package, "__path__"):
             return sorted(path for folder in package.__path__ for path in Path(folder).rglob("*.py"))
     if hasattr(module, "__path__"):
@@ -147,7 +147,7 @@ def _files_of(module: ModuleType) -> list[Path]:
 
 
 def hash_images(images) -> str:
-    """A hash of images' shape and values; many on disk say themselves by what it is that they stand."""
+    """A hash of the shape and values of images; images on disk provide their own hash, `content`."""
     content = hashlib.sha256(str((tuple(images.shape), images.dtype)).encode())
     on_disk = hasattr(images, "content")
     content.update(images.content.encode() if on_disk else images.detach().cpu().contiguous().numpy().data)

@@ -1,4 +1,4 @@
-"""What is in a cache: how much of each kind, how old, and the removal of what nobody uses."""
+"""The contents of a cache: how much of each kind, how old, and the removal of unused files."""
 
 import re
 import time
@@ -11,16 +11,16 @@ from filelock import FileLock, Timeout
 from lightning_genae.report import aligned
 
 DAY = 24 * 3600
-OWN = re.compile(r"([0-9a-f]{16})([.-].*)?")  # names of files in a cache; others in the folder are somebody's
+FILE_NAME = re.compile(r"([0-9a-f]{16})([.-].*)?")  # names of files of a cache; all others are ignored
 
 
 @dataclass
 class Entry:
-    """A file that processes share, with what lies beside it.
+    """A cached file with its side files.
 
     Attributes:
-        path: of the file; of one that a killed process left, of what there is of it.
-        files: it, and its own: what it was made from, hashes, unfinished ones, its lock.
+        path: of the cached file, which a killed process may not have finished.
+        files: the file and its side files: key, hashes, unfinished files, lock.
     """
 
     path: Path
@@ -33,17 +33,17 @@ class Entry:
 
     @property
     def used(self) -> float:
-        """When it was used last, or written to, in seconds since 1970."""
+        """Time of the last use or write, in seconds since 1970."""
         files = [self.path] if self.path.exists() else [path for path in self.files if path.suffix != ".lock"]
         return max((stat.st_mtime for stat in _stats(files)), default=0.0)
 
     @property
     def unfinished(self) -> list[Path]:
-        """What was being written when the process ended, or is just now."""
+        """Files that a process is writing, or was writing when it ended."""
         return [path for path in self.files if ".unfinished" in path.name]
 
     def remove(self, files: list[Path]) -> int:
-        """Removes some of the files, unless a process holds the lock; returns how many bytes that freed."""
+        """Removes some of the files, unless a process holds the lock; returns the number of bytes freed."""
         try:
             with FileLock(f"{self.path}.lock").acquire(timeout=0):
                 size = sum(stat.st_blocks * 512 for stat in _stats(files))
@@ -57,11 +57,11 @@ class Entry:
 
 
 def entries(cache: Path) -> dict[str, list[Entry]]:
-    """The entries of a cache by their kind, which is the folder that they are in.
+    """The entries of a cache by kind, the name of their subfolder.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: it is no cache.
+        FileNotFoundError: the folder does not exist.
+        ValueError: the folder is not a cache.
     """
     if not cache.is_dir():
         raise FileNotFoundError(f"--cache: expected a folder, got '{cache}', which is none")
@@ -69,7 +69,7 @@ def entries(cache: Path) -> dict[str, list[Entry]]:
     for folder in sorted(path for path in cache.iterdir() if path.is_dir() and not path.is_symlink()):
         groups: dict[str, list[Path]] = defaultdict(list)
         for path in sorted(path for path in folder.iterdir() if path.is_file() and not path.is_symlink()):
-            if name := OWN.fullmatch(path.name):
+            if name := FILE_NAME.fullmatch(path.name):
                 groups[name[1]].append(path)
         if groups:
             found[folder.name] = [Entry(_main(files, key), files) for key, files in groups.items()]
@@ -79,7 +79,7 @@ def entries(cache: Path) -> dict[str, list[Entry]]:
 
 
 def table(cache: Path) -> list[str]:
-    """Lines about a cache: of every kind how many there are, their size and when they were used."""
+    """Lines about a cache: for every kind the number of files, their size and when they were used."""
     rows, total, now = [], 0, time.time()
     for kind, of_kind in entries(cache).items():
         whole = [entry for entry in of_kind if entry.path.exists()]
@@ -94,8 +94,8 @@ def table(cache: Path) -> list[str]:
 
 
 def prune(cache: Path, days: float) -> int:
-    """Removes what was not used for so many days, and what killed processes left; never what a process holds the lock
-    of. Returns how many bytes that freed."""
+    """Removes files that were not used for this many days, and files that killed processes left, but nothing that a
+    process has locked. Returns the number of bytes freed."""
     oldest, freed = time.time() - days * DAY, 0
     for of_kind in entries(cache).values():
         for entry in of_kind:
@@ -105,7 +105,7 @@ def prune(cache: Path, days: float) -> int:
 
 
 def _main(files: list[Path], key: str) -> Path:
-    """The file that the others are about; its lock has its name."""
+    """The cached file among its side files; the name of its lock begins with its name."""
     locks = [path.with_name(path.name.removesuffix(".lock")) for path in files if path.suffix == ".lock"]
     arrays = [path for path in files if path.suffix in (".npy", ".npz") and ".unfinished" not in path.name]
     main = [path for path in locks if path.suffix != ".sha256"]

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole, read as tensors and plain values alone, the one before kept in case."""
+"""Checkpoints: written atomically, read as tensors and plain values only, with the previous one kept as a backup."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ from lightning_genae.files import replacing
 from lightning_genae.run_folder import BEFORE, LAST
 
 log = logging.getLogger("lightning_genae")
-OLD_WEIGHTS = {  # how names of weights began once, and begin now
+OLD_WEIGHTS = {  # former to current prefix of the names of weights
     "codes.codes": "latents.latents",
     "codes.": "latents.",
     "reader.": "encoder.",
@@ -26,12 +26,11 @@ OLD_WEIGHTS = {  # how names of weights began once, and begin now
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and moves it there, and keeps the one that was there as before.ckpt.
+    """Writes a checkpoint to a temporary file in its folder, keeps the previous one as before.ckpt, and moves the new
+    one into place. Refuses checkpoints with values that are not finite.
 
-    One that holds what is not finite is not written.
-
-    Lightning's own writes to $TMPDIR, which on clusters is another file system, so that a kill or a full disk leaves
-    half a file in its place, and it lets a PermissionError pass.
+    Lightning's TorchCheckpointIO writes to $TMPDIR, which on clusters is another file system, so that a kill or a full
+    disk leaves half a file. It also ignores a PermissionError.
     """
 
     def save_checkpoint(self, checkpoint: dict, path: str | Path, storage_options: object = None) -> None:
@@ -52,13 +51,13 @@ def read(option: str, path: str | Path, remedy: str) -> dict:
     """The content of a checkpoint or of a model.safetensors, on the CPU.
 
     Args:
-        option: that names the file.
+        option: that names the file, for errors.
         path: of the file.
-        remedy: what to do if it is damaged.
+        remedy: what to do if it is damaged, for errors.
 
     Raises:
-        Damaged: it is not as it was made.
-        OSError: it may not or cannot be read.
+        Damaged: the content is not as it was written.
+        OSError: the file cannot be read.
     """
     with report_damage(option, path, remedy):
         is_safe = Path(path).suffix == ".safetensors"
@@ -69,10 +68,10 @@ def read(option: str, path: str | Path, remedy: str) -> dict:
 
 
 def newest(folder: Path) -> tuple[Path, dict] | None:
-    """The last checkpoint in a folder that can be read, and its content; None if there never was one.
+    """The last checkpoint in a folder that can be read, and its content; None if there is no checkpoint.
 
     Raises:
-        Damaged: none of those that there are can be read.
+        Damaged: there are checkpoints, but none can be read.
     """
     remedy = "there is none before it; the command that trained the run, with --overwrite, starts it anew"
     paths = [path for path in (folder / LAST, folder / BEFORE) if path.is_file()]
@@ -113,7 +112,7 @@ def restored(option: str, path: str | Path, model_class: type, state: dict) -> L
 
 
 def _renamed(options: dict) -> dict:
-    """The options of a model as they are called now; older checkpoints have `kind` in the place of the modality."""
+    """The options of a model by their current names; older checkpoints have `kind` instead of the modality."""
     if "kind" not in options:
         return options
     options = dict(options)
@@ -123,7 +122,7 @@ def _renamed(options: dict) -> dict:
 
 
 def _renamed_weight(key: str) -> str:
-    """The name of a weight as it is now; older checkpoints have codes, a reader, a writer and class shares."""
+    """The current name of a weight; older checkpoints have codes, a reader, a writer and class_shares."""
     for old, new in OLD_WEIGHTS.items():
         if key.startswith(old):
             return new + key.removeprefix(old)
@@ -131,8 +130,7 @@ def _renamed_weight(key: str) -> str:
 
 
 def not_finite(state: object, name: str = "") -> str | None:
-    """Name of the first tensor in nested dicts and lists that holds infinities or what is no number; None if all are
-    finite."""
+    """Name of the first tensor in nested dicts and lists with infinite values or NaN; None if all are finite."""
     if isinstance(state, Tensor):
         return None if not state.is_floating_point() or bool(state.isfinite().all()) else name
     items = state.items() if isinstance(state, dict) else enumerate(state) if isinstance(state, list | tuple) else ()

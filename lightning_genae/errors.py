@@ -1,7 +1,7 @@
-"""Whose mistake an error is, and how it is said: the exit status of a command and its one line.
+"""Errors: whether the user made a mistake, the exit status of a command and its error message of one line.
 
-A mistake of the user's names what it is about: the option (`--model.lr: expected ...`) or the argument (`RUN: ...`). A
-ValueError that names neither may be of a library or of this project's own code, and is no mistake of the user's.
+The message of a user's mistake begins with the option (`--model.lr: expected ...`) or the argument (`RUN: ...`). A
+ValueError that names neither may come from a library or a bug of this project, and does not count as a user's mistake.
 """
 
 import errno
@@ -9,19 +9,19 @@ import re
 
 NAMES_AN_ARGUMENT = re.compile(r"--\S+: |RUN: |FOLDER: ")
 USERS_FILES = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
-TOO_LONG = (errno.ENAMETOOLONG, errno.ELOOP)  # of a path: the user's, too
-LACKS = (OSError, ImportError, MemoryError)  # of the machine: disk, permission, packages, memory
+TOO_LONG = (errno.ENAMETOOLONG, errno.ELOOP)  # of a path: a user's mistake, too
+LACKS = (OSError, ImportError, MemoryError)  # the machine lacks disk space, permission, packages or memory
 
 
 class UserError(ValueError):
-    """A mistake in the command or in what it reads, also where the message begins with no option."""
+    """A mistake in the command or in the files that it reads, even if the message does not begin with an option."""
 
 
 class Damaged(UserError):
-    """A file of this project's that is not as it was made.
+    """A file of this project with damaged content.
 
     Args:
-        damage: what is wrong: the option, the file, the cause.
+        damage: the option, the file and the cause.
         remedy: what to do.
     """
 
@@ -32,30 +32,30 @@ class Damaged(UserError):
 
 
 def status_of(error: Exception) -> int:
-    """The exit status that an error asks for, by itself or, where it says that a training failed, by its cause: 2 for
-    the user's mistakes, 3 for what the machine lacks or refuses, 1 for other failures."""
+    """The exit status for an error: 2 for the user's mistakes, 3 for what the machine lacks or refuses, 1 for other
+    failures. If a training failed, the cause of the error counts, too."""
     if is_users(error):
         return 2
     return 3 if any(isinstance(part, LACKS) or lacks_memory(part) for part in (error, error.__cause__)) else 1
 
 
 def is_users(error: Exception) -> bool:
-    """Whether an error is a mistake in the command, or in the files that it names."""
+    """Whether an error is a mistake in the command or in the files that it names."""
     if isinstance(error, ValueError):
         return isinstance(error, UserError) or NAMES_AN_ARGUMENT.match(str(error)) is not None
     return isinstance(error, USERS_FILES) or getattr(error, "errno", None) in TOO_LONG
 
 
 def lacks_memory(error: Exception | None) -> bool:
-    """Whether torch says that there is not as much memory as it asked for, of a GPU or of the machine."""
+    """Whether an error of torch means that the GPU or the machine is out of memory."""
     is_torchs = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
     return isinstance(error, RuntimeError) and is_torchs
 
 
 def format_error(error: Exception) -> str:
-    """One line about an error, with what may help."""
+    """One line about an error, with a remedy where one is known."""
     words = str(error)
-    if isinstance(error, OSError) and error.filename is not None:  # the system's own, which begins with its number
+    if isinstance(error, OSError) and error.filename is not None:  # the system's message begins with its number
         words = f"'{str(error.filename)[:200]}': {error.strerror}"
     elif lacks_memory(error) or isinstance(error, MemoryError):
         words = f"{words or 'out of memory'}; a smaller model, batch, data set or --num takes less memory"
@@ -67,7 +67,7 @@ def format_error(error: Exception) -> str:
 
 
 def check_characters(argv: list[str]) -> None:
-    """Raises UserError for an argument that is no UTF-8: what is written down of it could not be read again."""
+    """Raises UserError for an argument that is not UTF-8: files that contain it could not be read again."""
     for word in argv:
         try:
             word.encode()

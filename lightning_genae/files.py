@@ -1,4 +1,4 @@
-"""Files that are whole at any moment: after a kill, a full disk and a loss of power there is the old one or the new."""
+"""Atomic writes: after a kill, a full disk or a loss of power, a file has its old or its new content."""
 
 import errno
 import os
@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-UNFINISHED = ".unfinished"  # ending of what is being written; a killed process leaves it, the next one writes over it
+UNFINISHED = ".unfinished"  # suffix of a file being written; after a kill, the next process overwrites it
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A path beside the given one, to write to; what was written takes its place where nothing was raised.
+    """A temporary path to write to; the file replaces `path` at the end if nothing was raised.
 
-    It lies in the same folder, because a move from another file system, such as that of $TMPDIR, is a copy that can end
-    half-way. One process at a time may write a file.
+    It lies in the same folder, because a move from another file system, such as that of $TMPDIR, is a copy, which can
+    be interrupted. Only one process at a time may write a file.
 
     Raises:
-        OSError: the disk is full, say; the file is what it was.
+        OSError: for example, the disk is full; the file at `path` is unchanged.
     """
     path = Path(path)
     unfinished = path.with_name(f"{path.name}{UNFINISHED}")
@@ -34,7 +34,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def naming_full_disk(path: Path) -> Iterator[None]:
-    """Turns what torch.save says of a file that did not grow as it was written into the OSError that it is."""
+    """Turns the RuntimeError that torch.save raises on a full disk into an OSError."""
     try:
         yield
     except RuntimeError as error:
@@ -44,13 +44,13 @@ def naming_full_disk(path: Path) -> Iterator[None]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes a file that is whole at any moment."""
+    """Writes a text file atomically."""
     with replacing(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
 
 
 def sync(path: Path) -> None:
-    """Has the disk take what was written to a file, or the names in a folder, before it returns."""
+    """Flushes a file, or the entries of a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

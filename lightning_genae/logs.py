@@ -1,4 +1,4 @@
-"""What a command says while it works: this project's own lines, by its first process alone."""
+"""Logging of this project: to standard output, by the first process only."""
 
 import logging
 import os
@@ -9,18 +9,18 @@ log = logging.getLogger("lightning_genae")
 
 
 def configure_logging(debug: bool) -> None:
-    """Lets this project speak, on the first process, and keeps the libraries' notes for --debug."""
+    """Shows this project's messages on the first process, and messages of libraries only with --debug."""
     log.handlers = [logging.StreamHandler(sys.stdout)]
     log.propagate = False
     log.setLevel(logging.INFO if is_first() else logging.ERROR)
     if not debug:
-        if not sys.warnoptions:  # whoever asks Python for warnings gets them
+        if not sys.warnoptions:  # the user may ask Python for warnings
             warnings.simplefilter("ignore")
         for name in ("pytorch_lightning", "lightning", "lightning_fabric"):
             logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def is_first() -> bool:
-    """Whether this is the first process of a run, as Lightning finds it, whose import takes seconds."""
+    """Whether this is the first process of a run, by the variables that Lightning reads; its import takes seconds."""
     names = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
     return next((os.environ[name] for name in names if name in os.environ), "0") == "0"

@@ -1,4 +1,4 @@
-"""What the options of models share: types of numbers, and the warning of a setting without effect."""
+"""Common parts of the options of models: types of numbers, and warnings about settings without effect."""
 
 import logging
 
@@ -10,22 +10,22 @@ Decay = restricted_number_type("Decay", float, [(">=", 0), ("<", 1)])
 
 
 def warn_unused(option: str, value, used: bool, needs: str, section: str = "model") -> None:
-    """Warns that a given setting has no effect in this combination; None means that it was not given."""
+    """Warns that a setting has no effect in this combination; None means that it was not set."""
     if value is not None and not used:
         log.warning(f"--{section}.{option} has no effect without {needs}")
 
 
 def warn_unused_size(network: str, hidden: list[int] | None, width: int | None) -> None:
-    """Warns of a size that this kind of network does not have."""
+    """Warns about a size that this kind of network does not use."""
     warn_unused("hidden", hidden, network == "mlp", "--model.network mlp")
     warn_unused("width", width, network != "mlp", "--model.network conv or resnet")
 
 
 def chosen_of(option: str, value: str | None, choices: tuple[str, ...], modality: str) -> str:
-    """The value of an option that depends on the modality of the data: the first choice where it was not given.
+    """The value of an option that depends on the modality of the data: the first choice by default.
 
     Raises:
-        ValueError: it is not among the choices.
+        ValueError: the value is not among the choices.
     """
     if value is not None and value not in choices:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Several processes of one training: what the first one gets from the others, and how they wait for it."""
+"""Communication between the processes of a training: gathering to the first process, and waiting for it."""
 
 import itertools
 import math
@@ -8,18 +8,19 @@ import torch
 from torch import Tensor, distributed
 from torch.distributed.distributed_c10d import _get_default_store
 
-PIECE = 2**24  # values that are sent at once
+PIECE = 2**24  # values per message
 _waits = itertools.count()
 
 
 def to_first(part: Tensor, device: torch.device) -> Tensor:
-    """What all processes have (N, ...), in the order of their ranks, on the CPU of the first; the others get nothing.
+    """Concatenates tensors of all processes, (N, ...), in the order of ranks, on the CPU of the first process; the
+    others get an empty tensor.
 
-    It is sent in pieces, and only to the one that needs it. No two processes need to have equally much.
+    The values are sent in pieces. The number of rows can differ between processes.
 
     Args:
-        part: of this process, on the CPU.
-        device: on which the processes talk to each other.
+        part: of this process, (N_rank, ...), on the CPU.
+        device: for the communication.
     """
     sizes = [torch.zeros(1, dtype=torch.long, device=device) for _ in range(distributed.get_world_size())]
     distributed.all_gather(sizes, torch.tensor([len(part)], device=device))
@@ -40,10 +41,10 @@ def to_first(part: Tensor, device: torch.device) -> Tensor:
 
 
 def wait_for_first(poll_seconds: float = 0.2) -> None:
-    """Lets all processes wait until the first one is here too, however long it takes.
+    """Makes all processes wait until the first one calls this function, without a time limit.
 
-    A barrier would end them after the time limit of collectives (30 minutes). They ask the store instead that the
-    processes met by; if the first one has ended, and the store with it, that is an error.
+    A barrier would fail after the time limit of collectives (30 minutes). Instead, the processes poll the store of the
+    process group. If the first process has ended, and the store with it, this raises an error.
     """
     if not distributed.is_initialized():
         return

@@ -1,7 +1,7 @@
-"""What somebody else made: config files and folders. They name what is read, never where to write outside themselves.
+"""Checks of config files and folders from others: what they name may be read, but not written to outside their folder.
 
-A run is made of options, tensors and text; none of them runs code. What is left is where it writes: by a path in a
-config file, or by a link in a folder.
+A run consists of options, tensors and text, which cannot run code. The remaining risk is where it writes: to a path in
+a config file, or through a link in a folder.
 """
 
 import os
@@ -10,27 +10,34 @@ from pathlib import Path
 from types import UnionType
 from typing import Literal, Union, get_args, get_origin
 
-PLAIN = (int, float, bool, str, timedelta, type(None))  # types of options, beside jsonargparse's restricted numbers
+PLAIN = (
+    int,
+    float,
+    bool,
+    str,
+    timedelta,
+    type(None),
+)  # types of options, in addition to jsonargparse's restricted numbers
 WRITTEN = ("folder", "cache", "data.root")  # options that name folders to write to
 
 
 def check_config(path: str, options: dict[str, object], is_given) -> None:
-    """Raises ValueError for options of a config file that write elsewhere than below the current folder or its own.
+    """Raises ValueError for options of a config file that write outside the current folder and the folder of the file.
 
     Args:
         path: of the file.
         options: of the file, by their names on the command line.
-        is_given: tells of an option whether the command line gives it too, and so means it.
+        is_given: whether the command line has an option of this name, too, which confirms it.
     """
     if options.get("overwrite") and not is_given("overwrite"):
         raise ValueError(f"--overwrite: expected it on the command line; got it from the config file '{path}'")
     for name in WRITTEN:
         value = options.get(name)
-        is_read_alone = name == "data.root" and not options.get("data.download")
+        is_only_read = name == "data.root" and not options.get("data.download")
         if (
             value is None
             or "\0" in str(value)
-            or is_read_alone
+            or is_only_read
             or is_given(name)
             or is_within(str(value), Path(), Path(path).parent)
         ):
@@ -42,10 +49,10 @@ def check_config(path: str, options: dict[str, object], is_given) -> None:
 
 
 def check_type(option: str, kind: object) -> None:
-    """Raises ValueError for an option that is not made of numbers and words.
+    """Raises ValueError for an option whose type is not composed of numbers and words.
 
-    Of one that takes a class or an object jsonargparse would import what a config file names. No option of this project
-    is of that kind; those of other packages' classes are their own.
+    For options of other types, jsonargparse would import what a config file names. This project has no such options,
+    but classes of other packages may.
     """
     if not _is_plain(kind):
         shown = getattr(kind, "__name__", str(kind))
@@ -69,14 +76,14 @@ def is_within(path: str | Path, *folders: Path) -> bool:
 
 
 def check_links(option: str, folder: str | Path, skip: tuple[str, ...] = ()) -> None:
-    """Raises ValueError if a link in a folder leads out of it, since what is written there would go elsewhere.
+    """Raises ValueError if a link in a folder leads out of it, because writes would go elsewhere.
 
-    W&B's own folders are not looked into: it links to logs elsewhere, and writes to new folders alone.
+    W&B's folders are skipped: they contain links to logs elsewhere, and W&B writes only to new folders.
 
     Args:
-        option: that names the folder.
-        folder: there may be none.
-        skip: names of entries that are not looked at.
+        option: that names the folder, for errors.
+        folder: need not exist.
+        skip: names of entries that are not checked.
     """
     root = Path(folder)
     for here, folders, files in os.walk(root):

@@ -1,8 +1,8 @@
-"""The registry: a file's name is the name typed on the command line, and nothing has to be registered.
+"""The registry: the name of a file is its name on the command line, without registration.
 
-A file `lightning_genae/models/gan.py` makes `--model gan` exist. Its module docstring's first line is the
-help text of the choice, its one public class is what the choice builds. A name with a leading underscore
-is not a choice.
+A file `lightning_genae/models/gan.py` makes `--model gan` exist. The first line of its
+module docstring is the help text of the choice, and its only public class is the class of the choice. A name with a
+leading underscore is not a choice.
 
 An installed package adds choices by entry points, in the groups lightning_genae.models, .augment, .data, .metrics and
 .extractors. The value names a module with one public class, or a class:
@@ -11,7 +11,7 @@ An installed package adds choices by entry points, in the groups lightning_genae
     linear = "their_package.linear"
 
 Nothing else is imported by name: a config file or a checkpoint can only choose among files here and entry points of
-packages that somebody installed.
+installed packages.
 """
 
 import ast
@@ -36,8 +36,8 @@ GROUPS = {  # of entry points, by the package that they add to
     "lightning_genae.evaluation.metrics": "lightning_genae.metrics",
     "lightning_genae.evaluation.extractors": "lightning_genae.extractors",
 }
-RENAMED = {"rae": "rnn_ae", "aegan": "vaegan"}  # choices of once, and what they are called now
-# a part of paths, lists (a,b) and compositions (a+b)
+RENAMED = {"rae": "rnn_ae", "aegan": "vaegan"}  # former to current names of choices
+# safe in paths, lists (a,b) and combinations (a+b)
 NAME = re.compile("[a-z0-9][a-z0-9_-]*", re.IGNORECASE | re.ASCII)
 
 
@@ -89,17 +89,17 @@ class Choice:
 
 
 def names(package: str) -> list[str]:
-    """Names of the choices of a package, sorted, found without importing it or what others add to it."""
+    """Names of the choices of a package, sorted, found without importing the package or its extensions."""
     return sorted({*_files(package), *_outside(package)})
 
 
 def summary(package: str, name: str) -> str:
-    """First line of the docstring of the file, or of the class that an entry point names, read without importing it;
-    of other packages' choices also where they come from, or what is wrong with them."""
+    """First line of the docstring of the file, or of the class that an entry point names, read without importing it.
+    For choices of other packages also the package, or what is wrong with them."""
     if fault := _fault(package, name):
         return fault
-    if name in (own := _files(package)):
-        return _first_line(own[name])
+    if name in (files := _files(package)):
+        return _first_line(files[name])
     (entry,) = _outside(package)[name]
     try:
         module, name_in_it = _target(entry)
@@ -109,7 +109,7 @@ def summary(package: str, name: str) -> str:
 
 
 def check(option: str, package: str, name: str) -> None:
-    """Raises UserError, with the list of choices, if there is none of this name, and if several packages give it."""
+    """Raises UserError, with the list of choices, if the name does not exist or several packages define it."""
     choices = names(package)
     if name not in choices:
         hint = "; `python run.py ablate` compares several" if "," in name else suggest(name, choices)
@@ -123,8 +123,8 @@ def load(package: str, name: str) -> type:
     """The one public class that the file defines, or the class of an entry point.
 
     Raises:
-        UserError: there is no such choice, or several packages give it; a name may come from a file of somebody else's.
-        ImportError: another package gives it, and it cannot be imported or is no class.
+        UserError: there is no such choice, or several packages define it.
+        ImportError: a choice of another package cannot be imported or is not a class.
     """
     option = package.rpartition(".")[2]
     check(option, package, str(name))
@@ -138,39 +138,39 @@ def load(package: str, name: str) -> type:
 
 
 def name_of(choice: type) -> str:
-    """The name by which a class is chosen."""
+    """The name of the choice that a class belongs to."""
     entry = _entry_of(choice)
     return entry.name if entry else choice.__module__.rpartition(".")[2]
 
 
 def origin(choice: type) -> str | None:
-    """Name and version of the other package that adds a class; None for the classes of this one."""
+    """Name and version of the package that adds a class; None for classes of this project."""
     entry = _entry_of(choice)
     return _distribution(entry) if entry else None
 
 
 def suggest(word: str, choices: list[str] | dict[str, str]) -> str:
-    """'; did you mean X?' if one of the choices is close to the word, else nothing; of a dict, X is its value."""
+    """'; did you mean X?' if one of the choices is close to the word, else empty; for a dict, X is the value."""
     close = difflib.get_close_matches(word, choices, n=1)
     shown = choices[close[0]] if close and isinstance(choices, dict) else "".join(close)
     return f"; did you mean '{shown}'?" if close else ""
 
 
 def _files(package: str) -> dict[str, Path]:
-    """The files of this project's own choices by their names."""
+    """The files of this project's choices by name."""
     folder = Path(importlib.util.find_spec(package).submodule_search_locations[0])
     return {path.stem: path for path in folder.glob("*.py") if not path.stem.startswith("_")}
 
 
 @cache
 def _entry_points() -> list[EntryPoint]:
-    """What all installed packages add to this one: it is looked for once, in some milliseconds."""
+    """The entry points of all installed packages that add choices, cached because the search takes milliseconds."""
     found = entry_points()
     return [entry for group in GROUPS.values() for entry in found.select(group=group)]
 
 
 def _outside(package: str) -> dict[str, list[EntryPoint]]:
-    """What other packages add to one of this project's, by name."""
+    """Entry points of other packages for a package of this project, by name."""
     found: dict[str, list[EntryPoint]] = {}
     for entry in _entry_points():
         if entry.group == GROUPS.get(package):
@@ -179,13 +179,13 @@ def _outside(package: str) -> dict[str, list[EntryPoint]]:
 
 
 def _fault(package: str, name: str) -> str | None:
-    """What is wrong with a name that other packages give."""
+    """What is wrong with a name that other packages define; None if it is valid."""
     entries = _outside(package).get(name, [])
-    givers = [OWN] * (name in _files(package)) + [_distribution(entry) for entry in entries]
-    if len(givers) > 1:
-        return f"expected '{name}' from one package; got it from {' and from '.join(givers)}; uninstall all but one"
+    sources = [OWN] * (name in _files(package)) + [_distribution(entry) for entry in entries]
+    if len(sources) > 1:
+        return f"expected '{name}' from one package; got it from {' and from '.join(sources)}; uninstall all but one"
     if entries and not NAME.fullmatch(name):
-        return f"expected a name of letters, digits, - and _; got '{name}' from {givers[0]}; uninstall it"
+        return f"expected a name of letters, digits, - and _; got '{name}' from {sources[0]}; uninstall it"
     return None
 
 
@@ -204,7 +204,7 @@ def _load_outside(option: str, entry: EntryPoint) -> type:
 
 
 def _public_classes(module) -> list[type]:
-    """Those that a module defines itself."""
+    """The public classes that a module defines itself."""
     return [
         value
         for key, value in vars(module).items()
@@ -213,7 +213,7 @@ def _public_classes(module) -> list[type]:
 
 
 def _entry_of(choice: type) -> EntryPoint | None:
-    """The entry point that names a class, which is imported already; None for a class of this project."""
+    """The entry point of an imported class; None for a class of this project."""
     for entry in _entry_points():
         path, name = _target(entry)
         module = sys.modules.get(path)
@@ -223,7 +223,7 @@ def _entry_of(choice: type) -> EntryPoint | None:
 
 
 def _target(entry: EntryPoint) -> tuple[str, str]:
-    """The module that an entry point names, and the class in it or nothing; of any text, which entry.module is not."""
+    """The module and the class, which may be empty, of an entry point; unlike entry.module, it never raises."""
     module, _, name = entry.value.partition("[")[0].partition(":")
     return module.strip(), name.strip()
 
@@ -233,10 +233,10 @@ def _distribution(entry: EntryPoint) -> str:
 
 
 def _file(module: str) -> Path:
-    """The file of a module, found without importing the packages that it is in, as find_spec of a dotted name would.
+    """The file of a module, found without importing its parent packages, unlike find_spec of a dotted name.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: the module has no file.
     """
     top, *rest = module.split(".")
     spec = importlib.util.find_spec(top)
@@ -251,7 +251,7 @@ def _file(module: str) -> Path:
 
 
 def _first_line(path: Path, name: str = "") -> str:
-    """First line of the docstring of a file, or of a class in it, if it has one of this name."""
+    """First line of the docstring of a class in a file, or of the file if it has no class of this name."""
     tree = ast.parse(path.read_bytes())
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name]
     docstring = ast.get_docstring(classes[0]) if classes else ast.get_docstring(tree)

@@ -9,11 +9,11 @@ from lightning_genae.run_folder import PICTURES, RunFolder
 
 
 def aligned(header: list[str], rows: list[list[str]], form: str = "plain") -> list[str]:
-    """Lines of a table: what begins with a number stands to the right of its column, what does not to the left.
+    """Lines of a table: columns with numbers are aligned to the right, all others to the left.
 
     Args:
         header: names of the columns.
-        rows: of cells of one line, which are shown as they are.
+        rows: of cells, each of one line, shown unchanged.
         form: of tabulate.
     """
     is_number = re.compile(r"[-+]?\d").match
@@ -27,21 +27,21 @@ def quality_lines(quality: dict) -> list[str]:
     return [line for name, values in quality.items() for line in _quality_of(name, values)]
 
 
-TOLERANCE = 1.05  # another draw of the variations changes the distance by some percent
-FEW = 50  # held-out or validation images, below which a distance is mostly their own chance
-LABELS_KEPT = 0.9  # the least share of labels that variations should keep for a conditional model
+TOLERANCE = 1.05  # the distance differs by some percent between draws of the variations
+FEW = 50  # held-out or validation images; with fewer, a distance depends mostly on their choice
+LABELS_KEPT = 0.9  # least fraction of labels that variations should keep for a conditional model
 
 
-def _share(q: dict) -> str:
-    share = f"{q['fraction']:.0%} of the {q.get('items', 'images')} are varied"
-    return f"{share} at first, adapted to a target of {q['target']}" if q["target"] else share
+def _fraction(q: dict) -> str:
+    words = f"{q['fraction']:.0%} of the {q.get('items', 'images')} are varied"
+    return f"{words} at first, adapted to a target of {q['target']}" if q["target"] else words
 
 
 def _quality_of(name: str, q: dict) -> list[str]:
     varied, originals, items = q["variations"], q["originals"], q.get("items", "images")
     value = "pixel" if items == "images" else "value"
     lines = [
-        f"Quality report of {name}, on the {q['on']}; {_share(q)}. If all {items} are varied:",
+        f"Quality report of {name}, on the {q['on']}; {_fraction(q)}. If all {items} are varied:",
         f"  Frechet distance to validation {items}: originals {originals['fd']:.3g}, variations {varied['fd']:.3g}, "
         f"both together {varied['fd_mixed']:.3g}; "
         + "; ".join(
@@ -90,7 +90,7 @@ def _quality_of(name: str, q: dict) -> list[str]:
 
 def table(metrics: dict, protocol: dict) -> list[str]:
     """Metrics as text."""
-    from lightning_genae.evaluation.metrics import known_values  # which takes seconds
+    from lightning_genae.evaluation.metrics import known_values  # a slow import
 
     protocol = {"items": "images", **protocol}
     items = protocol["items"]
@@ -128,7 +128,7 @@ def table(metrics: dict, protocol: dict) -> list[str]:
 
 
 def representation_table(values: dict, items: str = "images") -> list[str]:
-    """What `lightning_genae.evaluation.representation` measured, as text."""
+    """The results of `lightning_genae.evaluation.representation` as text."""
     names = {
         "mse": ("squared error per value", ".4f"),
         "psnr": ("PSNR, dB", ".2f"),
@@ -140,8 +140,8 @@ def representation_table(values: dict, items: str = "images") -> list[str]:
     pca = f"PCA, {values['num_components']} dims"
     rows = []
     for name, (words, form) in names.items():
-        given = (values.get(f"{name}{suffix}") for suffix in ("", "_pca", "_pixels"))
-        cells = ["" if value is None else format(value, form) for value in given]
+        columns = (values.get(f"{name}{suffix}") for suffix in ("", "_pca", "_pixels"))
+        cells = ["" if value is None else format(value, form) for value in columns]
         if any(cells):
             rows.append([words, *cells])
     lines = [f"Representation of held-out {items}:"]
@@ -154,7 +154,7 @@ def representation_table(values: dict, items: str = "images") -> list[str]:
 
 
 def report(folder: RunFolder) -> str:
-    """The end of a run: its results, its pictures, what to do next."""
+    """The summary at the end of a run: results, pictures, next steps."""
     results, config = folder.results, folder.config
     timing = results["timing"]
     model, augment, data = (config[key]["name"] for key in ("model", "augment", "data"))
@@ -169,7 +169,7 @@ def report(folder: RunFolder) -> str:
         "Pictures:",
     ]
     for name in PICTURES:
-        # the last one of those that are made again and again, and those that are made once
+        # the last picture of a series, and single pictures
         lines += [f"  {path}" for path in sorted((folder.path / name).glob("[0-9]*.png"))[-1:]]
         lines += [f"  {path}" for path in sorted((folder.path / name).glob("[a-z]*.png"))]
     other = "none" if augment != "none" else "ae"

@@ -19,20 +19,20 @@ from lightning_genae.files import UNFINISHED, write_text
 
 log = logging.getLogger("lightning_genae")
 
-# what changes neither what is trained nor what is measured, so that it does not change the folder either
+# options that affect neither training nor metrics, so that they do not affect the folder
 NOT_HASHED = ("seed", "folder", "overwrite", "debug", "logger", "cache", "checkpoint_seconds", "on_nonfinite")
 
 # folders of the pictures that callbacks make, in the order in which they are reported
 PICTURES = ("samples", "reconstructions", "interpolations", "traversals", "augmented", "metrics")
 
-LAST, BEFORE = "last.ckpt", "before.ckpt"  # checkpoints: the newest one, and the one that it replaced
+LAST, BEFORE = "last.ckpt", "before.ckpt"  # checkpoints: the newest one and the previous one
 
 
 class RunFolder:
-    """What a run leaves behind; see docs/running.md for the files.
+    """The files of a run; see docs/running.md.
 
     Args:
-        path: of the folder; nothing is written before `start`.
+        path: of the folder. Nothing is written before `start`.
     """
 
     def __init__(self, path: str | Path):
@@ -41,7 +41,7 @@ class RunFolder:
 
     @classmethod
     def of(cls, config: dict) -> "RunFolder":
-        """The folder that a config asks for, or else the one that its values lead to, always the same."""
+        """The folder that a config sets, or else a folder that depends only on its values."""
         if config["folder"]:
             return cls(config["folder"])
         arm = f"{config['model']['name']}-{config['augment']['name']}"
@@ -49,12 +49,12 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of what an interrupted run goes on from."""
+        """The folder with the checkpoints."""
         return self.path / "checkpoints"
 
     @property
     def checkpoint(self) -> Path:
-        """The last checkpoint; where a kill took it while it was replaced, the one before."""
+        """The last checkpoint, or the previous one if a kill interrupted the replacement."""
         last, before = (self.checkpoints / name for name in (LAST, BEFORE))
         return before if before.is_file() and not last.is_file() else last
 
@@ -63,7 +63,7 @@ class RunFolder:
         """The resolved config of the run.
 
         Raises:
-            FileNotFoundError: this is no run folder.
+            FileNotFoundError: this is not a run folder.
         """
         path = self.path / "config.yaml"
         if not path.is_file():
@@ -81,14 +81,14 @@ class RunFolder:
         return _mapping(path, json.loads, remedy) if path.is_file() else {}
 
     def update(self, **changes) -> None:
-        """Changes entries of results.json, which is whole at any moment."""
+        """Changes entries of results.json, atomically."""
         write_text(self.path / "results.json", json.dumps(self.results | changes, indent=2) + "\n")
 
     def set_aside_damage(self, *names: str) -> None:
-        """Renames damaged files, so that the run goes on from its checkpoint; nothing is deleted.
+        """Renames damaged files, so that the run can resume from its checkpoint; nothing is deleted.
 
         Args:
-            names: results.json and config.yaml, if none are given.
+            names: of files. By default results.json and config.yaml.
         """
         for name in names or ("results.json", "config.yaml"):
             try:
@@ -100,39 +100,39 @@ class RunFolder:
                 os.replace(self.path / name, self.path / f"{name}.damaged")
 
     def check(self, config: dict) -> None:
-        """Raises ValueError if the folder holds something else than a run, or, without --overwrite, another run."""
-        # a run that was killed while it began, or while it was cleared, may have one of the two alone
+        """Raises ValueError if the folder is not that of a run or, without --overwrite, is that of another run."""
+        # after a kill at the start or during an overwrite, only one of the two may exist
         is_run = any((self.path / name).is_file() for name in ("results.json", "config.yaml"))
         if self.weights.is_file() and not self.results and not self.checkpoint.is_file() and not config["overwrite"]:
             raise ValueError(
                 f"--folder: expected a run with its checkpoints, or none; got '{self.path}', which holds a trained "
                 "model alone (model.safetensors); another folder, or --overwrite, trains a new one"
             )
-        own = {".lock", f"config.yaml{UNFINISHED}"}
-        if not is_run and self.path.is_dir() and {path.name for path in self.path.iterdir()} - own:
+        ignored = {".lock", f"config.yaml{UNFINISHED}"}
+        if not is_run and self.path.is_dir() and {path.name for path in self.path.iterdir()} - ignored:
             raise ValueError(f"--folder: expected a new or empty folder or that of a run, got '{self.path}'")
         if (self.path / "config.yaml").is_file() and not config["overwrite"]:
             check_same(self.path, flat_identity(self.config), flat_identity(config))
 
     @contextmanager
     def start(self, config: dict, quality: dict, settings: dict, job: str | None = None) -> Iterator[None]:
-        """Makes the folder, or enters the one of an unfinished run; no second process can meanwhile.
+        """Creates the folder, or opens that of an unfinished run, and locks it.
 
         Args:
             config: resolved.
-            quality: the gates of the augmentation.
+            quality: quality report of the augmentation.
             settings: of the augmentation.
-            job: what `begun_by` will know it by.
+            job: id for `begun_by`.
 
         Raises:
-            ValueError: another process trains in it.
+            ValueError: another process has locked it.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with FileLock(self.path / ".lock").acquire(timeout=0):
                 if config["overwrite"]:
                     self._clear()
-                # repeating a run must neither delete it nor differ in what it prints
+                # a run repeated from its config.yaml must neither delete itself nor print more
                 config = config | {"overwrite": False, "debug": False}
                 write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
                 begun = {"augment": quality, "settings": settings, "job": job}
@@ -142,19 +142,19 @@ class RunFolder:
             raise ValueError(f"--folder: another process is training in '{self.path}'") from error
 
     def begun_by(self, job: str | None) -> bool:
-        """Whether the run in this folder was begun by this very job, which a cluster has since started again."""
+        """Whether the run in this folder was begun by this job, which a cluster has restarted."""
         return job is not None and self.results.get("job") == job
 
     def _clear(self) -> None:
-        """Removes what a run made, and nothing that somebody else put there; config.yaml last, so that after a kill the
-        folder is a run's still."""
+        """Removes the files of a run and nothing else; config.yaml last, so that the folder remains that of a run
+        if the process is killed."""
         pictures = ["codes.png", *(f"{name}/{'[0-9]' * 8}.png" for name in PICTURES)]
         pictures += ["augmented/gate-*.png", "augmented/strengths-*.png"]
         pictures += [f"metrics/{name}.png" for name in ("nearest", "distances", "precision-recall")]
         checkpoints = [f"checkpoints/{LAST}", f"checkpoints/{BEFORE}", "hpc_ckpt_*.ckpt", f"checkpoints/*{UNFINISHED}"]
-        own = ["model.safetensors", *pictures, *checkpoints, "metrics.csv", f"*{UNFINISHED}"]
-        for path in [path for pattern in own for path in self.path.glob(pattern)]:
-            if not path.parent.is_symlink():  # a folder elsewhere that somebody put here
+        patterns = ["model.safetensors", *pictures, *checkpoints, "metrics.csv", f"*{UNFINISHED}"]
+        for path in [path for pattern in patterns for path in self.path.glob(pattern)]:
+            if not path.parent.is_symlink():  # a link to a folder elsewhere
                 path.unlink()
         if not (self.path / "wandb").is_symlink():
             for path in (self.path / "wandb").glob("*run-*"):
@@ -164,7 +164,7 @@ class RunFolder:
 
 
 def check_same(path: Path, old: dict, new: dict) -> None:
-    """Raises ValueError if two runs' options, by their names, are not alike; the old one's lie in the path."""
+    """Raises ValueError if the options of two runs, by name, differ; the path is that of the old run."""
     for key in new | old:
         if old.get(key) != new.get(key):
             raise ValueError(
@@ -182,10 +182,10 @@ def _mapping(path: Path, parse: Callable[[str], object], remedy: str) -> dict:
 
 
 def checkpoint_of(option: str, path: str | Path) -> Path:
-    """The checkpoint of an autoencoder that an option names, by itself or by its run folder.
+    """The checkpoint of an autoencoder, from the path of the file or of its run folder.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is no checkpoint.
     """
     path = Path(path)
     if path.is_dir():
@@ -199,11 +199,11 @@ def checkpoint_of(option: str, path: str | Path) -> Path:
 
 
 def check_writable(option: str, path: str | Path) -> None:
-    """Tries to write where a folder is or will be made, and leaves nothing there.
+    """Checks that a folder, which need not exist, can be written to; leaves nothing there.
 
     Raises:
-        NotADirectoryError: the folder, or one that it is in, is a file.
-        OSError: the machine does not let it be written to.
+        NotADirectoryError: the path or one of its parents is a file.
+        OSError: it cannot be written to.
     """
     path = Path(path).absolute()
     existing = next(folder for folder in (path, *path.parents) if folder.exists())
@@ -221,12 +221,12 @@ def check_writable(option: str, path: str | Path) -> None:
 
 
 def flat_identity(config: dict) -> dict:
-    """`identity` by option, as {"model.lr": ...}."""
+    """`identity` by option: {"model.lr": ...}."""
     return flatten(identity(config))
 
 
 def identity(config: dict) -> dict:
-    """All values that make a run another run."""
+    """All values that distinguish runs."""
     return {key: value for key, value in config.items() if key not in NOT_HASHED or key == "seed"}
 
 

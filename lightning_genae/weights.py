@@ -1,7 +1,7 @@
-"""A trained model's weights as safetensors (https://github.com/huggingface/safetensors): numbers and text alone.
+"""A trained model's weights as safetensors (https://github.com/huggingface/safetensors): numbers and text only.
 
-The options of the model and the images that it was trained on stand in the file's own text, so that one file is enough
-for samples, for an evaluation and for an augmentation.
+The metadata of the file hold the options of the model and which images it was trained on, so that one file is enough
+for samples, an evaluation and an augmentation.
 """
 
 import json
@@ -16,7 +16,7 @@ from lightning_genae.files import replacing
 
 
 def save(model: LightningModule, datamodule, path: Path) -> None:
-    """Writes the weights, averages included, and what they need to be a model again."""
+    """Writes the weights, including averages, and the options that are needed to restore the model."""
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
     name = registry.name_of(type(model))
     text = {"model": name, "hyper_parameters": dict(model.hparams), "data": datamodule.state_dict()}
@@ -25,12 +25,12 @@ def save(model: LightningModule, datamodule, path: Path) -> None:
 
 
 def read(path: Path) -> dict:
-    """What a file holds, in the form of a checkpoint: `state_dict`, `hyper_parameters`; also the name of the `model`,
+    """The content of a file in the form of a checkpoint: `state_dict` and `hyper_parameters`, the name of the `model`,
     and the state of the `data` that it was trained on.
 
     Raises:
-        SafetensorError: it is damaged.
-        KeyError, ValueError: it is another program's.
+        SafetensorError: the file is damaged.
+        KeyError, ValueError: the file was not written by `save`.
     """
     with safe_open(path, framework="pt") as file:
         text = file.metadata() or {}

@@ -250,7 +250,7 @@ def test_broken_files(load, tones):
         ({"stride": 2.0}, r"--data.stride: expected 0.016, a frame, to 1.024, a window; got 2"),
         ({"stride": 0.001}, r"--data.stride: expected 0.016"),
         ({"num_mels": 400}, r"--data.num_mels: expected fewer bands, since \d+ of 400 are narrower"),
-        ({"heldout": 0.01}, r"--data.heldout: expected at least 2 sounds .*; got a share of 0.01 of 99 sounds"),
+        ({"heldout": 0.01}, r"--data.heldout: expected at least 2 sounds .*; got a fraction of 0.01 of 99 sounds"),
     ],
 )
 def test_wrong_options(load, options, message):

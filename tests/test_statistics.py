@@ -42,7 +42,7 @@ def test_summary_against_scipy():
     got = summary(values)
     interval = stats.t.interval(0.95, 6, values.mean(), stats.sem(values))
     assert (got.low, got.high) == pytest.approx(interval)
-    assert (got.mean, got.deviation, got.num) == (pytest.approx(values.mean()), pytest.approx(values.std(ddof=1)), 7)
+    assert (got.mean, got.std, got.num) == (pytest.approx(values.mean()), pytest.approx(values.std(ddof=1)), 7)
     assert np.isnan(summary([1.0, np.nan])[:4]).all() and summary([1.0, np.inf]).mean == np.inf
 
 

@@ -1,2 +1,2 @@
-"""Grids of runs: `grid` makes cells of options with several values, `launch` runs them, `watch` tells how they are,
-`records` reads what they left, `statistics` compares arms over seeds, `report` writes it down."""
+"""Grids of runs: `grid` expands options with several values into cells, `launch` runs them, `watch` shows their state,
+`records` reads their results, `statistics` compares arms over seeds, `report` writes the report."""

@@ -1,10 +1,10 @@
-"""Named arms: a YAML file that says what each arm of a study is, so that a study is a list.
+"""Named arms: a YAML file that lists the arms of a study and their options.
 
     none: {augment: none}
     ae, decoded: {augment: ae, augment.detail: decode}
 
-Options are those of the command line without their dashes, and values are what is typed there: they stay text until
-the command line parses them. YAML's anchors and merges (`<<: *ae`) work; tags, which would make other objects, do not.
+Options are those of the command line without their dashes. Values are written as on the command line and stay text
+until it parses them. YAML's anchors and merges (`<<: *ae`) work. Tags, which would create other objects, are refused.
 """
 
 import re
@@ -19,11 +19,11 @@ from lightning_genae.run_folder import NOT_HASHED, identity
 
 EXAMPLE = "'none: {augment: none}'"
 PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map", "merge")}
-NOT_OF_RUNS = {*NOT_HASHED, "config", "help", "print_config"}  # what all arms share, or is no option of a run
+NOT_OF_RUNS = {*NOT_HASHED, "config", "help", "print_config"}  # the same for all arms, or not options of a run
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML whose values are text, and in which a name stands once."""
+    """YAML whose values are all text and whose names are unique."""
 
     yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}  # noqa: RUF012
 
@@ -43,26 +43,26 @@ class _Loader(yaml.SafeLoader):
         return ValueError(f"--arms: expected {expected} in '{self.name}'; got {got} in line {node.start_mark.line + 1}")
 
 
-def read_arms(path: str, others: set[str]) -> dict[str, dict[str, str]]:
+def read_arms(path: str, reserved: set[str]) -> dict[str, dict[str, str]]:
     """The arms of a file: name to option to value as text, in the order of the file.
 
     Args:
         path: of the file.
-        others: options that are not of runs, such as launcher.
+        reserved: options that no arm can set because they are not options of a run, such as launcher.
 
     Raises:
-        ValueError: there is no such file, or it holds something else.
+        ValueError: the file does not exist, or its content is not a mapping of arms.
     """
     content = _read(path)
     if not isinstance(content, dict) or not content:
         raise ValueError(
             f"--arms: expected names of arms and their options, such as {EXAMPLE}, in '{path}'; got {_kind(content)}"
         )
-    return {name: _options(name, options, others | NOT_OF_RUNS) for name, options in content.items()}
+    return {name: _options(name, options, reserved | NOT_OF_RUNS) for name, options in content.items()}
 
 
 def check_written(path: str, arms: dict[str, dict[str, str]], cells: list[Cell]) -> None:
-    """Raises ValueError if an arm's own --data.root would be written to and is none that a file may name."""
+    """Raises ValueError if an arm's --data.root would be written to and lies where a file may not direct writes."""
     for cell in cells:
         if "data.root" in arms.get(cell.arm, {}):
             data = cell.config["data"]
@@ -71,7 +71,7 @@ def check_written(path: str, arms: dict[str, dict[str, str]], cells: list[Cell])
 
 
 def check_differ(cells: list[Cell]) -> None:
-    """Raises ValueError if two arms have the same options, defaults included: they would be one run by two names."""
+    """Raises ValueError if two arms have the same options, including defaults: they would be the same run."""
     names: dict[str, str] = {}
     for cell in cells:
         other = names.setdefault(digest(identity(cell.config)), cell.arm)
@@ -91,7 +91,7 @@ def _read(path: str) -> object:
         raise ValueError(f"--arms: expected YAML in '{path}'; got {' '.join(str(error).split())}") from error
 
 
-def _options(arm: str, options: object, others: set[str]) -> dict[str, str]:
+def _options(arm: str, options: object, reserved: set[str]) -> dict[str, str]:
     """An arm's options as text."""
     if not arm or not arm.isprintable() or arm != arm.strip():
         raise ValueError(f"--arms: expected names of printable characters, without spaces around them; got {arm!r}")
@@ -101,7 +101,7 @@ def _options(arm: str, options: object, others: set[str]) -> dict[str, str]:
     for name, value in options.items():
         if not re.fullmatch(r"[A-Za-z_][\w.]*", name, re.ASCII):
             raise ValueError(f"--arms: expected options without dashes, such as augment.on, in '{arm}'; got {name!r}")
-        if name in others or name.startswith("slurm."):
+        if name in reserved or name.startswith("slurm."):
             raise ValueError(
                 f"--arms: expected options in which arms can differ in '{arm}'; got {name}, which is for all of them: "
                 "--OPTION VALUE on the command line"
@@ -111,15 +111,15 @@ def _options(arm: str, options: object, others: set[str]) -> dict[str, str]:
 
 
 def _once(arm: str, names: list[str], options: dict[str, str]) -> dict[str, str]:
-    """The options by the names that stand for them, if they all stand for others."""
+    """The options by their canonical names. Raises ValueError if two names mean the same option."""
     if len(options) < len(names):
         raise ValueError(f"--arms: expected every option once in '{arm}'; got {', '.join(names)}")
     return options
 
 
 def _text(arm: str, name: str, value: object) -> str:
-    """A value as it is typed on the command line."""
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+    """A value as typed on the command line."""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
         value = f"[{','.join(value)}]"
     if not isinstance(value, str) or not value.isprintable() or len(split(value)) > 1:
         shown = repr(value) if isinstance(value, str) else _kind(value)

@@ -32,7 +32,7 @@ from lightning_genae.errors import UserError
 from lightning_genae.received import check_links
 from lightning_genae.run_folder import RunFolder
 
-STARTING = 15.0  # seconds until a run trains, and after it
+STARTING = 15.0  # seconds of a run before and after its training
 MAX_SHOWN = 12  # tables in a terminal
 log = logging.getLogger("lightning_genae")
 
@@ -77,62 +77,62 @@ def ablate(
     time_of: Callable[[dict], tuple[float, int]],
     publish: Callable[[Path, dict, Path], None],
 ) -> int:
-    """A grid of runs, brought to its end, and its report; returns the exit status, 1 if runs failed.
+    """Completes a grid of runs and writes its report; returns the exit status, 1 if runs failed.
 
     Args:
         arguments: after the verb.
         command_line: of runs.
-        complete: gives a config what runs take where nothing was said.
-        time_of: seconds of a batch of a run with some config, and how many it has.
-        publish: takes the grid's folder, tables by title (columns, rows) and the page of the report.
+        complete: fills in defaults that depend on the config.
+        time_of: from a config, the seconds per batch and the number of batches.
+        publish: takes the grid's folder, tables by title (columns, rows) and the path of the report's page.
     """
     parser = new_parser("python run.py ablate [--OPTION VALUE,VALUE ...]")
     parser.add_function_arguments(ablate_options, as_group=True)
     if {"-h", "--help"} & set(arguments):
         parser.print_help()
         return 0
-    own, slurm, words = _sort(grids.pair(arguments), set(vars(parser.get_defaults())))
-    given = parse_verb(parser, own)
-    if slurm and given["launcher"] == "local":
+    ablate_words, slurm, words = _sort(grids.pair(arguments), set(vars(parser.get_defaults())))
+    options = parse_verb(parser, ablate_words)
+    if slurm and options["launcher"] == "local":
         raise UserError(f"--slurm.{next(iter(slurm))}: expected it with --launcher slurm or print; got local")
-    arms = read_arms(given["arms"], set(vars(parser.get_defaults()))) if given["arms"] else {}
+    arms = read_arms(options["arms"], set(vars(parser.get_defaults()))) if options["arms"] else {}
     key = {"words": sorted(words), **({"arms": arms} if arms else {})}
-    folder = Path(given["folder"] or Path("runs", "ablations", digest(key)[:8]))
+    folder = Path(options["folder"] or Path("runs", "ablations", digest(key)[:8]))
     grid = grids.expand(words, command_line, folder, arms)
     grid = grid._replace(cells=[cell._replace(config=complete(cell.config)) for cell in grid.cells])
     check_differ(grid.cells)
-    check_written(given["arms"], arms, grid.cells)
-    workers = given["workers"] or torch.cuda.device_count() or max(1, (os.cpu_count() or 1) // 2)
+    check_written(options["arms"], arms, grid.cells)
+    workers = options["workers"] or torch.cuda.device_count() or max(1, (os.cpu_count() or 1) // 2)
     log.info("\n".join(grids.describe(grid)))
     grid_folder = GridFolder(folder)
     check_links("--folder", folder)
-    _check(grid, given)
-    if given["dry_run"] or given["launcher"] == "local":  # a cluster's nodes are not like this one
+    _check(grid, options)
+    if options["dry_run"] or options["launcher"] == "local":  # a cluster's nodes differ from this machine
         log.info(_estimate(grid, workers, time_of))
-    if given["dry_run"]:
+    if options["dry_run"]:
         return 0
-    if given["launcher"] == "slurm":
+    if options["launcher"] == "slurm":
         check_cluster()
     with grid_folder:
         grid_folder.note(grid, f"python run.py ablate {shlex.join(arguments)}")
-        if given["launcher"] == "print":
+        if options["launcher"] == "print":
             paths = write_sbatch(folder / "sbatch", [Task.of(cell) for cell in grid.cells], slurm, _devices(grid))
             commands = "; ".join(f"sbatch {shlex.quote(str(path))}" for path in paths)
             log.info(f"To be submitted by: {commands}\nAfterwards: python run.py compare {shlex.quote(str(folder))}")
             return 0
-        launcher = _launcher(given["launcher"], folder, slurm, workers, _devices(grid))
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no run is left without its ablation
+        launcher = _launcher(options["launcher"], folder, slurm, workers, _devices(grid))
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that SIGTERM stops the runs too
         try:
-            work(grid, folder, launcher, given["retry"], given["wait"], sys.stderr.isatty())
+            work(grid, folder, launcher, options["retry"], options["wait"], sys.stderr.isatty())
         except KeyboardInterrupt:
             log.info(f"What is finished so far is reported by: python run.py compare {shlex.quote(str(folder))}")
             raise
-        return _finish(grid, folder, given, publish) if given["wait"] else 0
+        return _finish(grid, folder, options, publish) if options["wait"] else 0
 
 
-def _finish(grid: Grid, folder: Path, given: dict, publish: Callable[[Path, dict, Path], None]) -> int:
-    """Reports on a grid that has come to its end; returns the exit status."""
-    report = _report([folder], folder / "report", given)
+def _finish(grid: Grid, folder: Path, options: dict, publish: Callable[[Path, dict, Path], None]) -> int:
+    """Reports on a completed grid; returns the exit status."""
+    report = _report([folder], folder / "report", options)
     if any(cell.config["logger"] == "wandb" for cell in grid.cells):
         tables = {table.title: (table.header, table.rows) for table in report.all_tables() if table.rows}
         publish(folder, tables, folder / "report" / FILES[0])
@@ -143,22 +143,22 @@ def _finish(grid: Grid, folder: Path, given: dict, publish: Callable[[Path, dict
 
 
 def _sort(options: dict[str, str], names: set[str]) -> tuple[list[str], dict[str, str], list[str]]:
-    """Options into ablate's own, Slurm's without their prefix, and those of runs."""
-    own = [f"--{name}={value}" for name, value in options.items() if name in names]
+    """Splits options into those of ablate, those of Slurm without their prefix, and those of runs."""
+    ablate_words = [f"--{name}={value}" for name, value in options.items() if name in names]
     slurm = {name.removeprefix("slurm."): value for name, value in options.items() if name.startswith("slurm.")}
     rest = [name for name in options if name not in names and not name.startswith("slurm.")]
-    return own, slurm, [f"--{name}={options[name]}" for name in rest]
+    return ablate_words, slurm, [f"--{name}={options[name]}" for name in rest]
 
 
-def _check(grid: Grid, given: dict) -> None:
-    """Raises ValueError now for what the report would not find at the end."""
-    value_of(given["metric"])
+def _check(grid: Grid, options: dict) -> None:
+    """Raises ValueError now for a metric, factor or baseline that the report would refuse at the end."""
+    value_of(options["metric"])
     records = [Record(cell.folder, flatten(cell.config), arm=cell.arm) for cell in grid.cells]
-    by_arm(records, given["factor"], given["baseline"])
+    by_arm(records, options["factor"], options["baseline"])
 
 
 def _devices(grid: Grid) -> int:
-    """Processes of a run, at most."""
+    """The largest number of processes of a run."""
     return max([1, *(cell.config["devices"] for cell in grid.cells if isinstance(cell.config["devices"], int))])
 
 
@@ -169,7 +169,7 @@ def _launcher(name: str, folder: Path, slurm: dict[str, str], workers: int, devi
 
 
 def _estimate(grid: Grid, workers: int, time_of: Callable[[dict], tuple[float, int]]) -> str:
-    """How long what is not finished takes, by some batches of every pair of a model and data."""
+    """The time left, estimated from a few batches of every pair of a model and data."""
     known: dict[tuple, tuple[float, int]] = {}
     total = 0.0
     for cell in grid.cells:
@@ -183,10 +183,10 @@ def _estimate(grid: Grid, workers: int, time_of: Callable[[dict], tuple[float, i
     )
 
 
-def _report(paths: list[Path], out: Path, given: dict) -> Report:
+def _report(paths: list[Path], out: Path, options: dict) -> Report:
     """Writes the report of runs and prints its main tables."""
     records, commands = read(paths)
-    report = Report(records, commands, given["metric"], given["factor"], given["baseline"])
+    report = Report(records, commands, options["metric"], options["factor"], options["baseline"])
     report.write(out)
     for record in records:
         if not record.results:
@@ -225,25 +225,25 @@ def compare(arguments: list[str]) -> None:
     parser = new_parser("python run.py compare FOLDER ... [--OPTION VALUE ...]")
     parser.add_argument("folders", nargs="+", help="run folders, those of ablations, or folders that hold run folders")
     parser.add_function_arguments(compare_options, as_group=True)
-    given = parse_verb(parser, arguments)
-    if given is None:
+    options = parse_verb(parser, arguments)
+    if options is None:
         return
-    folders = [Path(path) for path in given["folders"]]
-    if not given["out"]:
+    folders = [Path(path) for path in options["folders"]]
+    if not options["out"]:
         check_links("FOLDER", folders[0])
-    if given["best"]:
-        given["metric"] = "best_fd"
-    if all((path / "config.yaml").is_file() for path in folders) and not given["out"]:
-        _check_no_arms(given)
-        log.info("\n".join(side_by_side([RunFolder(path) for path in folders], given["best"])))
+    if options["best"]:
+        options["metric"] = "best_fd"
+    if all((path / "config.yaml").is_file() for path in folders) and not options["out"]:
+        _check_no_arms(options)
+        log.info("\n".join(side_by_side([RunFolder(path) for path in folders], options["best"])))
     else:
-        _report(folders, Path(given["out"] or folders[0] / "report"), given)
+        _report(folders, Path(options["out"] or folders[0] / "report"), options)
 
 
-def _check_no_arms(given: dict) -> None:
-    """Raises ValueError for options of arms, which have no effect on single runs side by side."""
-    has_metric = given["metric"] not in ("fd", "best_fd")
-    for name, is_given in (("metric", has_metric), ("factor", given["factor"]), ("baseline", given["baseline"])):
+def _check_no_arms(options: dict) -> None:
+    """Raises ValueError for options of arms, which have no effect when single runs are shown side by side."""
+    has_metric = options["metric"] not in ("fd", "best_fd")
+    for name, is_given in (("metric", has_metric), ("factor", options["factor"]), ("baseline", options["baseline"])):
         if is_given:
             raise ValueError(
                 f"--{name}: expected a folder with runs of several arms; got single runs, which stand side by side "

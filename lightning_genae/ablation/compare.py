@@ -1,17 +1,17 @@
-"""Finished runs side by side: a table for each protocol, because numbers of different ones cannot be compared."""
+"""Finished runs side by side: a table for each protocol, because numbers of different protocols cannot be compared."""
 
 from lightning_genae.config.nested import flatten
 from lightning_genae.evaluation.metrics import known_values
 from lightning_genae.report import aligned
 from lightning_genae.run_folder import RunFolder
 
-# follow from the rest of a protocol
+# keys that follow from the rest of a protocol
 DERIVED = ("floor", "n_floor", "added", "accuracy_heldout", "items", "bits_per_character_of", "left_out")
 CHOOSING = ("looks", "n_validation")  # the best look depends on them, the metrics at the end do not
 
 
 def compare(folders: list[RunFolder], best: bool = False) -> list[str]:
-    """The results of runs in lines of text.
+    """The results of runs as lines of text.
 
     Args:
         folders: of the runs.
@@ -56,7 +56,7 @@ def protocol_of(results: dict, best: bool) -> dict:
 
     Args:
         results: of the run.
-        best: of the best look's, not only of the metrics at the end.
+        best: include what the best look depends on, not only the metrics at the end.
     """
     left_out = DERIVED if best else DERIVED + CHOOSING
     return flatten({key: value for key, value in results["protocol"].items() if key not in left_out})
@@ -64,8 +64,9 @@ def protocol_of(results: dict, best: bool) -> dict:
 
 def difference(protocol: dict, protocols: list[dict]) -> str:
     """What distinguishes a protocol from the others."""
-    keys = {key for other in protocols for key in other if any(one.get(key) != other.get(key) for one in protocols)}
-    return ", ".join(f"{key} {protocol.get(key, 'none')}" for key in sorted(keys))
+    names = {key for each in protocols for key in each}
+    keys = [key for key in sorted(names) if any(each.get(key) != protocols[0].get(key) for each in protocols)]
+    return ", ".join(f"{key} {protocol.get(key, 'none')}" for key in keys)
 
 
 def _table(folders: list[RunFolder], best: bool) -> list[str]:

@@ -1,15 +1,15 @@
-"""Text in the forms of a report, so that it is text there and nothing else: no command, no formula, no markup."""
+"""Escapes text for the forms of a report, so that it cannot act as a command, a formula or markup."""
 
 import re
 
-# what ends a line, moves a terminal's cursor or turns the direction of writing
+# ends a line, moves a terminal's cursor or changes the direction of writing
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")  # beginnings of what spreadsheets calculate, in full width too
+FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")  # first characters of spreadsheet formulas, full-width forms too
 NUMBER = r"[-+]?[\d,.]+(e[-+]?\d+)?( %)?"
 NUMBERS = re.compile(rf"{NUMBER}( (±|to|or) {NUMBER}| \({NUMBER} to {NUMBER}\))?")
 LATEX = str.maketrans(
     {letter: f"\\{letter}" for letter in "%&_#${}"}
-    # at the beginning of a row some would be an argument of the row before
+    # at the start of a row, some would be read as an argument of the row before
     | {letter: f"{{{letter}}}" for letter in '[]*"'}
     | {
         "\\": r"\textbackslash{}",
@@ -41,13 +41,13 @@ def markdown(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """Text as code in Markdown, between more backticks than there are in it."""
+    """Text as code in Markdown, between more backticks than the text contains in a row."""
     text = plain(text)
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     return f"{fence}{text}{fence}" if len(fence) == 1 else f"{fence} {text} {fence}"
 
 
 def csv_cell(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula; numbers and intervals stay as they are."""
+    """A cell that spreadsheets do not read as a formula; numbers and intervals are unchanged."""
     text = plain(text)
     return f"'{text}" if text.lstrip().startswith(FORMULA) and not NUMBERS.fullmatch(text) else text

@@ -1,4 +1,4 @@
-"""A grid: options with several values, and the runs that their product makes."""
+"""A grid: options with several values, and one run for each combination."""
 
 import itertools
 import re
@@ -15,7 +15,7 @@ from lightning_genae.run_folder import identity
 SEPARATOR = re.compile(r""",(?![^\[\]]*\])(?![^{}]*\})""")  # commas that are not inside brackets
 RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
 MAX_VALUES = 1_000_000  # of a range
-UNSET = "-"  # what a cell says of an option that its parts do not have
+UNSET = "-"  # the value shown for an option that a cell's parts do not have
 
 
 class Cell(NamedTuple):
@@ -23,9 +23,9 @@ class Cell(NamedTuple):
 
     Attributes:
         config: resolved, with the run's folder.
-        words: the command line that makes it.
+        words: the command line of the run.
         values: of the grid's options in this cell, by name.
-        arm: its name; empty in a grid without named arms.
+        arm: name of the arm; empty in a grid without named arms.
     """
 
     config: dict
@@ -43,9 +43,9 @@ class Grid(NamedTuple):
 
     Attributes:
         cells: every run once.
-        axes: options with several values, and these.
-        notes: what the user should know of the grid, in lines.
-        arms: named ones, and the options of each as text; empty if there are none.
+        axes: options with several values, and their values.
+        notes: what the user should know about the grid, a line each.
+        arms: names of arms and the options of each as text; empty without named arms.
     """
 
     cells: list[Cell]
@@ -60,14 +60,14 @@ def expand(
     """The grid of a command line on which any option may have several values.
 
     `a,b` is a list and `0..4` a range with both ends. An option that the chosen parts of a cell do not have
-    (`--augment.strength` with `--augment none`) is left out there; cells that become equal by this are one. Every named
-    arm is combined with all of that; its own options replace those of the command line.
+    (`--augment.strength` with `--augment none`) is left out there; equal cells are merged. Every named arm is combined
+    with all of these; an arm's options replace those of the command line.
 
     Args:
         words: options and values.
         command_line: resolves and checks them.
-        folder: of the grid; its runs get folders below.
-        arms: name to option to value, as `arms.read_arms` gives them.
+        folder: of the grid; the folders of its runs lie below.
+        arms: name to option to value, as returned by `arms.read_arms`.
 
     Raises:
         ValueError: an option or value is wrong, or nothing varies.
@@ -89,7 +89,7 @@ def expand(
             raise UserError(f"--{name}: expected every value once; got {','.join(values)}")
     notes = _replaced(options, axes, arms)
     cells, left_out = _cells(options, axes, command_line, folder, arms or {"": {}})
-    cells.sort(key=lambda cell: cell.config["seed"])  # so that, wherever it stops, arms have equally many seeds
+    cells.sort(key=lambda cell: cell.config["seed"])  # so that arms have equally many seeds wherever it stops
     unique: dict[str, Cell] = {}
     for cell in cells:
         unique.setdefault(digest({"arm": cell.arm, "config": identity(cell.config)}), cell)
@@ -100,28 +100,28 @@ def expand(
 
 
 def _replaced(options: dict[str, list[str]], axes: dict[str, list[str]], arms: dict[str, dict[str, str]]) -> list[str]:
-    """Notes of the command line's options that arms have values of their own for.
+    """Notes on options of the command line that arms replace.
 
     Raises:
         ValueError: such an option varies.
     """
     notes = []
     for name in options:
-        own = [f"'{arm}'" for arm, given in arms.items() if name in given]
-        if own and name in axes:
+        replacing = [f"'{arm}'" for arm, arm_options in arms.items() if name in arm_options]
+        if replacing and name in axes:
             raise ValueError(
                 f"--arms: expected --{name} in arms or with several values on the command line, not both; got "
-                f"{','.join(axes[name])} there and values of its own in {', '.join(own)}"
+                f"{','.join(axes[name])} there and values of its own in {', '.join(replacing)}"
             )
-        if own:
-            notes.append(f"--{name} of the command line is replaced in {', '.join(own)}")
+        if replacing:
+            notes.append(f"--{name} of the command line is replaced in {', '.join(replacing)}")
     return notes
 
 
 def pair(words: list[str]) -> dict[str, str]:
-    """Options, without their dashes, and their values as text; a flag alone is true, the last of several counts.
+    """Options, without their dashes, and their values as text; a flag alone is true, the last value counts.
 
-    An option that has two names, as `--model.name` is `--model`, comes by the one that a config has.
+    An option with two names, such as `--model.name` and `--model`, gets the name that a config uses.
     """
     pairs, i = {}, 0
     while i < len(words):
@@ -160,22 +160,22 @@ def _cells(
     folder: Path,
     arms: dict[str, dict[str, str]],
 ) -> tuple[list[Cell], set[tuple[str, str]]]:
-    """A cell for every combination, and which options were left out for which parts."""
+    """A cell for every combination, and pairs of an option that was left out and the part that lacks it."""
     combinations = list(_combinations(options, command_line, arms))
-    has: list[set[str]] = []
-    for arm, given, chosen in combinations:
+    available: list[set[str]] = []
+    for arm, values, chosen in combinations:
         with _naming(arm, arms[arm]):
-            has.append(command_line.options(_words(chosen | _file(given))) | {"config", *chosen})
-    known = set().union(*has)
+            available.append(command_line.options(_words(chosen | _file(values))) | {"config", *chosen})
+    known = set().union(*available)
     cells, left_out = [], set()
-    for (arm, given, chosen), own in zip(combinations, has):
-        others = [name for name in given if name not in chosen]
-        missing = {name for name in others if name in known - own and name not in arms[arm]}
+    for (arm, values, chosen), names in zip(combinations, available):
+        candidates = [name for name in values if name not in chosen]
+        missing = {name for name in candidates if name in known - names and name not in arms[arm]}
         left_out |= {(name, _owner(name, chosen)) for name in missing}
-        # an option that no part has is left in, so that the command line says what is wrong with it
-        mine = {name: given[name] for name in others if name not in missing}
+        # an option that no part has is kept, so that the command line reports the error
+        kept = {name: values[name] for name in candidates if name not in missing}
         with _naming(arm, arms[arm]):
-            cells += _product(arm, chosen, mine, axes, command_line, folder)
+            cells += _product(arm, chosen, kept, axes, command_line, folder)
     return cells, left_out
 
 
@@ -183,14 +183,14 @@ def _combinations(
     options: dict[str, list[str]], command_line: CommandLine, arms: dict[str, dict[str, str]]
 ) -> Iterator[tuple[str, dict[str, list[str]], dict[str, str]]]:
     """Every arm with every choice of parts: its name, all options with their values, the parts."""
-    for arm, own in arms.items():
-        given = options | {name: [value] for name, value in own.items()}
-        for chosen in _choices([name for name in command_line.selectors if name in given], given):
-            with _naming(arm, own):
-                names = command_line.names(_words(chosen | _file(given)))
-            inner = [name for name in names if name in given and name not in command_line.selectors]
-            for further in _choices(inner, given):
-                yield arm, given, chosen | further
+    for arm, arm_options in arms.items():
+        values = options | {name: [value] for name, value in arm_options.items()}
+        for chosen in _choices([name for name in command_line.selectors if name in values], values):
+            with _naming(arm, arm_options):
+                names = command_line.names(_words(chosen | _file(values)))
+            inner = [name for name in names if name in values and name not in command_line.selectors]
+            for further in _choices(inner, values):
+                yield arm, values, chosen | further
 
 
 def _choices(names: list[str], options: dict[str, list[str]]) -> Iterator[dict[str, str]]:
@@ -200,12 +200,12 @@ def _choices(names: list[str], options: dict[str, list[str]]) -> Iterator[dict[s
 
 
 @contextmanager
-def _naming(arm: str, own: dict[str, str]) -> Iterator[None]:
-    """Says of what is wrong with an arm's own option in which arm it stands."""
+def _naming(arm: str, arm_options: dict[str, str]) -> Iterator[None]:
+    """Adds the arm's name to errors about one of its options."""
     try:
         yield
     except ValueError as error:
-        if str(error).partition(":")[0].removeprefix("--") not in own:
+        if str(error).partition(":")[0].removeprefix("--") not in arm_options:
             raise
         raise ValueError(f"--arms: '{arm}': {error}") from error
 
@@ -220,8 +220,8 @@ def _product(
 ) -> list[Cell]:
     """The cells of one arm and choice of parts.
 
-    Every value is parsed once, beside the first ones of the other options: parsing every cell would take minutes for
-    thousands of them.
+    Every value is parsed once, together with the first values of the other options: parsing every cell would take
+    minutes for thousands of cells.
     """
     first = chosen | {name: values[0] for name, values in options.items()}
     base = command_line.parse(_words(first))
@@ -231,24 +231,24 @@ def _product(
         for value in [value for value in values if value not in inner]:
             config = base if value == values[0] else command_line.parse(_words(first | {name: value}))
             resolved[name, value] = _get(config, name)
-        number = type(resolved[name, values[-1]])  # of a range the last one is an end
+        number = type(resolved[name, values[-1]])  # the last value of a range is an end, which was parsed
         resolved |= {(name, value): number(value) for value in inner}
     varied = [name for name in options if name in axes]
     cells = []
     for values in itertools.product(*(options[name] for name in varied)):
-        given = dict(zip(varied, values))
+        cell_values = dict(zip(varied, values))
         config = {name: dict(value) if isinstance(value, dict) else value for name, value in base.items()}
-        for name, value in given.items():
+        for name, value in cell_values.items():
             _set(config, name, resolved[name, value])
-        labels = {name: (chosen | given).get(name, UNSET) for name in axes}
+        labels = {name: (chosen | cell_values).get(name, UNSET) for name in axes}
         config["folder"] = str(folder / _name(labels if not arm else {"arm": arm, **labels}, config["seed"]))
-        words = _words({name: value for name, value in (first | given).items() if name != "folder"})
+        words = _words({name: value for name, value in (first | cell_values).items() if name != "folder"})
         cells.append(Cell(config, [*words, "--folder", config["folder"]], labels, arm))
     return cells
 
 
 def _inner_numbers(values: list[str]) -> set[str]:
-    """Of a range of whole numbers those between its ends, which are right if the ends are."""
+    """The numbers between the ends of a range, which are valid if the ends are."""
     numbers = all(re.fullmatch(r"-?\d+", value) for value in values)
     return set(values[1:-1]) if numbers and sorted(values, key=int) in (values, values[::-1]) else set()
 
@@ -280,7 +280,7 @@ def _set(config: dict, name: str, value: object) -> None:
 
 
 def _name(labels: dict[str, object], seed: int) -> str:
-    """A cell's folder below the grid's: its values, then its seed."""
+    """A cell's folder, relative to the grid's: its values, then its seed."""
     parts = [
         str(value) if name in ("model", "augment", "data") else f"{name}={value}"
         for name, value in labels.items()
@@ -288,7 +288,7 @@ def _name(labels: dict[str, object], seed: int) -> str:
     ]
     plain = "-".join(parts) or "runs"
     arm = re.sub(r"[^\w.=+-]", "_", plain)[:100]
-    # a name that had to be changed could be another's
+    # a changed name could equal that of another cell
     suffix = "" if arm == plain else f"-{digest({'arm': plain})[:8]}"
     return f"{arm}{suffix}/seed{seed}"
 
@@ -298,8 +298,8 @@ def describe(grid: Grid) -> list[str]:
     factors = [f"{len(grid.arms)} arms"] if grid.arms else []
     factors += [f"{len(values)} {name}" for name, values in grid.axes.items()]
     lines = [f"{len(grid.cells):,} runs: {' x '.join(factors)}"]
-    for arm, own in grid.arms.items():
-        words = " ".join(f"--{name} {value}" for name, value in own.items())
+    for arm, arm_options in grid.arms.items():
+        words = " ".join(f"--{name} {value}" for name, value in arm_options.items())
         lines.append(f"  {arm}: {words or 'no options of its own'}")
     lines += [f"  --{name}: {', '.join(values)}" for name, values in grid.axes.items()]
     return lines + [f"  NOTE: {note}" for note in grid.notes]

@@ -1,8 +1,8 @@
-"""Where the runs of a grid run: on this machine; slurm.py has those of a cluster.
+"""Launches the runs of a grid on this machine; slurm.py does so on a cluster.
 
-Both launchers are submitit's (https://github.com/facebookincubator/submitit). A run is `python run.py ...` in a process
-of its own: Lightning starts further ones for several devices, or finds those that srun started. What a run is at is
-told by its own folder, because a cluster without accounting does not say how a job ended.
+Both launchers are submitit's (https://github.com/facebookincubator/submitit). A run is `python run.py ...` in its
+own process: Lightning starts more processes for several devices, or uses those that srun started. The state of a run is
+read from its folder, because a cluster without accounting does not say how a job ended.
 """
 
 import importlib.util
@@ -31,7 +31,7 @@ class Task(NamedTuple):
 
     Attributes:
         words: after `python run.py`.
-        log: file for what it prints; its error, if it fails, goes beside it.
+        log: file for its output; the error of a failed task is written beside it.
     """
 
     words: list[str]
@@ -47,13 +47,13 @@ class Task(NamedTuple):
 
 
 class Job:
-    """What submitit calls in a process of its own; a job that is to be requeued goes on from the last checkpoint.
+    """What submitit calls in a separate process; a requeued job continues from the last checkpoint.
 
     Args:
         task: to be done.
-        environment: variables that it gets beside those of its process.
-        stop: the job ends when this file is there.
-        owner: the job ends with this process; None: with none.
+        environment: variables added to those of the process.
+        stop: the job ends when this file exists.
+        owner: process id; the job ends when this process does. None: the job does not depend on a process.
     """
 
     def __init__(self, task: Task, environment: dict[str, str], stop: Path | None = None, owner: int | None = None):
@@ -68,7 +68,7 @@ class Job:
         command = [sys.executable, str(run_py()), *task.words]
         is_first = os.environ.get("SLURM_PROCID", "0") == "0"
         environment = {**os.environ, **self.environment}
-        # beside other jobs of a node torch would take all of its cores
+        # torch would take all cores of a node that other jobs use too
         environment.setdefault("OMP_NUM_THREADS", os.environ.get("SLURM_CPUS_PER_TASK", "1"))
         if is_first:
             self._wait_for_another()
@@ -85,7 +85,7 @@ class Job:
         return status
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """Called by submitit when the job has to make room or its time is up."""
+        """Called by submitit when the job is preempted or its time is up."""
         self._end()
         return submitit.helpers.DelayedSubmission(Job(self.task, self.environment, self.stop, self.owner))
 
@@ -96,7 +96,7 @@ class Job:
             return None
 
     def _is_over(self) -> bool:
-        """Whether nobody wants the result any more."""
+        """Whether the result is no longer wanted."""
         return bool(self.stop and self.stop.exists()) or not (self.owner is None or _is_alive(self.owner))
 
     def _end(self) -> None:
@@ -107,7 +107,7 @@ class Job:
             self.process.kill()
 
     def _wait_for_another(self, seconds: float = 60) -> None:
-        """Lets one that an ablation left behind when it was killed notice that and end."""
+        """Waits for a job of a killed ablation to notice that and end."""
         folder = self.task.log.with_suffix("")
         if folder.is_dir():
             with suppress(Timeout), FileLock(folder / ".lock").acquire(timeout=seconds):
@@ -123,21 +123,21 @@ def _is_alive(process: int) -> bool:
 
 
 def _ignore_signals() -> None:
-    """Slurm signals all processes of a job, but this is for the one above, which asks the run to stop."""
+    """Slurm signals all processes of a job; only the parent process handles the signal, and asks the run to stop."""
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 
 
 def run_py() -> Path:
-    """The program, found without importing it: it is what imports this package."""
+    """The path of run.py, found without importing it, because run.py imports this package."""
     return Path(importlib.util.find_spec("run").origin).resolve()
 
 
 def private(folder: Path) -> Path:
-    """Makes a folder that nobody else reads or writes: what submitit finds in it, it runs.
+    """Makes a folder that no other user can read or write, because submitit runs the pickles that it finds there.
 
     Raises:
-        ValueError: it is a link to another one.
-        PermissionError: it is somebody else's.
+        ValueError: the folder is a link.
+        PermissionError: the folder belongs to another user.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     if folder.is_symlink():
@@ -148,20 +148,20 @@ def private(folder: Path) -> Path:
 
 
 def python_path() -> dict[str, str]:
-    """What Python has to be told to find this project, and not to import what lies in the current folder."""
+    """Environment variables with which Python finds this project, and imports nothing from the current folder."""
     paths = [str(run_py().parent), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
 
 
 def _error(status: int, log: Path) -> str:
-    """The one line in which a run says what was wrong, from the end of what it printed."""
+    """The one-line error of a run, from the end of its log."""
     if status < 0:
         return f"killed by {signal.Signals(-status).name}, for want of memory perhaps"
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 20_000))
         lines = file.read().decode(errors="replace").replace("\r", "\n").splitlines()
-    own = [line.removeprefix("run.py: ").removeprefix("error: ") for line in lines if line.startswith("run.py: ")]
-    return own[-1] if own else next((line for line in reversed(lines) if line.strip()), f"exit status {status}")
+    errors = [line.removeprefix("run.py: ").removeprefix("error: ") for line in lines if line.startswith("run.py: ")]
+    return errors[-1] if errors else next((line for line in reversed(lines) if line.strip()), f"exit status {status}")
 
 
 class Local:
@@ -169,13 +169,13 @@ class Local:
 
     Args:
         folder: of the grid.
-        workers: how many at a time; each gets its share of the cores, or a GPU.
+        workers: runs at a time; each gets an equal part of the cores, or a GPU.
         num_gpus: of this machine.
-        devices: of a run; of one each run has a GPU of its own.
+        devices: of a run; if 1, each run gets a separate GPU.
     """
 
     def __init__(self, folder: Path, workers: int, num_gpus: int = 0, devices: int = 1):
-        # a new one for every call: submitit runs the pickle that has a process's number, whoever put it there
+        # a new folder for every call: submitit runs any pickle whose name is the process's number
         self.executor = submitit.LocalExecutor(tempfile.mkdtemp(prefix="local-", dir=private(folder / JOBS)))
         self.executor.update_parameters(timeout_min=60 * 24 * 365)
         self.workers = workers
@@ -191,7 +191,7 @@ class Local:
         self.waiting += tasks
 
     def active(self) -> set[Path]:
-        """Logs of what runs or waits; starts what there is room for."""
+        """Logs of the tasks that run or wait; starts waiting tasks where a worker is free."""
         self.running = {slot: (task, job) for slot, (task, job) in self.running.items() if not job.done()}
         for slot in range(self.workers):
             if slot not in self.running and self.waiting:
@@ -200,7 +200,7 @@ class Local:
         return {task.log for task in [*self.waiting, *(task for task, _ in self.running.values())]}
 
     def cancel(self) -> None:
-        """Stops what runs; the same command goes on with it."""
+        """Stops all runs; the same command resumes them."""
         self.waiting = []
         self.stop.touch()
         while any(not job.done() for _, job in self.running.values()):
@@ -209,7 +209,9 @@ class Local:
         self.running = {}
 
     def _start(self, job: Job) -> submitit.Job:
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which jobs inherit: `stop` ends them, not Ctrl-C
+        handler = signal.signal(
+            signal.SIGINT, signal.SIG_IGN
+        )  # inherited by jobs, so that `stop` ends them, not Ctrl-C
         try:
             with environment_variables(**python_path()):
                 return self.executor.submit(job)

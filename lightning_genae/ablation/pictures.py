@@ -21,19 +21,19 @@ STYLES = {
 
 
 def paired(comparison: Comparison, metric: str) -> dict[str, bytes]:
-    """Each arm's values, runs of one seed joined by a line; PNG by style."""
+    """Each arm's values, with runs of the same seed joined by a line; PNG by style."""
     arms = list(comparison.arms)[:MAX_ARMS]
     values = {arm: comparison.values(arm, metric) for arm in arms}
 
     def draw(axes) -> None:
         for seed in comparison.seeds:
-            own = [values[arm].get(seed, np.nan) for arm in arms]
-            axes.plot(range(len(arms)), own, color="C0", alpha=0.7, linewidth=1, marker="o", markersize=4)
-            last = max((i for i, value in enumerate(own) if np.isfinite(value)), default=None)
+            seed_values = [values[arm].get(seed, np.nan) for arm in arms]
+            axes.plot(range(len(arms)), seed_values, color="C0", alpha=0.7, linewidth=1, marker="o", markersize=4)
+            last = max((i for i, value in enumerate(seed_values) if np.isfinite(value)), default=None)
             if last is not None and len(comparison.seeds) <= MAX_NAMED:
                 axes.annotate(
                     f" seed {seed}",
-                    (last, own[last]),
+                    (last, seed_values[last]),
                     fontsize="x-small",
                     va="center",
                     xytext=(4, 0),
@@ -48,14 +48,14 @@ def paired(comparison: Comparison, metric: str) -> dict[str, bytes]:
 
 
 def over_training(comparison: Comparison, metric: str) -> dict[str, bytes]:
-    """A metric over the images shown, at the looks that all arms have, mean over seeds with its 95 % interval; PNG by
-    style."""
+    """A metric over the number of training images shown, at the evaluations that all arms have: mean over seeds with
+    its 95 % interval; PNG by style."""
     curves = _curves(comparison, metric)
 
     def draw(axes) -> None:
         for arm, (images, summaries) in curves.items():
-            (line,) = axes.plot(images, [one.mean for one in summaries], label=arm, marker=".")
-            low, high = ([getattr(one, side) for one in summaries] for side in ("low", "high"))
+            (line,) = axes.plot(images, [summary.mean for summary in summaries], label=arm, marker=".")
+            low, high = ([getattr(summary, side) for summary in summaries] for side in ("low", "high"))
             axes.fill_between(images, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
         axes.set(xlabel="images shown", ylabel=metric)
         if any(images for images, _ in curves.values()):
@@ -67,7 +67,7 @@ def over_training(comparison: Comparison, metric: str) -> dict[str, bytes]:
 
 
 def _curves(comparison: Comparison, metric: str) -> dict[str, tuple[list[int], list[statistics.Summary]]]:
-    """The images at which every run of every arm was measured, the same for all, and each arm's summaries there."""
+    """By arm, the image counts at which every run of every arm was evaluated, and the arm's summaries there."""
     arms = list(comparison.arms)[:MAX_ARMS]
     of_runs = {arm: [dict(zip(*record.curve(metric))) for record in comparison.arms[arm].values()] for arm in arms}
     of_runs = {arm: measured for arm, curves in of_runs.items() if (measured := [curve for curve in curves if curve])}
@@ -111,6 +111,6 @@ def _in_styles(draw: Callable, width: float) -> dict[str, bytes]:
 @contextmanager
 def _colours(colours: dict[str, str]) -> Iterator[None]:
     ticks = {"xtick.color": colours["text.color"], "ytick.color": colours["text.color"]}
-    # names of arms are no formulas
+    # names of arms are not formulas
     with matplotlib.rc_context({**colours, **ticks, "text.parse_math": False, "text.usetex": False}):
         yield

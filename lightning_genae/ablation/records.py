@@ -1,4 +1,4 @@
-"""What runs left behind, read from results.json alone, and their order into contexts and arms."""
+"""Reads the results of runs, from results.json alone, and sorts them into contexts and arms."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from lightning_genae.run_folder import NOT_HASHED, RunFolder
 GRID = "ablation.json"
 ARMS = "arms"  # the factor of runs whose arms have names
 SELECTORS = ("model", "augment", "data")
-PLACE = ("on", "fraction", "target")  # of an augmentation
+GATE_KEYS = ("on", "fraction", "target")  # where an augmentation acts, and how often
 
 
 @dataclass
@@ -27,8 +27,8 @@ class Record:
         folder: of the run.
         config: its options as on the command line, {"model": "gan", "model.lr": 0.1, ...}.
         results: content of results.json; empty if it is missing or damaged.
-        problem: why there are no results, in words; empty if there are.
-        arm: the name of its arm, if it is of an ablation that names them.
+        problem: why there are no results, in words; empty if there are results.
+        arm: name of its arm; empty if its ablation has no named arms.
     """
 
     folder: Path
@@ -43,20 +43,20 @@ class Record:
 
     @property
     def protocol(self) -> dict:
-        """What its numbers depend on, those of the best look included."""
+        """What its numbers depend on, including those of the best look."""
         return protocol_of(self.results, best=True)
 
     @property
     def augmentations(self) -> dict[str, dict]:
-        """How its augmentations stood before training, with every default resolved: {"ae": {"on": "critic", "fraction":
-        0.7, "target": None, ...}}. Of runs of earlier versions what their quality report noted, if they have one.
+        """Settings of its augmentations before training, with all defaults resolved: {"ae": {"on": "critic",
+        "fraction": 0.7, "target": None, ...}}. For runs of earlier versions, the settings in their quality report.
         """
         gates = self.results.get("augment", {})
-        noted = {name: {key: gate[key] for key in PLACE if key in gate} for name, gate in gates.items()}
+        noted = {name: {key: gate[key] for key in GATE_KEYS if key in gate} for name, gate in gates.items()}
         return self.results.get("settings") or noted
 
     def setting(self, *parts: str) -> dict[str, object]:
-        """Every option of its augmentation that has a value, and of other parts that are compared.
+        """Every option of its augmentation that has a value, and every option of other parts that are compared.
 
         Args:
             parts: that are compared, such as model, or options, such as model.lr.
@@ -70,10 +70,10 @@ class Record:
         if words["augment"] == "none":
             return words
         settled = self.augmentations
-        words |= {f"{name} on": _standing(one) for name, one in settled.items()}
-        options |= {f"augment.{key}": value for one in settled.values() for key, value in one.items()}
-        without = {f"augment.{key}" for key in PLACE} if settled else set()
-        if not any(one.get("target") for one in [*settled.values(), {"target": options.get("augment.target")}]):
+        words |= {f"{name} on": _describe(augmentation) for name, augmentation in settled.items()}
+        options |= {f"augment.{key}": value for values in settled.values() for key, value in values.items()}
+        without = {f"augment.{key}" for key in GATE_KEYS} if settled else set()
+        if not any(values.get("target") for values in [*settled.values(), {"target": options.get("augment.target")}]):
             without.add("augment.adapt_images")
         return words | {
             key.removeprefix("augment."): value
@@ -88,7 +88,7 @@ class Record:
         return self.results.get("metrics", {}).get(metric)
 
     def curve(self, metric: str) -> tuple[list[int], list[float]]:
-        """Images shown, and a metric after them."""
+        """Numbers of training images shown, and a metric at each."""
         path = self.folder / "metrics.csv"
         if not path.is_file():
             return [], []
@@ -97,16 +97,16 @@ class Record:
         return [int(row["images"]) for row in rows], [float(row[f"val/{metric}"]) for row in rows]
 
     def picture(self) -> Path | None:
-        """Its last samples; not another file that a link in a folder of somebody else's leads to."""
+        """The picture of its last samples; None if there is none, or if it is a link that leads out of the folder."""
         last = next(iter(sorted((self.folder / "samples").glob("*.png"))[-1:]), None)
         return last if last and is_within(last, self.folder) else None
 
 
 def read(paths: Iterable[Path]) -> tuple[list[Record], list[str]]:
-    """The runs of run folders, of ablations and of folders that hold some; and the commands of the ablations.
+    """The runs in run folders, ablations and folders that contain them; and the commands of the ablations.
 
     Raises:
-        ValueError: there is none in one of them.
+        ValueError: a path contains no run.
     """
     records: dict[Path, Record] = {}
     commands = []
@@ -135,19 +135,19 @@ def read(paths: Iterable[Path]) -> tuple[list[Record], list[str]]:
 
 
 def _in_order(grid: dict) -> list[dict]:
-    """The cells of an ablation, those of named arms in the order of these."""
-    places = {arm: i for i, arm in enumerate(grid.get("arms", ()))}
-    return sorted(grid["cells"], key=lambda cell: places.get(str(cell.get("arm", "")), len(places)))
+    """The cells of an ablation, in the order of its named arms if it has them."""
+    positions = {arm: i for i, arm in enumerate(grid.get("arms", ()))}
+    return sorted(grid["cells"], key=lambda cell: positions.get(str(cell.get("arm", "")), len(positions)))
 
 
-def _standing(one: dict) -> str:
-    """Where an augmentation stands and how often it acts, in words."""
-    words = f"{one.get('on')}, fraction {one.get('fraction')}"
-    return f"{words} at first, target {one['target']}" if one.get("target") else words
+def _describe(settings: dict) -> str:
+    """Where an augmentation acts and how often, in words."""
+    words = f"{settings.get('on')}, fraction {settings.get('fraction')}"
+    return f"{words} at first, target {settings['target']}" if settings.get("target") else words
 
 
 def read_grid(path: Path) -> dict:
-    """The commands and cells of an ablation; empty where there is none."""
+    """The commands and cells of an ablation; empty if the file does not exist."""
     if not path.is_file():
         return {}
     try:
@@ -161,7 +161,7 @@ def read_grid(path: Path) -> dict:
 
 
 def _record(folder: Path, config: dict | None) -> Record:
-    """A run's record; what is wrong with it is noted there, so that the others are reported."""
+    """A run's record; an error is noted in it, so that the other runs are still reported."""
     try:
         results = RunFolder(folder).results
         config = config or flatten(RunFolder(folder).config)
@@ -180,8 +180,8 @@ def _record(folder: Path, config: dict | None) -> Record:
 
 
 def varying(records: list[Record]) -> list[str]:
-    """Options in which runs differ, but for their seed; those of a part alone (--augment.strength) count if they differ
-    between runs of that part."""
+    """Options in which runs differ, except for the seed; options of a single part (--augment.strength) count only if
+    they differ between runs with that part."""
     keys = {key: None for record in records for key in record.config}
     return [key for key in keys if key.partition(".")[0] not in NOT_HASHED and _varies(key, records)]
 
@@ -198,10 +198,10 @@ def _varies(key: str, records: list[Record]) -> bool:
 
 @dataclass
 class Comparison:
-    """Runs of one context, which differ in their arm and seed alone.
+    """Runs of one context, which differ only in arm and seed.
 
     Attributes:
-        title: the context in words; empty if there is but one.
+        title: the context in words; empty if there is only one.
         arms: label to runs by seed, in order of appearance.
         baseline: label of the arm that others are compared to.
         seeds: that any arm has.
@@ -219,19 +219,21 @@ class Comparison:
         return in_words([record.setting(*self.parts) for record in self.arms[arm].values()])
 
     def shared(self) -> dict[str, object]:
-        """Options that are the same in all runs and that no setting names."""
+        """Options that are the same in all runs and not part of a setting."""
         records = self._records()
         named = (*NOT_HASHED, "augment", *self.parts)
         keys = [key for key in records[0].config if key.partition(".")[0] not in named]
-        return {key: records[0].config[key] for key in keys if len({str(one.config.get(key)) for one in records}) == 1}
+        return {
+            key: records[0].config[key] for key in keys if len({str(record.config.get(key)) for record in records}) == 1
+        }
 
     def warnings(self) -> list[str]:
-        """What a reader has to know of how the runs were chosen, in sentences."""
+        """Sentences that warn the reader about how the runs were chosen."""
         sentences = []
-        for place, found in self._fractions().items():
+        for target, found in self._fractions().items():
             if len(set(map(frozenset, found.values()))) > 1:
                 words = "; ".join(f"{name} varies {_span(sorted(values, key=str))}" for name, values in found.items())
-                sentences.append(f"Not chosen alike: on the {place}, {words} of the images.")
+                sentences.append(f"Not chosen alike: on the {target}, {words} of the images.")
         subsets = {record.config.get("data.split_seed") for record in self._records()}
         if len(self.seeds) > 1 and len(subsets) == 1 and None not in subsets:
             sentences.append(
@@ -241,12 +243,13 @@ class Comparison:
         return sentences
 
     def _fractions(self) -> dict[str, dict[str, set]]:
-        """Fractions that do not adapt, by place and augmentation."""
+        """Fractions that do not adapt, by what is augmented (data or critic) and augmentation."""
         fractions: dict[str, dict[str, set]] = {}
         for record in self._records():
-            for name, one in record.augmentations.items():
-                if not one.get("target"):
-                    fractions.setdefault(one.get("on"), {}).setdefault(name, set()).add(one.get("fraction"))
+            for name, settings in record.augmentations.items():
+                if not settings.get("target"):
+                    of_target = fractions.setdefault(settings.get("on"), {})
+                    of_target.setdefault(name, set()).add(settings.get("fraction"))
         return fractions
 
     def _records(self) -> list[Record]:
@@ -258,7 +261,7 @@ class Comparison:
         return {seed: value for seed, value in values.items() if value is not None}
 
     def missing(self, arm: str) -> list[int]:
-        """Seeds that other arms have and this one has no results of."""
+        """Seeds of the comparison for which this arm has no results."""
         return [seed for seed in self.seeds if seed not in self.arms[arm] or not self.arms[arm][seed].results]
 
 
@@ -269,16 +272,16 @@ def compare(
 
     Args:
         records: of runs whose config is known.
-        factor: option, or a part with all its options, whose values are the arms. None: arms if all runs are of named
-            ones, else augment if it varies, else the first thing that does.
-        baseline: label of the arm that others are compared to. None: of named arms the first, else none if there is
-            such, else the first.
-        metric: that they are compared by; best_fd depends on more of the protocol.
+        factor: option, or a part with all its options, whose values are the arms. None: the named arms if all runs have
+            them, else augment if it varies, else the first option that varies.
+        baseline: label of the arm that others are compared to. None: the first of named arms, else the arm `none` if
+            it exists, else the first.
+        metric: that arms are compared by; best_fd depends on more of the protocol.
 
     Raises:
-        ValueError: the factor does not vary, or there is no such baseline.
+        ValueError: the factor does not vary, or the baseline does not exist.
     """
-    if not all(record.arm for record in records):  # names beside values could mean two arms by one word
+    if not all(record.arm for record in records):  # a mix of names and values could give two arms the same label
         records = [replace(record, arm="") for record in records]
     keys = varying(records)
     order = _order(records, keys, factor)
@@ -299,13 +302,13 @@ def compare(
 
 
 class _Order(NamedTuple):
-    """Which of the varying options make arms, and which contexts.
+    """Which of the varying options define arms, and which define contexts.
 
     Attributes:
-        by_name: whether arms are those that have names.
-        arms: options whose values tell arms apart, beside their names.
-        contexts: options whose values tell contexts apart.
-        within: options that vary between the runs of one arm, if arms have names.
+        by_name: whether the arms are the named arms.
+        arms: options whose values distinguish arms, in addition to their names.
+        contexts: options whose values distinguish contexts.
+        within: options that vary between the runs of one named arm.
         parts: that are compared.
     """
 
@@ -323,12 +326,12 @@ class _Order(NamedTuple):
         return _label(record, self.arms, prefix) or record.config.get("model", "")
 
     def title(self, group: list[Record]) -> str:
-        """The name of the context of some runs; where that is an arm, by its own."""
-        (name, *others) = dict.fromkeys(record.arm for record in group)
-        if self.by_name or others or not name:
+        """The name of the context of some runs; it begins with the arm's name if the context is an arm."""
+        (name, *more) = dict.fromkeys(record.arm for record in group)
+        if self.by_name or more or not name:
             return _label(group[0], self.contexts)
-        own = _label(group[0], [key for key in self.contexts if key in self.within])
-        return ", ".join(filter(None, [name, own]))
+        label = _label(group[0], [key for key in self.contexts if key in self.within])
+        return ", ".join(filter(None, [name, label]))
 
 
 def _order(records: list[Record], keys: list[str], factor: str | None) -> _Order:
@@ -343,22 +346,24 @@ def _order(records: list[Record], keys: list[str], factor: str | None) -> _Order
     has_names = "" not in groups
     within = [key for key in keys if any(_varies(key, runs) for runs in groups.values())] if has_names else []
     if has_names and factor in (None, ARMS):
-        # what an arm does not have, as --augment.strength without an augmentation, cannot be held equal
-        shared = [key for key in within if all(any(key in one.config for one in runs) for runs in groups.values())]
-        own = [key for key in within if key not in shared]
-        return _Order(True, own, shared, within, tuple(key for key in keys if key not in shared))
+        # an option that an arm does not have, such as --augment.strength without augmentation, cannot be held equal
+        shared = [
+            key for key in within if all(any(key in record.config for record in runs) for runs in groups.values())
+        ]
+        arm_keys = [key for key in within if key not in shared]
+        return _Order(True, arm_keys, shared, within, tuple(key for key in keys if key not in shared))
     sections = list(dict.fromkeys(key.partition(".")[0] if _is_part(key) else key for key in keys))
     if factor is None:
         factor = "augment" if "augment" in sections else (sections or ["model"])[0]
-    own = [key for key in keys if key == factor or key.startswith(f"{factor}.")]
-    if keys and not own:
+    arm_keys = [key for key in keys if key == factor or key.startswith(f"{factor}.")]
+    if keys and not arm_keys:
         choices = [ARMS, *sections] if has_names else sections
         raise ValueError(f"--factor: expected one that varies, {', '.join(choices)}; got {factor}")
-    return _Order(False, own, [key for key in keys if key not in own], within, (factor,))
+    return _Order(False, arm_keys, [key for key in keys if key not in arm_keys], within, (factor,))
 
 
 def _by_protocol(group: list[Record], protocols: dict[int, str], title: str) -> list[tuple[list[Record], str]]:
-    """A context's runs apart by protocol, and what to call each part; runs without results go with the first."""
+    """A context's runs split by protocol, and a title for each part; runs without results go to the first."""
     present = list(dict.fromkeys(protocols[id(record)] for record in group if id(record) in protocols))
     if len(present) < 2:
         return [(group, title)]
@@ -371,13 +376,13 @@ def _by_protocol(group: list[Record], protocols: dict[int, str], title: str) -> 
 
 
 def in_words(settings: list[dict[str, object]]) -> str:
-    """What the runs of an arm were set to, each as `Record.setting` gives it, in words."""
+    """The settings of the runs of an arm, each as returned by `Record.setting`, in words."""
     keys = dict.fromkeys(key for setting in settings for key in setting)
-    return ", ".join(f"{key} {_span([one[key] for one in settings if key in one])}" for key in keys)
+    return ", ".join(f"{key} {_span([setting[key] for setting in settings if key in setting])}" for key in keys)
 
 
 def _span(values: list) -> str:
-    """An option's values in the runs of an arm, in words: one, as a rule."""
+    """An option's values in the runs of an arm, in words; usually there is only one."""
     found = list(dict.fromkeys(values))
     if len(found) > 1 and all(isinstance(value, float) for value in found):
         return f"{min(found):.4g} to {max(found):.4g}"
@@ -402,7 +407,7 @@ def _is_part(key: str) -> bool:
 
 
 def _label(record: Record, keys: list[str], part: str = "") -> str:
-    """A run's values of some options in words; `part` is a prefix of their names that goes without saying."""
+    """A run's values of some options in words; `part` is a prefix of their names that is left out."""
     words = []
     for key in keys:
         if key in record.config:

@@ -1,4 +1,4 @@
-"""The report of an ablation: one page of HTML that needs nothing else, and its tables as Markdown, CSV and LaTeX."""
+"""The report of an ablation: one self-contained page of HTML, and its tables as Markdown, CSV and LaTeX."""
 
 import base64
 from pathlib import Path
@@ -26,7 +26,8 @@ class Report:
         baseline: see `records.compare`.
 
     Raises:
-        ValueError: no run's config is known, the factor, baseline or metric is none, or no finished run has the metric.
+        ValueError: no run's config is known; the factor, baseline or metric does not exist; or no finished run has the
+            metric.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Report:
         self.commands = commands
         self.metric = metric
         self.comparisons = compare(known, factor, baseline, metric)
-        # made once: the page and the other forms have the same ones, and they are resampled
+        # computed once for all forms of the report, because resampling takes time
         self._main = [tables.differences(comparison, metric) for comparison in self.comparisons]
         self._details = [
             [table(comparison) for table in (tables.metrics, tables.costs, tables.shared, tables.protocol)]
@@ -58,7 +59,7 @@ class Report:
         self._problems = tables.problems(records)
 
     def main_tables(self) -> list[Table]:
-        """What is asked first, a table a context."""
+        """The differences between arms, one table per context."""
         return self._main
 
     def all_tables(self) -> list[Table]:

@@ -1,8 +1,8 @@
-"""Runs of a grid on a Slurm cluster: as job arrays, or as sbatch files for others to submit.
+"""Runs of a grid on a Slurm cluster: as job arrays, or as sbatch files to submit by hand.
 
-Nothing is submitted twice. An array has a name of its own, which is noted before sbatch is called; its jobs' numbers
-are noted after it. A call that finds the first note without the second asks the queue for the name. Where squeue does
-not answer, nobody knows what is queued, so nothing is submitted.
+Nothing is submitted twice. Each array has a unique name, which is written to a file before sbatch is called; the ids of
+its jobs are written after. A call that finds the first note without the second looks for the name in the queue. If
+squeue does not answer, the queue is unknown and nothing is submitted.
 """
 
 import json
@@ -22,8 +22,8 @@ from submitit.core.utils import DelayedSubmission, FailedJobError, JobPaths
 from lightning_genae.ablation.launch import JOBS, Job, Task, private, python_path, run_py
 from lightning_genae.files import write_text
 
-ALL_OR_NONE = "--kill-on-bad-exit=1"  # a process that waits for one that failed would wait for hours
-MAX_ARRAY = 1000  # jobs of an array, at most
+ALL_OR_NONE = "--kill-on-bad-exit=1"  # else a process would wait for hours for another one that failed
+MAX_ARRAY = 1000  # jobs of an array
 MAX_REQUEUES = 100  # of a job whose time is up
 SECONDS_TO_ANSWER = 60
 PARAMETERS = {"limit": "slurm_array_parallelism", "partition": "slurm_partition", "time": "slurm_time"}
@@ -32,8 +32,8 @@ log = logging.getLogger("lightning_genae")
 
 
 def check_cluster() -> None:
-    """Raises OSError where there is no Slurm."""
-    if not shutil.which("srun"):  # what submitit asks for
+    """Raises OSError on a machine without Slurm."""
+    if not shutil.which("srun"):  # submitit checks the same
         raise OSError(
             "--launcher: expected a machine with Slurm's sbatch and squeue for slurm, got one without; --launcher "
             "print writes files that another one can submit"
@@ -44,20 +44,20 @@ class Slurm:
     """Job arrays of a Slurm cluster.
 
     Args:
-        folder: of the grid, which all nodes see.
-        options: `time`, `partition` and `limit` (jobs of an array at a time); others are sbatch's.
+        folder: of the grid, visible to all nodes.
+        options: `time`, `partition` and `limit` (jobs of an array at a time); all others are passed to sbatch.
         devices: processes of a run.
 
     Raises:
-        ValueError: there is no Slurm here, it refuses the jobs, or an sbatch file cannot hold the options.
-        OSError: Slurm does not say what is queued.
+        ValueError: Slurm refuses the jobs, or an sbatch file cannot hold the options.
+        OSError: there is no Slurm here, or it does not say what is queued.
     """
 
     def __init__(self, folder: Path, options: dict[str, str], devices: int):
         check_options(options, whole=("limit", "time"))
         check_path(folder.resolve())
-        own = {PARAMETERS[key]: value for key, value in options.items() if key in PARAMETERS}
-        self.parameters = {key: int(value) if value.isdigit() else value for key, value in own.items()}
+        known = {PARAMETERS[key]: value for key, value in options.items() if key in PARAMETERS}
+        self.parameters = {key: int(value) if value.isdigit() else value for key, value in known.items()}
         self.parameters |= {"tasks_per_node": devices, "slurm_setup": _exports(python_path())}
         self.parameters["slurm_srun_args"] = [ALL_OR_NONE]
         rest = {key.replace("_", "-"): value for key, value in options.items() if key not in PARAMETERS}
@@ -66,22 +66,22 @@ class Slurm:
         self.jobs = folder / JOBS
         self.submitted, self.submitting = self.jobs / "submitted.json", self.jobs / "submitting.json"
         self.max_array = max_array()
-        self.last: set[Path] | None = None  # what the queue said the last time that it answered
+        self.last: set[Path] | None = None  # the last answer of the queue
         self.answers = True
-        self._executor(self.name)  # whether there is a Slurm at all
+        self._executor(self.name)  # fails early if there is no Slurm
         private(self.jobs)
         if self.submitting.is_file() and not self._take_up():
-            self.submitting.unlink()  # the array never came to be, or nothing of it is left
+            self.submitting.unlink()  # the array was never submitted, or all its jobs have ended
 
     def submit(self, tasks: list[Task]) -> None:
         for start in range(0, len(tasks), self.max_array):
             self._submit(tasks[start : start + self.max_array])
 
     def active(self) -> set[Path]:
-        """Logs of what is queued or runs, submitted by an earlier call too; as it was where Slurm does not answer.
+        """Logs of tasks that are queued or run, those of earlier calls too; the last answer if Slurm gives none.
 
         Raises:
-            OSError: it has never answered.
+            OSError: Slurm has never answered.
         """
         submitted = _read(self.submitted)
         if not submitted:
@@ -100,7 +100,7 @@ class Slurm:
         return self.last
 
     def cancel(self) -> None:
-        """Nothing: what is queued goes on; the same command looks after it again."""
+        """Does nothing: queued jobs continue, and the same command watches them again."""
 
     def _submit(self, tasks: list[Task]) -> None:
         name = f"{self.name}-{secrets.token_hex(6)}"
@@ -108,12 +108,12 @@ class Slurm:
         write_text(self.submitting, json.dumps(note))
         executor = self._executor(name)
         private(self.jobs / name)
-        os.environ.pop("SBATCH_JOB_NAME", None)  # which would replace the name in the file
+        os.environ.pop("SBATCH_JOB_NAME", None)  # it would replace the name in the file
         try:
-            with executor.batch():  # an array; not by map_array, whose jobs have no checkpoint of their own
+            with executor.batch():  # an array; jobs of map_array have no separate checkpoints
                 jobs = [executor.submit(Job(task, {})) for task in tasks]
         except FailedJobError as error:
-            # an answer that comes too late is an error of sbatch too, and the jobs are there
+            # sbatch also fails when it times out after the jobs were queued
             if not self._take_up():
                 reason = str(error).strip().splitlines()[-1]
                 raise ValueError(
@@ -123,14 +123,14 @@ class Slurm:
             self._note(tasks, [job.job_id for job in jobs])
 
     def _executor(self, name: str) -> submitit.AutoExecutor:
-        """What submits the jobs of one array, whose files lie in a folder of their own."""
+        """The executor of one array, whose files lie in a separate folder."""
         check_cluster()
         executor = submitit.AutoExecutor(self.jobs / name, cluster="slurm", slurm_max_num_timeout=MAX_REQUEUES)
         executor.update_parameters(name=name, **self.parameters)
         return executor
 
     def _take_up(self) -> bool:
-        """Goes on with an array that was being submitted; False if the queue has none of its jobs."""
+        """Takes over an array whose submission was interrupted; False if none of its jobs is queued."""
         begun = _read(self.submitting)
         ids = [job_id for job_id, name in queue().items() if name == begun["name"]]
         if not ids:
@@ -155,13 +155,13 @@ class Slurm:
 
 
 def queue() -> dict[str, str]:
-    """Numbers of the user's jobs that are queued or run, and their names.
+    """Ids of the user's jobs that are queued or run, and their names.
 
     Raises:
-        OSError: Slurm does not say.
+        OSError: squeue fails.
     """
     words = ["squeue", "-h", "-r", "-u", str(os.getuid()), "-o", "%i %j"]
-    # what people set for their own looks at the queue would hide jobs
+    # the user's settings for squeue could hide jobs
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS_TO_ANSWER, env=environment)
@@ -177,18 +177,18 @@ def queue() -> dict[str, str]:
 
 
 def max_array() -> int:
-    """Jobs that an array can have at this site; Slurm's own default where it does not say."""
+    """The number of jobs that an array can have at this site; Slurm's default if it is unknown."""
     try:
         words = ["scontrol", "show", "config"]
-        said = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS_TO_ANSWER).stdout
+        config = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS_TO_ANSWER).stdout
     except (OSError, subprocess.SubprocessError):
         return MAX_ARRAY
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", said, re.MULTILINE)
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", config, re.MULTILINE)
     return max(1, min(MAX_ARRAY, int(found[1]))) if found else MAX_ARRAY
 
 
 def write_sbatch(folder: Path, tasks: list[Task], options: dict[str, str], devices: int) -> list[Path]:
-    """Sbatch files, and the commands that their arrays run, for a site whose Slurm cannot be reached from here."""
+    """Writes sbatch files, and the commands that their arrays run, for a cluster that cannot be reached from here."""
     check_options(options, whole=("limit",))
     for path in (folder.resolve(), Path.cwd()):
         check_path(path)
@@ -201,9 +201,9 @@ def write_sbatch(folder: Path, tasks: list[Task], options: dict[str, str], devic
         old.unlink()
     commands = folder / "commands.txt"
     commands.write_text("".join(f"{shlex.join([*command, *task.words])}\n" for task in tasks))
-    own = {"job-name": NAME, "ntasks-per-node": str(devices), "open-mode": "append"}
-    own |= {"chdir": str(Path.cwd()), "output": str(folder.resolve() / "%A_%a.out")}
-    given = own | {key.replace("_", "-"): value for key, value in options.items() if key != "limit"}
+    defaults = {"job-name": NAME, "ntasks-per-node": str(devices), "open-mode": "append"}
+    defaults |= {"chdir": str(Path.cwd()), "output": str(folder.resolve() / "%A_%a.out")}
+    settings = defaults | {key.replace("_", "-"): value for key, value in options.items() if key != "limit"}
     most, paths = max_array(), []
     for first in range(0, len(tasks), most):
         num = min(most, len(tasks) - first)
@@ -212,8 +212,8 @@ def write_sbatch(folder: Path, tasks: list[Task], options: dict[str, str], devic
             "#!/bin/bash",
             f"#SBATCH --array=0-{num - 1}%{options.get('limit', num)}",
             "#SBATCH --requeue",
-            *(f"#SBATCH --{key}={shlex.quote(value)}" for key, value in given.items()),
-            "# a run that is started again goes on from its last checkpoint, or says that it is finished",
+            *(f"#SBATCH --{key}={shlex.quote(value)}" for key, value in settings.items()),
+            "# a run that is started again resumes from its last checkpoint, or reports that it is finished",
             f'eval "srun {ALL_OR_NONE} $(sed -n {line} {shlex.quote(str(commands.resolve()))})"',
             "",
         ]
@@ -223,12 +223,12 @@ def write_sbatch(folder: Path, tasks: list[Task], options: dict[str, str], devic
 
 
 def check_options(options: dict[str, str], whole: tuple[str, ...] = ()) -> None:
-    """Raises ValueError for what sbatch's files cannot hold: Slurm reads a line an option, and quotes otherwise than
-    the shell.
+    """Raises ValueError for options that an sbatch file cannot hold: Slurm reads one option per line, and its quoting
+    differs from the shell's.
 
     Args:
         options: names and values.
-        whole: those that are whole numbers above 0.
+        whole: names of options that must be whole numbers above 0.
     """
     for key, value in options.items():
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", key) or key == "array":
@@ -240,7 +240,7 @@ def check_options(options: dict[str, str], whole: tuple[str, ...] = ()) -> None:
 
 
 def check_path(path: Path) -> None:
-    """Raises ValueError for a folder that Slurm would take for another one: % stands for a job's number there."""
+    """Raises ValueError for a path that Slurm would misread: it replaces % by, for example, a job's id."""
     if not str(path).isprintable() or set("%\\") & set(str(path)):
         raise ValueError(
             f"--folder: expected a folder for a cluster whose path has neither %, backslashes nor line breaks; got "

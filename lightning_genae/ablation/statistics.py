@@ -1,14 +1,14 @@
-"""Paired differences between arms over training seeds: intervals, p values, corrections, what could be seen.
+"""Paired differences between arms over training seeds: intervals, p values, corrections, detectable differences.
 
-Arms that share data, initialisation and order of batches for a seed differ in their factor alone, so the difference of
-two runs of one seed is what is looked at; see Bouthillier et al. 2021 (arXiv 2103.03098) on variance between seeds.
+Arms that share data, initialisation and order of batches for a seed differ only in their factor, so the differences
+between runs of the same seed are tested; see Bouthillier et al. 2021 (arXiv 2103.03098) on variance between seeds.
 
-A verdict follows from t tests corrected for the number of arms (Holm 1979), each made twice: with the arm's own spread
-and with the spread that is typical of the arms, the median of their variances. Few seeds of which all lie close
-together by chance have a large t, and among many arms there are always some; of skewed differences this happens more
-often than t says, because most of them lie close together on one side of 0. The typical spread is not fooled by that,
-nor by a single arm that is unstable, as a mean of the variances would be. Simulated, 20,000 tables each, 3, 5 and 8
-seeds, the share of tables with any false verdict at a level of 5 %:
+A verdict follows from t tests corrected for the number of arms (Holm 1979), each made twice: with the arm's variance
+and with the median of the variances of all arms (the typical spread). A few seeds whose values are close together by
+chance have a large t, and among many arms this happens to some. Skewed differences make it more frequent than t
+predicts, because most of them lie close together on one side of 0. The median is robust against this and, unlike the
+mean of the variances, against a single unstable arm. Simulated with 20,000 tables each and 3, 5 and 8 seeds, the
+fraction of tables with any false verdict at a level of 5 %:
 
     arms                                  1              2              5              13 to 15
     exchangeable with the baseline        0.049 to 0.052 0.018 to 0.030 0.018 to 0.025 0.011 to 0.018
@@ -17,11 +17,12 @@ seeds, the share of tables with any false verdict at a level of 5 %:
     independent differences, skewness 2   0.104 to 0.117 0.051 to 0.058 0.051 to 0.065 0.016 to 0.033
     the same, Holm's t tests alone        0.106 to 0.118 0.134 to 0.154 0.172 to 0.228 0.200 to 0.358
 
-(The first row is of normal values, whose exact rate for a single arm is 0.05; skewed ones have less.) What is left: a
-single arm that changes the shape and not the mean. No test can hold that with so few seeds: eight of eight exponential
-differences lie below their mean in one case of forty. An arm that does nothing, or any that can be exchanged with the
-baseline, has symmetric differences, whatever the distribution of the values. The second test costs next to no power:
-with 13 arms, 5 seeds and a difference of three deviations 0.72 of the tables show it with both tests as with one.
+The first row is of normal values, whose exact rate for a single arm is 0.05; skewed values have lower rates. The level
+is exceeded for a single arm that changes the shape of the distribution and not its mean. No test can avoid that with so
+few seeds: eight of eight exponential differences lie below their mean in one case of forty. An arm without effect, or
+any other arm that is exchangeable with the baseline, has symmetric differences whatever the distribution of the values.
+The second test costs almost no power: with 13 arms, 5 seeds and a difference of three standard deviations, 0.72 of the
+tables show it with both tests, as with one.
 """
 
 from functools import cache
@@ -32,42 +33,42 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
 CONFIDENCE, LEVEL, POWER = 0.95, 0.05, 0.8
-MAX_EXACT = 12  # seeds: up to so many all 2^n signs are tried, for more 10,000 of them
+MAX_EXACT = 12  # seeds up to which all 2^n signs are tried; with more seeds 10,000 of them
 NUM_RESAMPLES = 2000
-ROUNDING = 1e-9  # relative: a spread below it comes from the arithmetic
+ROUNDING = 1e-9  # relative: a smaller spread is rounding error
 
 
 class Summary(NamedTuple):
-    """Of an arm's values over seeds.
+    """Summary of an arm's values over seeds.
 
     Attributes:
         mean: NaN without values.
-        deviation: standard deviation (n - 1), NaN for fewer than two.
+        std: standard std (n - 1), NaN for fewer than two.
         low, high: of the mean's 95 % t interval.
         num: of seeds.
     """
 
     mean: float
-    deviation: float
+    std: float
     low: float
     high: float
     num: int
 
 
 class Difference(NamedTuple):
-    """Of an arm to the baseline, seed by seed; NaN where there are too few seeds or no spread.
+    """Difference of an arm to the baseline, seed by seed; NaN where there are too few seeds or no spread.
 
     Attributes:
-        mean: arm minus baseline; of ratios the mean natural logarithm of arm over baseline.
-        low, high: its 95 % interval by Student's t, of this arm alone: not corrected for the number of arms.
+        mean: arm minus baseline; for ratios, the mean natural logarithm of arm over baseline.
+        low, high: its 95 % interval by Student's t, not corrected for the number of arms.
         bootstrap_low, bootstrap_high: 95 % interval by bootstrap over seeds; too narrow for few of them.
         p: two-sided, of the paired t test of this arm alone.
         p_holm: the same, corrected for the number of arms (Holm 1979).
         p_typical: as p_holm, of t tests with the median of the variances of all arms.
-        p_exact: two-sided, by all flips of the differences' signs; NaN for so few seeds that it cannot reach 5 %.
-        effect: mean over standard deviation of the differences (Cohen's d for pairs).
-        smallest: difference that so many seeds would have seen in 80 of 100 studies, at Holm's first step.
-        num: of seeds that both have.
+        p_exact: two-sided, by all flips of the differences' signs; NaN if there are too few seeds to reach 5 %.
+        effect: mean over standard std of the differences (Cohen's d for pairs).
+        smallest: difference that this many seeds would show in 80 of 100 studies, at Holm's first step.
+        num: of common seeds.
     """
 
     mean: float
@@ -85,7 +86,7 @@ class Difference(NamedTuple):
 
     @property
     def is_seen(self) -> bool:
-        """Whether both corrected p values are at most 5 %; nothing is called better or worse otherwise."""
+        """Whether both corrected p values are at most 5 %; otherwise no difference is reported."""
         return self.p_holm <= LEVEL and self.p_typical <= LEVEL
 
 
@@ -98,25 +99,25 @@ class PValues(NamedTuple):
 
 
 def summary(values: ArrayLike) -> Summary:
-    """Mean, standard deviation and t interval of an arm's values (n,)."""
+    """Mean, standard std and t interval of an arm's values (n,)."""
     values = np.asarray(values, float)
     num = len(values)
     if num < 2 or not np.isfinite(values).all():
         return Summary(float(np.sum(values) / num) if num else np.nan, np.nan, np.nan, np.nan, num)
-    mean, deviation = values.mean(), values.std(ddof=1)
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, num - 1) * deviation / num**0.5
-    return Summary(float(mean), float(deviation), float(mean - half), float(mean + half), num)
+    mean, std = values.mean(), values.std(ddof=1)
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, num - 1) * std / num**0.5
+    return Summary(float(mean), float(std), float(mean - half), float(mean + half), num)
 
 
 def compare(
     arms: dict[str, dict[int, float]], baseline: dict[int, float], ratios: bool = False
 ) -> dict[str, Difference]:
-    """Differences of arms to a baseline over the seeds that both have.
+    """Differences of arms to a baseline over their common seeds.
 
     Args:
         arms: name to the values by seed.
         baseline: its values by seed.
-        ratios: of the natural logarithms of the values, which are positive then.
+        ratios: compare the natural logarithms of the values, which must be positive.
     """
     differences = {name: paired(values, baseline, ratios) for name, values in arms.items()}
     found = p_values(list(differences.values()))
@@ -128,7 +129,7 @@ def compare(
 
 
 def paired(values: dict[int, float], baseline: dict[int, float], ratios: bool = False) -> NDArray:
-    """Differences (n,) over common seeds, of which those that differ by rounding alone are equal; see `compare`."""
+    """Differences (n,) over common seeds; set equal if they differ only by rounding. See `compare`."""
     seeds = sorted(values.keys() & baseline.keys())
     both = np.array([[of[seed] for seed in seeds] for of in (values, baseline)], float).reshape(2, -1)
     with np.errstate(invalid="ignore"):  # of values that are not finite
@@ -144,7 +145,7 @@ def has_spread(differences: NDArray) -> bool:
 
 
 def p_values(differences: list[NDArray]) -> PValues:
-    """Tests of arms' paired differences, (n,) each, against 0; arms without spread do not count."""
+    """Tests of arms' paired differences, (n,) each, against 0; arms without spread are not counted."""
     tested = np.array([has_spread(values) for values in differences], bool)
     found = PValues(*np.full((3, len(differences)), np.nan))
     some = [values for values, has in zip(differences, tested) if has]
@@ -159,8 +160,8 @@ def t_tests(means: NDArray, variances: NDArray, nums: ArrayLike) -> PValues:
     """Tests of the arms of a table, or of many tables, (..., arms), against 0.
 
     Args:
-        means: of an arm's paired differences.
-        variances: of them (n - 1).
+        means: of each arm's paired differences.
+        variances: of the differences (n - 1).
         nums: of seeds.
     """
     freedom = np.broadcast_to(np.subtract(nums, 1), means.shape)
@@ -176,8 +177,9 @@ def _t_test(means: NDArray, squared_errors: NDArray, freedom: NDArray) -> NDArra
 def holm(uncorrected: NDArray) -> NDArray:
     """p values (..., n), corrected for their number n (Holm 1979).
 
-    As `multipletests` of statsmodels, which takes one table a call, where simulations have thousands, and collects
-    Python's garbage in each: 0.18 s for 13 arms beside what a report imports, 0.8 s beside torch, against 18 us.
+    The same as `multipletests` of statsmodels, which takes one table per call and collects Python's garbage in each:
+    0.18 s for 13 arms with the imports of a report, 0.8 s with torch, against 18 us. Simulations have thousands of
+    tables.
     """
     order = np.argsort(uncorrected, -1)
     steps = np.take_along_axis(uncorrected, order, -1) * np.arange(uncorrected.shape[-1], 0, -1)
@@ -187,13 +189,13 @@ def holm(uncorrected: NDArray) -> NDArray:
 
 
 def _difference(differences: NDArray, num_tested: int, p: float, p_holm: float, p_typical: float) -> Difference:
-    mean, deviation, low, high, num = summary(differences)
+    mean, std, low, high, num = summary(differences)
     if not has_spread(differences):
         return Difference(mean, *[np.nan] * 10, num)
     p_exact = permutation_p(differences) if 2 / 2**num <= LEVEL else np.nan
-    smallest = deviation * smallest_effect(num, LEVEL / num_tested)
+    smallest = std * smallest_effect(num, LEVEL / num_tested)
     interval = _bootstrap(differences)
-    return Difference(mean, low, high, *interval, p, p_holm, p_typical, p_exact, mean / deviation, smallest, num)
+    return Difference(mean, low, high, *interval, p, p_holm, p_typical, p_exact, mean / std, smallest, num)
 
 
 def _bootstrap(differences: NDArray) -> tuple[float, float]:
@@ -204,8 +206,8 @@ def _bootstrap(differences: NDArray) -> tuple[float, float]:
 
 
 def permutation_p(differences: NDArray) -> float:
-    """Two-sided p of paired differences (n,), at least two, under all flips of their signs; of many seeds, under 10,000
-    of them. At least 2 / 2^n."""
+    """Two-sided p of paired differences (n,), at least two, under all flips of their signs, or 10,000 of them for many
+    seeds. It is at least 2 / 2^n."""
     exact = len(differences) <= MAX_EXACT
     return float(
         stats.permutation_test(
@@ -221,11 +223,11 @@ def permutation_p(differences: NDArray) -> float:
 
 @cache
 def smallest_effect(num: int, level: float = LEVEL) -> float:
-    """Mean difference, in standard deviations of the differences, that a paired t test at some level sees with a power
-    of 80 % with so many pairs (at least two).
+    """Mean difference, in standard deviations of the differences, that a paired t test with this many pairs (at
+    least two) detects at a level with a power of 80 %.
 
-    By SciPy: the solver of statsmodels' TTestPower ends at wrong values for levels as small as Holm's of many arms. Of
-    3 pairs and 4 arms it says 5.00, at which its own power is 0.61; 6.55 is right.
+    Computed with SciPy, because the solver of statsmodels' TTestPower returns wrong values for levels as small as
+    Holm's for many arms. For 3 pairs and 4 arms it returns 5.00, where its power is 0.61; 6.55 is right.
     """
     limit = stats.f.ppf(1 - level, 1, num - 1)  # t squared is F, and so two-sided
     return float(

@@ -17,19 +17,19 @@ from lightning_genae.evaluation.metrics import Value, known_values
 from lightning_genae.registry import suggest
 from lightning_genae.report import aligned
 
-ENOUGH = 5  # seeds, below which a verdict says that they are few
-SETTING = "setting"  # column that says with what an arm ran
+ENOUGH = 5  # seeds; with fewer, a verdict says so
+SETTING = "setting"  # column with the settings of an arm
 WIDTH = 110  # of the lines below a table in a terminal
 
 
 class Table(NamedTuple):
-    """Text in rows, which may be anybody's: names of arms, paths and errors come from files.
+    """Text in rows. The text is not trusted: names of arms, paths and errors come from files.
 
     Attributes:
         title: of the table.
         header: names of the columns.
         rows: of cells.
-        note: what a reader has to know.
+        note: what the reader should know.
     """
 
     title: str
@@ -46,9 +46,9 @@ class Table(NamedTuple):
         """Aligned columns, for a terminal; settings and the note in lines below."""
         rows, below = [[plain(cell) for cell in row] for row in [self.header, *self.rows]], []
         if SETTING in self.header:
-            place = self.header.index(SETTING)
-            below = [f"{row[0]}: {row[place]}" for row in rows[1:]]
-            rows = [row[:place] + row[place + 1 :] for row in rows]
+            index = self.header.index(SETTING)
+            below = [f"{row[0]}: {row[index]}" for row in rows[1:]]
+            rows = [row[:index] + row[index + 1 :] for row in rows]
         below += [plain(self.note)] if self.note else []
         lines = [line for text in below for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")]
         return "\n".join(["", plain(self.title), *aligned(rows[0], rows[1:]), *lines])
@@ -63,7 +63,7 @@ class Table(NamedTuple):
     def to_latex(self) -> str:
         """A tabular for the booktabs package; the note is a comment above it.
 
-        By hand: the form of tabulate would escape the text once more, and has no columns of a given width.
+        Written by hand, because tabulate would escape the text again and has no columns of a fixed width.
         """
         columns = "".join(r"p{0.3\linewidth}" if name == SETTING else "l" for name in self.header)
         lines = [f"% {plain(self.title)}", *([f"% {plain(self.note)}"] if self.note else [])]
@@ -73,10 +73,10 @@ class Table(NamedTuple):
 
 
 def value_of(metric: str) -> Value:
-    """What is said of a metric's value.
+    """The label, format and direction of a metric.
 
     Raises:
-        ValueError: no metric that is installed gives it.
+        ValueError: no installed metric has this name.
     """
     known = known_values()
     if metric not in known:
@@ -85,19 +85,19 @@ def value_of(metric: str) -> Value:
 
 
 def number(value: float | None, form: str = ".3g") -> str:
-    """A number as text; nothing for what is unknown."""
+    """A number as text; empty if unknown."""
     return "" if value is None or math.isnan(value) else format(value, form)
 
 
 def differences(comparison: Comparison, metric: str) -> Table:
-    """Every arm against the baseline, with all that can be said of the difference."""
+    """Every arm against the baseline, with intervals, p values and verdicts."""
     arms = {arm: comparison.values(arm, metric) for arm in comparison.arms}
     baseline = arms[comparison.baseline]
-    others = {arm: values for arm, values in arms.items() if arm != comparison.baseline}
+    compared_arms = {arm: values for arm, values in arms.items() if arm != comparison.baseline}
     # 0, as only a broken run has it, has no logarithm: differences are left
     said = value_of(metric)
     ratios = said.is_ratio and not any(value <= 0 for values in arms.values() for value in values.values())
-    compared = statistics.compare(others, baseline, ratios)
+    compared = statistics.compare(compared_arms, baseline, ratios)
     form = said.form
     rows = []
     for arm, values in arms.items():
@@ -152,12 +152,12 @@ def _why_none(difference: statistics.Difference) -> str:
 
 
 def probability(p: float) -> str:
-    """A p value; nothing for what is unknown."""
+    """A p value as text; empty if unknown."""
     return "below 0.0001" if p < 1e-4 else number(p, ".4f")
 
 
 def percent(log_ratio: float) -> str:
-    """The mean of logarithms of ratios as the change that it stands for; nothing for what is unknown."""
+    """A mean logarithm of ratios as a change in percent; empty if unknown."""
     return "" if math.isnan(log_ratio) else f"{100 * math.expm1(min(log_ratio, 700)):+.1f} %"
 
 
@@ -166,7 +166,7 @@ def _smallest(log_ratio: float) -> str:
 
 
 def verdict(difference: statistics.Difference, metric: str) -> str:
-    """What may be said of an arm; the metric says which direction is better."""
+    """The verdict on an arm; the metric defines which direction is better."""
     if not difference.is_seen:
         return "no difference seen"
     higher_is_better = value_of(metric).higher_is_better
@@ -189,13 +189,13 @@ def metrics(comparison: Comparison) -> Table:
 
 
 def costs(comparison: Comparison) -> Table:
-    """What every arm took, and the quality report of its augmentation."""
+    """The time that every arm took, and the quality report of its augmentation."""
     rows = []
     for arm, runs in comparison.arms.items():
         done = [record for record in runs.values() if record.results]
         seconds = _mean_of(done, lambda record: record.results["timing"]["seconds"])
         speed = _mean_of(done, lambda record: record.results["timing"]["images_per_second"])
-        share = _mean_of(done, _evaluation_share)
+        fraction = _mean_of(done, _evaluation_fraction)
         gates = [gate for record in done[:1] for gate in record.results["augment"].values()]
         words = "; ".join(
             f"FD of originals {gate['originals']['fd']:.3g}, of variations {gate['variations']['fd']:.3g}"
@@ -205,14 +205,14 @@ def costs(comparison: Comparison) -> Table:
             arm,
             "" if seconds is None else duration(seconds),
             number(speed, ",.0f"),
-            number(share, ".1%"),
+            number(fraction, ".1%"),
         ]
         rows.append([*row, comparison.setting(arm), words])
     header = ["arm", "time of a run", "images/s", "of it evaluation", SETTING, "quality report"]
     return Table(f"Cost and quality report{_of(comparison)}", header, rows)
 
 
-def _evaluation_share(record: Record) -> float:
+def _evaluation_fraction(record: Record) -> float:
     timing = record.results["timing"]
     return timing.get("evaluation_seconds", math.nan) / timing["seconds"]
 
@@ -259,8 +259,8 @@ def _seeds(comparison: Comparison, arm: str) -> str:
 
 
 def _mean(summary: statistics.Summary, form: str) -> str:
-    deviation = number(summary.deviation, form)
-    return number(summary.mean, form) + (f" ± {deviation}" if deviation else "")
+    std = number(summary.std, form)
+    return number(summary.mean, form) + (f" ± {std}" if std else "")
 
 
 def _interval(summary: statistics.Summary, form: str) -> str:

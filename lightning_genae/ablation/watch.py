@@ -1,4 +1,4 @@
-"""How the runs of a grid are, from their folders, while they run."""
+"""The state of the runs of a grid, read from their folders while they run."""
 
 import csv
 import time
@@ -11,15 +11,15 @@ from lightning_genae.ablation.grid import Cell
 from lightning_genae.ablation.launch import Task
 from lightning_genae.run_folder import RunFolder
 
-SHOWN = 12  # runs at most that have a line at a time
+SHOWN = 12  # most runs that have a line at a time
 
 
 class State(NamedTuple):
-    """Of a run.
+    """State of a run.
 
     Attributes:
-        status: finished, failed, running, waiting (for its turn), stopped (begun, but nobody works on it) or missing.
-        words: what is known beside that, in words.
+        status: finished, failed, running, waiting (for its turn), stopped (begun, but not active) or missing.
+        words: details, such as progress or an error.
     """
 
     status: str
@@ -27,7 +27,7 @@ class State(NamedTuple):
 
 
 def state(cell: Cell, is_active: bool) -> State:
-    """How a run is; `is_active` says whether a launcher has it in hand."""
+    """The state of a run; `is_active` says whether a launcher has queued or started it."""
     try:
         results = RunFolder(cell.folder).results
     except ValueError as error:
@@ -43,7 +43,7 @@ def state(cell: Cell, is_active: bool) -> State:
 
 
 def _progress(cell: Cell) -> str:
-    """How far a run is, its last Frechet distance, and the time left."""
+    """The progress of a run, its last Frechet distance and the time left."""
     path = cell.folder / "metrics.csv"
     steps = cell.config["steps"]
     try:
@@ -68,7 +68,7 @@ def duration(seconds: float) -> str:
 
 
 class View:
-    """Lines on a terminal that change in place, or, where there is none, a line for every change and one a minute.
+    """Lines on a terminal that change in place; without a terminal, a line for every change and one per minute.
 
     Args:
         cells: of the grid.
@@ -78,32 +78,32 @@ class View:
     def __init__(self, cells: list[Cell], folder: Path, terminal: bool):
         self.names = {cell.folder: str(cell.folder.relative_to(folder)) for cell in cells}
         self.statuses: dict[Path, str] = {}
-        self.told = time.monotonic()
+        self.last_report = time.monotonic()
         num_lines = min(SHOWN, len(cells)) if terminal else 0
         self.total = tqdm(total=len(cells), desc="runs", unit="run", disable=not terminal)
         self.lines = [tqdm(bar_format="{desc}", position=i + 1, leave=False) for i in range(num_lines)]
 
     def show(self, states: dict[Path, State]) -> None:
         """Shows states by run folder."""
-        ended = sum(one.status in ("finished", "failed") for one in states.values())
+        ended = sum(run.status in ("finished", "failed") for run in states.values())
         self.total.update(ended - self.total.n)
-        running = [folder for folder, one in states.items() if one.status == "running"]
+        running = [folder for folder, run in states.items() if run.status == "running"]
         for i, line in enumerate(self.lines):
             folder = running[i] if i < len(running) else None
             line.set_description_str(f"  {self.names[folder]}: {states[folder].words}" if folder else "")
-        for folder, one in states.items():
-            self._tell(folder, one, f"{ended}/{len(states)}")
-        self.statuses = {folder: one.status for folder, one in states.items()}
-        if running and not self.lines and time.monotonic() - self.told > 60:
+        for folder, run in states.items():
+            self._tell(folder, run, f"{ended}/{len(states)}")
+        self.statuses = {folder: run.status for folder, run in states.items()}
+        if running and not self.lines and time.monotonic() - self.last_report > 60:
             words = "; ".join(f"{self.names[folder]} {states[folder].words}" for folder in running[:SHOWN])
             tqdm.write(f"{ended}/{len(states)}  {len(running)} running: {words}")
-            self.told = time.monotonic()
+            self.last_report = time.monotonic()
 
-    def _tell(self, folder: Path, one: State, count: str) -> None:
-        """A line for a change; on a terminal, where lines show the rest, only for a failure."""
-        news = one.status != self.statuses.get(folder, one.status)
-        if news and one.status in (("failed",) if self.lines else ("running", "finished", "failed")):
-            tqdm.write(f"{count}  {self.names[folder]} {one.status}{f': {one.words}' if one.words else ''}")
+    def _tell(self, folder: Path, run: State, count: str) -> None:
+        """A line for a change; on a terminal, whose lines show the rest, only for a failure."""
+        news = run.status != self.statuses.get(folder, run.status)
+        if news and run.status in (("failed",) if self.lines else ("running", "finished", "failed")):
+            tqdm.write(f"{count}  {self.names[folder]} {run.status}{f': {run.words}' if run.words else ''}")
 
     def close(self) -> None:
         for bar in [*self.lines, self.total]:

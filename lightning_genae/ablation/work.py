@@ -1,4 +1,4 @@
-"""The work on a grid: what is missing is started, what is at work is watched, what is finished is kept."""
+"""Runs a grid: starts missing runs, watches running ones and keeps finished ones."""
 
 import json
 import logging
@@ -22,22 +22,22 @@ SECONDS_BETWEEN_LOOKS = {Local: 0.5, Slurm: 3.0}
 
 
 def work(grid: Grid, folder: Path, launcher: Local | Slurm, retry: bool, wait: bool, terminal: bool) -> None:
-    """Brings a grid to its end, or as far as it comes; the same call goes on with it.
+    """Runs a grid as far as possible; the same call continues it.
 
     Args:
         grid: of the runs.
         folder: of the grid.
         launcher: where they run.
-        retry: also what failed in an earlier call.
-        wait: for the end; otherwise a cluster goes on alone.
+        retry: also run again what failed in an earlier call.
+        wait: for the end; otherwise a cluster continues alone.
         terminal: whether lines can change in place.
     """
     active = launcher.active()
     states = _states(grid.cells, active)
     again = ("missing", "stopped", "failed") if retry else ("missing", "stopped")
     todo = [cell for cell in grid.cells if states[cell.folder].status in again]
-    kept = sum(one.status == "finished" for one in states.values())
-    failed = sum(one.status == "failed" for one in states.values())
+    kept = sum(run.status == "finished" for run in states.values())
+    failed = sum(run.status == "failed" for run in states.values())
     log.info(
         f"{kept:,} of {len(grid.cells):,} runs are finished, {len(todo):,} are to be run"
         + (f", {failed:,} failed (--retry runs them again)" if failed and not retry else "")
@@ -45,7 +45,7 @@ def work(grid: Grid, folder: Path, launcher: Local | Slurm, retry: bool, wait: b
     for cell in todo:
         Task.of(cell).error.unlink(missing_ok=True)
     if wait:
-        _share(todo, folder, launcher)
+        _make_shared(todo, folder, launcher)
     for cell in todo:
         RunFolder(cell.folder).set_aside_damage()
     launcher.submit([Task.of(cell) for cell in todo])
@@ -54,19 +54,18 @@ def work(grid: Grid, folder: Path, launcher: Local | Slurm, retry: bool, wait: b
 
 
 def shared(cells: list[Cell], folder: Path) -> list[Task]:
-    """What makes the things that runs share, each by the first run that needs it.
+    """Tasks that make the files that runs share, each with the config of the first run that needs it.
 
-    All runs on one data set share its classifier and reference, and those with the same training subset and the same
-    augmentation its autoencoder. Seeds draw subsets, so that the autoencoder of a seed may be needed by one run alone,
-    which makes it itself.
+    All runs on one data set share its classifier and reference. Runs with the same training subset and augmentation
+    share the autoencoder. Seeds draw subsets, so only one run may need the autoencoder of a seed; it trains it itself.
     """
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(_measured_by(cell.config), []).append(cell)
-        if "steps" in cell.config["augment"]:  # of an autoencoder's training
+        if "steps" in cell.config["augment"]:  # the augmentation trains an autoencoder
             groups.setdefault(_augmented_by(cell.config), []).append(cell)
     measured = {_measured_by(cell.config) for cell in cells}
-    # a task makes all that its cell needs, so that one is enough for groups that begin with the same cell
+    # a task makes all that its cell needs, so groups that begin with the same cell need only one task
     first = {cells[0].folder: cells[0] for name, cells in groups.items() if name in measured or len(cells) > 1}
     return [
         Task(["prefetch", *cell.words], folder / "shared" / f"{digest({'folder': str(path)})}.log")
@@ -75,30 +74,30 @@ def shared(cells: list[Cell], folder: Path) -> list[Task]:
 
 
 def _measured_by(config: dict) -> str:
-    """What the classifier and the reference of a run depend on."""
+    """A hash of what the classifier and the reference of a run depend on."""
     data = {name: value for name, value in config["data"].items() if name not in ("num_train", "split_seed")}
     return digest({"data": data, **{key: config[key] for key in ("metrics", "cache")}})
 
 
 def _augmented_by(config: dict) -> str:
-    """What the autoencoder of a run depends on, and a little more."""
+    """A hash of what the autoencoder of a run depends on, and of a few more options."""
     seed = config["data"].get("split_seed")
     return digest(
         {**{key: config[key] for key in ("data", "augment", "cache")}, "seed": config["seed"] if seed is None else seed}
     )
 
 
-def _share(todo: list[Cell], folder: Path, launcher: Local | Slurm) -> None:
+def _make_shared(todo: list[Cell], folder: Path, launcher: Local | Slurm) -> None:
     tasks = shared(todo, folder)
     if len(tasks) == len(todo):
-        return  # each of them makes its own
+        return  # nothing is shared
     log.info(f"Making what runs share: data, classifier, reference, autoencoder, for {len(tasks):,} kinds of run")
     launcher.submit(tasks)
     logs = {task.log for task in tasks}
     while launcher.active() & logs:
         time.sleep(SECONDS_BETWEEN_LOOKS[type(launcher)])
     for task in tasks:
-        if task.error.is_file():  # the runs themselves will say so too, each in its own place
+        if task.error.is_file():  # the runs will fail with the same error
             log.info(f"WARNING: {task.error.read_text().strip()}; see {task.log}")
 
 
@@ -107,8 +106,8 @@ def _watch(grid: Grid, folder: Path, launcher: Local | Slurm, terminal: bool) ->
     states: dict[Path, State] = {}
     try:
         while active := launcher.active():
-            # what has ended is not looked at again: there may be thousands
-            ended = {run for run, one in states.items() if one.status in ENDED}
+            # ended runs are not read again: there may be thousands
+            ended = {path for path, run in states.items() if run.status in ENDED}
             states |= _states([cell for cell in grid.cells if cell.folder not in ended], active)
             view.show(states)
             time.sleep(SECONDS_BETWEEN_LOOKS[type(launcher)])
@@ -131,14 +130,14 @@ class GridFolder:
         path: of the folder.
 
     Raises:
-        ValueError: another call works on it, or it holds something else.
+        ValueError: another call works on it, or it is not the folder of an ablation.
     """
 
     def __init__(self, path: Path):
         check_writable("--folder", path)
         self.path = path
-        others = {found.name for found in path.iterdir()} if path.is_dir() else set()
-        if others - {".lock"} and GRID not in others:
+        names = {found.name for found in path.iterdir()} if path.is_dir() else set()
+        if names - {".lock"} and GRID not in names:
             raise ValueError(f"--folder: expected a new or empty folder or that of an ablation, got '{path}'")
         self.lock = FileLock(path / ".lock")
 
@@ -154,10 +153,10 @@ class GridFolder:
         self.lock.release()
 
     def note(self, grid: Grid, command: str) -> None:
-        """Writes down what belongs to the grid, beside what earlier calls wrote.
+        """Adds the grid to what earlier calls wrote to ablation.json.
 
         Raises:
-            ValueError: one of its runs was another one in an earlier call.
+            ValueError: a run's folder or an arm's name had other options in an earlier call.
         """
         path = self.path / GRID
         known = read_grid(path) or {"commands": [], "cells": []}
@@ -171,18 +170,18 @@ class GridFolder:
             differing = [key for key in config if old.get(key) != config[key]]
             if differing:
                 key = differing[0]
-                is_own = key in arms.get(cell.arm, {}) or key in grid.arms.get(cell.arm, {})
-                was = f"--arms: '{cell.arm}' is an arm" if is_own else f"--folder: '{cell.folder}' is a run"
-                instead = "another name or another folder" if is_own else "another folder"
+                is_of_arm = key in arms.get(cell.arm, {}) or key in grid.arms.get(cell.arm, {})
+                was = f"--arms: '{cell.arm}' is an arm" if is_of_arm else f"--folder: '{cell.folder}' is a run"
+                instead = "another name or another folder" if is_of_arm else "another folder"
                 raise ValueError(f"{was} with --{key} {old.get(key)}, not {config[key]}; expected {instead}")
             cells[name] = {"folder": name, "config": config, **({"arm": cell.arm} if cell.arm else {})}
         content = {"commands": list(dict.fromkeys([*known["commands"], command])), "cells": list(cells.values())}
         if grid.arms:  # in the order of the newest file, whose first arm is the reference
-            content["arms"] = {**grid.arms, **{arm: own for arm, own in arms.items() if arm not in grid.arms}}
+            content["arms"] = {**grid.arms, **{arm: old for arm, old in arms.items() if arm not in grid.arms}}
         write_text(path, json.dumps(content))
 
     def _check_arms(self, known: dict, grid: Grid) -> None:
-        """Raises ValueError if earlier calls had arms without names, or these with others."""
+        """Raises ValueError if only one of the earlier and this call names arms, or if a named arm got another name."""
         if known["cells"] and bool(known.get("arms")) != bool(grid.arms):
             had, has = ("without", "with") if grid.arms else ("with", "without")
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The verbs, one a file, and what they share with a training; this package alone knows callbacks and data modules.
+"""The verbs, one per file, and what they share with training. Only this package imports callbacks and data modules.
 
-What takes seconds to import is imported by the functions that need it: a mistake is told before.
+Slow imports are inside the functions that need them, so that mistakes are reported before.
 """

@@ -13,22 +13,22 @@ log = logging.getLogger("lightning_genae")
 
 
 def ablate(command_line: CommandLine, arguments: list[str]) -> int:
-    """A grid of runs, brought to its end, and its report; returns the exit status."""
+    """Completes a grid of runs and writes its report; returns the exit status."""
     from lightning_genae.ablation import command
 
     return command.ablate(arguments, command_line, with_length, time_of, publish)
 
 
 def time_of(config: dict) -> tuple[float, int]:
-    """Seconds of a batch of a run, by some of them, and how many it has."""
+    """Seconds per batch, measured on a few batches, and the number of batches of a run."""
     datamodule = build_datamodule(config)
-    configure_logging(config["debug"])  # once more: Lightning, imported by now, has set its own levels
+    configure_logging(config["debug"])  # again, because the import of Lightning sets its own levels
     seconds, _ = try_out(config, datamodule, 20)
     return seconds, count_steps(config, datamodule)
 
 
 def publish(folder: Path, tables: dict, page: Path) -> None:
-    """Gives the report of an ablation to W&B."""
+    """Uploads the report of an ablation to W&B."""
     import wandb
 
     from callbacks.wandb_run import publish_report, without_passwords

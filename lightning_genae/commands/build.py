@@ -23,7 +23,7 @@ def build_datamodule(config: dict):
 
 
 def build_model(config: dict, dataset):
-    """The model, whose initialisation depends on the seed alone."""
+    """The model; its initialisation depends only on the seed."""
     import torch
 
     from lightning_genae.data import modalities
@@ -61,7 +61,7 @@ def build_augment(config: dict, dataset, model):
 
 
 def build_callbacks(config: dict, folder, steps: int, augment) -> dict:
-    """What happens while the model trains, in this order: the average is updated before it is looked at."""
+    """The callbacks of a training, in this order: the average is updated before it is evaluated."""
     from callbacks.adapt import Adapt
     from callbacks.augmented import Augmented
     from callbacks.budget import Budget

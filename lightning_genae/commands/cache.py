@@ -1,4 +1,4 @@
-"""`python run.py cache`: what runs share, and removal of what none uses."""
+"""`python run.py cache`: what runs share, and removal of unused files."""
 
 import logging
 from pathlib import Path
@@ -22,7 +22,7 @@ def cache_options(cache: str = "runs/cache", prune: bool = False, older_than: Po
 
 
 def cache(arguments: list[str]) -> None:
-    """What is in the cache, and the removal of what nobody uses."""
+    """Shows the contents of the cache and removes unused files."""
     parser = new_parser("python run.py cache [--OPTION VALUE ...]")
     parser.add_function_arguments(cache_options, as_group=True)
     options = parse_verb(parser, arguments)

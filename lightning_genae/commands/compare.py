@@ -7,7 +7,7 @@ from pathlib import Path
 def compare(arguments: list[str]) -> None:
     """Finished runs side by side; of several seeds, with statistics and a report."""
     for folder in itertools.takewhile(lambda word: not word.startswith("-"), arguments):
-        if not Path(folder).is_dir():  # before what takes seconds to import
+        if not Path(folder).is_dir():  # before slow imports
             raise FileNotFoundError(
                 f"RUN: expected run folders, or folders that hold some; got '{folder}', which is none"
             )

@@ -1,4 +1,4 @@
-"""`python run.py evaluate RUN`: the metrics of a run again, and what its latents are worth."""
+"""`python run.py evaluate RUN`: the metrics of a run again, and the quality of its latents."""
 
 import logging
 from pathlib import Path
@@ -13,9 +13,9 @@ log = logging.getLogger("lightning_genae")
 
 
 def evaluate(arguments: list[str]) -> None:
-    """The metrics of a run again, with another extractor or more samples, and what its latents are worth."""
+    """The metrics of a run again, with another extractor or more samples, and the quality of its latents."""
     if arguments and not arguments[0].startswith("-"):
-        open_run(arguments[0])  # before what takes seconds to import
+        open_run(arguments[0])  # before slow imports
     from callbacks.evaluate import Evaluate
 
     parser = new_parser("python run.py evaluate RUN [--metrics.OPTION VALUE ...]")
@@ -32,9 +32,9 @@ def evaluate(arguments: list[str]) -> None:
     with report_config_damage(folder):
         datamodule = build_datamodule({**config, "cache": options["cache"]})
     datamodule.load_state_dict(state.get("data") or state[type(datamodule).__qualname__])
-    # what is not asked for is as in the run
+    # options that were not given are those of the run
     asked = {key: value for key, value in options["metrics"].items() if value is not None}
-    of_the_run = {key: value for key, value in config["metrics"].items() if key != "every"}  # of older runs
+    of_the_run = {key: value for key, value in config["metrics"].items() if key != "every"}  # older runs have it
     with report_config_damage(folder):
         callback = Evaluate(**(of_the_run | asked))
     callback.prepare(datamodule.dataset, model)
@@ -51,7 +51,7 @@ def evaluate(arguments: list[str]) -> None:
 
 
 def represent(model, dataset, folder) -> tuple[dict, Path]:
-    """What the model's latents are worth, and their picture in the plane."""
+    """Measures of the model's latents, and the path of a picture of them in the plane."""
     from lightning_genae.data.drawing.grids import save_scatter
     from lightning_genae.evaluation.representation import encode, plane, representation
 

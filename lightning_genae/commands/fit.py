@@ -1,4 +1,4 @@
-"""The training itself: first of the augmentation, then of the model."""
+"""Trains the augmentation, then the model."""
 
 import logging
 from pathlib import Path
@@ -9,7 +9,7 @@ log = logging.getLogger("lightning_genae")
 
 
 def fit_augment(augment, config: dict, datamodule, model, callbacks: dict) -> dict:
-    """Gives the augmentation, trained on what the model will see, to data and model; returns its quality report."""
+    """Trains the augmentation on the training set, attaches it to data and model, and returns its quality report."""
     from callbacks.progress import Progress
 
     progress = Progress("autoencoder", config["augment"].get("steps"))
@@ -25,7 +25,7 @@ def fit_augment(augment, config: dict, datamodule, model, callbacks: dict) -> di
 
 
 def fit(trainer, model, datamodule, folder, callbacks: dict, checkpoint: Path | None) -> None:
-    """Trains; the run folder says how it ended.
+    """Trains the model and records the results in the run folder.
 
     Raises:
         RuntimeError: the training failed.

@@ -12,20 +12,20 @@ def count_steps(config: dict, datamodule) -> int:
     if config["steps"] and config["epochs"]:
         raise ValueError(f"--epochs: expected steps or epochs, got both ({config['steps']} and {config['epochs']})")
     if config["epochs"]:
-        # "auto", -1 and "0,1" are as many devices as Lightning makes of them
+        # Lightning resolves "auto", -1 and "0,1" to a number of devices
         images_per_batch = datamodule.batch_size * new_trainer(config, logger=False).world_size
         return config["epochs"] * max(1, len(datamodule.dataset.train.images) // images_per_batch)
     return config["steps"]
 
 
 def choose_looks(config: dict, datamodule, evaluation, steps: int) -> int:
-    """How often the model is evaluated, where the user does not say: by what a batch and an evaluation take."""
+    """The default number of evaluations, chosen by the time of a batch and of an evaluation."""
     return schedule.chosen(config, steps, lambda num_batches: try_out(config, datamodule, num_batches, evaluation))
 
 
 def try_out(config: dict, datamodule, num_batches: int, evaluation=None) -> tuple[float, float]:
-    """Seconds of a batch without augmentation and of an evaluation, by a model that is thrown away; it leaves no trace
-    in the random numbers, nor in the data module."""
+    """Seconds of a batch without augmentation and of an evaluation, measured with a temporary model. The random numbers
+    and the data module stay as they were."""
     import torch
     from pytorch_lightning import Trainer
     from pytorch_lightning.plugins.environments import LightningEnvironment
@@ -39,7 +39,7 @@ def try_out(config: dict, datamodule, num_batches: int, evaluation=None) -> tupl
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     quiet |= {"enable_model_summary": False, "limit_val_batches": 0, "max_epochs": -1}
     hardware = {name: config[name] for name in ("accelerator", "precision")}
-    # one process, whatever launched this one
+    # a single process, even if this one was launched with others
     trainer = Trainer(**quiet, **hardware, devices=1, plugins=LightningEnvironment(), callbacks=[Ema(), stopwatch])
     with torch.random.fork_rng():
         trainer.fit(build_model(config, alone.dataset), datamodule=alone)

@@ -1,4 +1,4 @@
-"""What can be typed of a run: its parts, their defaults, and the options that come of them."""
+"""The command line of a run: its parts, their defaults and the options that follow from them."""
 
 from collections.abc import Callable
 
@@ -9,21 +9,21 @@ from lightning_genae.config.command_line import CommandLine
 PACKAGES = {"model": "lightning_genae.models", "augment": "lightning_genae.augment", "data": "datamodules"}
 DEFAULTS = {"model": "gan", "augment": "none", "data": "digits"}
 DEFAULT_STEPS = 3000
-Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)])  # what all libraries take
+Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)])  # the range that all libraries accept
 
-# options of Lightning's Trainer that a run sets itself, under names of its own
+# options of Lightning's Trainer that a run sets itself or offers under other names
 SET_BY_RUNS = {"accelerator", "devices", "strategy", "precision", "logger", "callbacks", "default_root_dir"}
 SET_BY_RUNS |= {"max_epochs", "max_steps", "min_epochs", "min_steps", "max_time", "limit_train_batches"}
 SET_BY_RUNS |= {"overfit_batches", "fast_dev_run", "barebones"}
-# those that take the path of a class, and would import it, or give the model to a server
+# would import a class from a path, or upload the model
 NOT_OFFERED = {"plugins", "profiler", "model_registry"}
 
 
 def new_command_line(run_options: Callable) -> CommandLine:
-    """What can be typed.
+    """The command line of a run.
 
     Args:
-        run_options: function whose signature and docstring are the options of a run without a prefix.
+        run_options: function whose signature and docstring define the options without a prefix.
     """
 
     def evaluate() -> type:
@@ -66,11 +66,11 @@ def new_command_line(run_options: Callable) -> CommandLine:
 
 
 def parse_run(command_line: CommandLine, arguments: list[str]) -> dict | None:
-    """The config of a run; None where help was asked for and printed."""
+    """The config of a run; None if help was asked for and printed."""
     config = command_line.parse(arguments)
     return None if config is None else with_length(config)
 
 
 def with_length(config: dict) -> dict:
-    """The config with the default length where none was asked for."""
+    """The config, with the default length if it sets none."""
     return config if config["steps"] or config["epochs"] else config | {"steps": DEFAULT_STEPS}

@@ -1,4 +1,4 @@
-"""Whether a run that was interrupted may go on: all that its results depend on has to be what it was."""
+"""Checks that an interrupted run may continue: everything that its results depend on must be unchanged."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from lightning_genae.cache import digest, hash_weights
 from lightning_genae.run_folder import check_same, flat_identity
 
-CHANGED = {  # what it means that one of these differs
+CHANGED = {  # what a resumed run needs, by option
     "--devices": "as many processes (devices times nodes) as before",
     "--data": "the images that were trained on before",
     "--augment": "the augmenting autoencoder that was there before; --cache has lost it, or it was trained elsewhere",
@@ -15,14 +15,14 @@ CHANGED = {  # what it means that one of these differs
 
 
 def check_config(folder, state: dict, config: dict) -> None:
-    """Raises ValueError if a checkpoint is of a run with other options: config.yaml, which says so too, may be lost."""
+    """Raises ValueError if a checkpoint is of a run with other options. This works without config.yaml, too."""
     depends_on = state.get("callbacks", {}).get("Record", {}).get("depends_on", {})
     if "config" in depends_on:
         check_same(folder.path, depends_on["config"], flat_identity(config))
 
 
 def what_counts(trainer, dataset, augment, evaluate) -> dict[str, object]:
-    """By option, what beside the config a run's results depend on: one that goes on must have it alike."""
+    """What a run's results depend on in addition to the config, by option. It must not change when a run resumes."""
     return {
         "--devices": trainer.world_size,
         "--data": dataset.fingerprint,
@@ -32,7 +32,7 @@ def what_counts(trainer, dataset, augment, evaluate) -> dict[str, object]:
 
 
 def check_resume(resume: tuple[Path, dict], now: dict[str, object]) -> None:
-    """Raises ValueError where a run that goes on would not be the one that was begun."""
+    """Raises ValueError if a resumed run would differ from the run that was begun."""
     path, state = resume
     then = state["callbacks"]["Record"].get("depends_on", {})
     for option, value in now.items():
@@ -44,5 +44,5 @@ def check_resume(resume: tuple[Path, dict], now: dict[str, object]) -> None:
 
 
 def slurm_job() -> str | None:
-    """The Slurm job that this process belongs to."""
+    """The id of the Slurm job that this process belongs to, if any."""
     return os.environ.get("SLURM_JOB_ID")

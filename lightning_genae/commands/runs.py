@@ -1,4 +1,4 @@
-"""A run that there is, by its folder, which may be somebody else's: its config and its model."""
+"""Loads the config and the model of an existing run. Its folder may come from somebody else and is not trusted."""
 
 import logging
 from collections.abc import Iterator
@@ -18,8 +18,8 @@ def open_run(path: str) -> tuple[RunFolder, dict]:
     """A finished or interrupted run's folder and config.
 
     Raises:
-        ValueError: it is damaged, or would write outside.
-        FileNotFoundError: there is no run.
+        ValueError: the folder is damaged, or has links that lead out of it.
+        FileNotFoundError: it is not the folder of a run.
     """
     folder = RunFolder(path)
     config = folder.config
@@ -28,7 +28,7 @@ def open_run(path: str) -> tuple[RunFolder, dict]:
         raise ValueError(f"RUN: expected a run of this project; the config.yaml of '{path}' lacks {', '.join(missing)}")
     if not is_within(config["cache"], Path(), folder.path):
         config["cache"] = "runs/cache"
-    config["data"].pop("download", None)  # what was fetched for the run is there, or is brought there
+    config["data"].pop("download", None)  # nothing is downloaded for an existing run
     if not (folder.checkpoint.is_file() or folder.weights.is_file()):
         raise FileNotFoundError(
             f"RUN: expected a run with a checkpoint, got '{path}', which has no {folder.checkpoint}; "
@@ -49,7 +49,7 @@ def open_run(path: str) -> tuple[RunFolder, dict]:
 
 @contextmanager
 def report_config_damage(folder: RunFolder) -> Iterator[None]:
-    """Turns what Python says of options that a class does not have, or of their types, into an error of the config."""
+    """Turns a TypeError about unknown options or wrong types into an error about the config."""
     try:
         yield
     except TypeError as error:
@@ -58,7 +58,7 @@ def report_config_damage(folder: RunFolder) -> Iterator[None]:
 
 
 def read_model(folder: RunFolder) -> dict:
-    """The content of a run's checkpoint, or of its model.safetensors where that is all there is."""
+    """The content of a run's checkpoint, or of its model.safetensors if there is no checkpoint."""
     from lightning_genae.checkpoints import newest, read
 
     try:
@@ -73,12 +73,12 @@ def read_model(folder: RunFolder) -> dict:
 
 
 def load_model(folder: RunFolder, config: dict, state: dict | None = None):
-    """The run's model, on a GPU where there is one.
+    """The run's model, on a GPU if there is one.
 
     Args:
         folder: of the run.
         config: of the run.
-        state: what `read_model` gave, if that was called.
+        state: result of `read_model`. None: it is read.
     """
     import torch
 

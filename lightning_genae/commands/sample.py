@@ -39,7 +39,7 @@ def sample(arguments: list[str]) -> None:
     options = parse_verb(parser, arguments)
     if options is None:
         return
-    folder, config = open_run(options["run"])  # before what takes seconds to import
+    folder, config = open_run(options["run"])  # before slow imports
     from lightning_genae.data.modalities import modality_of
     from lightning_genae.evaluation.sampling import draw
 
@@ -53,7 +53,7 @@ def sample(arguments: list[str]) -> None:
     check_writable("--out", stem.parent)
     samples = draw(model, options["num"], options["seed"], label)
     modality = modality_of(model)
-    if modality.has_units:  # which their data set alone knows
+    if modality.has_units:  # known only to the data set
         with report_config_damage(folder):
             modality = build_datamodule(config).dataset.modality
     files = modality.write(stem, samples)

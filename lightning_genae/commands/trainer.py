@@ -1,4 +1,4 @@
-"""Lightning's Trainer, on the hardware that was asked for."""
+"""Lightning's Trainer on the requested hardware."""
 
 import os
 
@@ -9,7 +9,7 @@ def build_trainer(config: dict, folder, datamodule, callbacks: dict, steps: int,
     """Lightning's Trainer.
 
     Raises:
-        ValueError: this machine cannot do what was asked for.
+        ValueError: this machine does not support the options.
     """
     from callbacks.metrics_csv import MetricsCsv
     from lightning_genae.checkpoints import WholeCheckpoints
@@ -21,7 +21,7 @@ def build_trainer(config: dict, folder, datamodule, callbacks: dict, steps: int,
 
         try:
             loggers.append(WandbRun(folder.path, config, lambda: datamodule.progress, bool(resume)))
-        except ValueError as error:  # pydantic's, of the environment; --debug is not to show its passwords either
+        except ValueError as error:  # pydantic's, about the environment; --debug must not show its passwords either
             reason = f"expected settings of W&B (WANDB_BASE_URL, ...) that it takes; {without_passwords(error)}"
             raise UserError(f"--logger: {reason}") from None
     trainer = new_trainer(
@@ -29,7 +29,7 @@ def build_trainer(config: dict, folder, datamodule, callbacks: dict, steps: int,
         logger=loggers,
         callbacks=list(callbacks.values()),
         plugins=[WholeCheckpoints()],
-        default_root_dir=os.devnull,  # where Lightning finds no checkpoint of Slurm's that it would load by itself
+        default_root_dir=os.devnull,  # else Lightning would load a Slurm checkpoint from there by itself
         log_every_n_steps=max(1, min(50, steps // 10)),
         num_sanity_val_steps=0,
     )
@@ -44,28 +44,28 @@ def build_trainer(config: dict, folder, datamodule, callbacks: dict, steps: int,
 
 
 def new_trainer(config: dict, **arguments):
-    """A Trainer on the hardware that was asked for.
+    """A Trainer on the requested hardware.
 
     Raises:
-        UserError: this machine does not have it.
+        UserError: this machine does not have that hardware.
     """
     from pytorch_lightning import Trainer
 
     hardware = {key: config[key] for key in ("accelerator", "devices", "strategy", "precision")}
     is_alone = hardware["devices"] in (1, "1") and config["trainer"].get("num_nodes", 1) == 1
     if hardware["strategy"] == "auto" and not is_alone:
-        # the only one that was right for two players whose forward passes use one of them at a time
+        # the only strategy that works when a forward pass uses only one of the two networks
         hardware["strategy"] = "ddp_find_unused_parameters_true"
     defaults = {"max_epochs": -1, "limit_val_batches": 0, "enable_model_summary": False}
     try:
         return Trainer(**{**hardware, **defaults, **arguments, **config["trainer"]})
-    except Exception as error:  # Lightning raises many kinds for what a machine does not have
-        asked = ", ".join(f"--{key} {config[key]}" for key in hardware)
-        raise UserError(f"expected a Trainer that this machine can do, got {asked}: {error}") from error
+    except Exception as error:  # Lightning raises many types for missing hardware
+        requested = ", ".join(f"--{key} {config[key]}" for key in hardware)
+        raise UserError(f"expected a Trainer that this machine can do, got {requested}: {error}") from error
 
 
 def check_trainer_options(config: dict, model) -> None:
-    """Raises ValueError for options that Lightning refuses, only later, for models with several optimizers."""
+    """Raises ValueError for options that Lightning would refuse later, for models with several optimizers."""
     for option in {"gradient_clip_val", "accumulate_grad_batches"} & set(config["trainer"]):
         if not model.automatic_optimization:
             instead = "--model.gradient_clip" if option == "gradient_clip_val" else "--data.batch_size"
@@ -75,7 +75,7 @@ def check_trainer_options(config: dict, model) -> None:
 
 
 def check_precision(precision: str, trainer) -> None:
-    """Raises ValueError where Lightning would compute in another precision than the one asked for."""
+    """Raises ValueError if Lightning would compute in another precision than the requested one."""
     import torch
     from pytorch_lightning.accelerators import CPUAccelerator, CUDAAccelerator
 
@@ -87,7 +87,7 @@ def check_precision(precision: str, trainer) -> None:
 
 
 def finish_upload(trainer) -> None:
-    """Waits for W&B, whose run ends after this one, but not for long."""
+    """Waits for the end of the upload to W&B, for a limited time."""
     for logger in trainer.loggers:
         if hasattr(logger, "wait"):
             logger.wait()

@@ -1,4 +1,4 @@
-"""The two-step parse: what is chosen, then the options that the choice has."""
+"""The two-step parse: first the choices, then their options."""
 
 import argparse
 import re
@@ -16,23 +16,23 @@ from lightning_genae.config.words import is_given, last_value
 from lightning_genae.errors import UserError
 from lightning_genae.received import check_config, check_type
 
-# Lightning's names of options that run.py has without the prefix
+# Lightning's options that run.py offers without the prefix
 TRAINER_ALIASES = ("accelerator", "devices", "strategy", "precision")
 
 
 class CommandLine:
-    """What the command line accepts.
+    """The options that the command line accepts.
 
     Args:
         selectors: option to package, e.g. {"model": "lightning_genae.models"}.
         defaults: option to the default choice.
-        composed: selectors whose choices compose (`ae+classic`), to a function that imports and returns the class
-            they are parts of; its signature makes options beside theirs.
-        run_options: function whose signature and docstring are the options without a prefix.
-        sections: prefix to a function that imports and returns the class whose signature makes the options.
-        skip: parameters of classes that are no options, because they come from elsewhere.
+        composed: selector whose choices can be combined (`ae+classic`) to a function that imports and returns the
+            class that combines them; its signature defines further options.
+        run_options: function whose signature and docstring define the options without a prefix.
+        sections: prefix to a function that imports and returns the class whose signature defines the options.
+        skip: parameters of classes that are not options, because the program sets them.
         hidden: sections that are left out of the help.
-        replaced: options that there were once, to what there is instead, in words.
+        replaced: former option to its replacement, in words.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class CommandLine:
         self._parsers: dict[tuple, ArgumentParser] = {}
 
     def parse(self, argv: list[str]) -> dict | None:
-        """The resolved config as nested plain values; None where only help or the config was printed.
+        """The resolved config as nested plain values; None if only help or the config was printed.
 
         Raises:
             UserError: an argument is wrong; the message is one line.
@@ -87,7 +87,7 @@ class CommandLine:
         return self._choose(argv, quiet=True)[0]
 
     def options(self, argv: list[str]) -> set[str]:
-        """Names of the options that there are with the parts that these arguments choose."""
+        """Names of all options for the parts that these arguments choose."""
         return {option.removeprefix("--") for option in _options(self._parser(self.names(argv)))}
 
     def _choose(self, argv: list[str], quiet: bool = False) -> tuple[dict[str, str], dict, list[str]]:
@@ -148,7 +148,7 @@ class CommandLine:
         return parser.parse_known_args([re.sub(rf"^--trainer\.({aliases})(?==|$)", r"--\1", word) for word in argv])
 
     def _parser(self, names: dict[str, str]) -> ArgumentParser:
-        """The parser of some parts' options; kept, because a grid is parsed with few of them."""
+        """The parser for the options of these parts, cached because a grid uses few of them many times."""
         key = tuple(names.values())
         if key not in self._parsers:
             self._parsers[key] = self._new_parser(names)
@@ -169,16 +169,16 @@ class CommandLine:
             parser.add_class_arguments(load(), name, skip=self.skip.get(name))
         parser.add_function_arguments(self.run_options, as_group=True)
         for action in parser._actions:
-            # of an option that takes a class there is also its help
+            # jsonargparse adds a .help option to options that take a class
             check_type(f"--{action.dest.removesuffix('.help')}", getattr(action, "_typehint", None) or str)
             prefix = action.dest.partition(".")[0]
-            # a whole section as one value is not offered: a selector's name stands there
+            # a whole section as one value is not offered: the selector takes a name
             if prefix in self.hidden or action.dest in [*self.selectors, *self.sections, *choices]:
                 action.help = SUPPRESS
         return parser
 
     def _parts(self, selector: str, choice: str) -> list[str]:
-        """The choices that a composed one is made of."""
+        """The choices that a combined choice consists of."""
         if selector not in self.composed:
             return [choice]
         parts = choice.split("+")
@@ -196,13 +196,12 @@ class CommandLine:
     def _resolve(self, parser: ArgumentParser, names: dict[str, str], arguments: list[str]) -> dict:
         config = parse_arguments(parser, arguments)
         defaults = as_plain(parser.get_defaults())
-        for name in self.hidden:  # too many, and they differ by version: only what was asked for counts
+        for name in self.hidden:  # they are many and differ by version, so only those that were set are kept
             config[name] = {key: value for key, value in config[name].items() if value != defaults[name][key]}
         for option in names.keys() - self.selectors.keys():
             section, _, key = option.partition(".")
-            config[section] = (
-                expand({key: {"name": names[option], **config[section].pop(key, {})}}, key) | config[section]
-            )
+            inner = {"name": names[option], **config[section].pop(key, {})}
+            config[section] = expand({key: inner}, key) | config[section]
         selected = {name: {"name": names[name], **config.pop(name, {})} for name in self.selectors}
         return selected | config
 

@@ -8,7 +8,7 @@ import yaml
 from lightning_genae.config.words import last_value
 from lightning_genae.errors import UserError
 
-# options that say the same in different ways: one on the command line replaces all of a config file's
+# alternative options: if the command line has one, all of them in a config file are ignored
 ALTERNATIVES = (("steps", "epochs"),)
 
 
@@ -16,13 +16,13 @@ def read_config(path: str) -> dict:
     """The content of a config file: options and plain values.
 
     Raises:
-        UserError: there is no such file, or it holds something else.
+        UserError: the file does not exist, or it does not contain a config.
     """
     try:
         config = yaml.safe_load(Path(path).read_text())
     except OSError as error:
         raise UserError(f"--config: expected a file, got '{path}' ({error.strerror})") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: of characters and dates that are none
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: invalid characters and dates
         raise UserError(f"--config: '{path}' is no YAML: {' '.join(str(error).split())}") from error
     try:
         json.dumps(config, default=str)
@@ -34,7 +34,7 @@ def read_config(path: str) -> dict:
 
 
 def without_replaced(config: dict, arguments: list[str]) -> dict:
-    """A config file's options except those that the command line says in another way."""
+    """A config file's options, except those for which the command line has an alternative."""
     replaced = {
         option
         for group in ALTERNATIVES
@@ -45,7 +45,7 @@ def without_replaced(config: dict, arguments: list[str]) -> dict:
 
 
 def _in_words(content: object) -> str:
-    """What there is in the place of a mapping."""
+    """A description of content that is not a mapping."""
     if content is None:
         return "nothing"
     return "a list" if isinstance(content, list) else f"'{str(content)[:40]}'"

@@ -36,18 +36,18 @@ def explain(message: str, parser: ArgumentParser, arguments: list[str]) -> str:
 
 
 def _unknown(word: str, parser: ArgumentParser) -> str:
-    """What is said of a word that is no option."""
+    """The message about a word that is not an option."""
     if not word.startswith("-"):
         return f"expected --OPTION VALUE; got '{word}'"
     options = [option for action in parser._actions for option in action.option_strings]
-    # in the same section if there is one: `--model.` alone would make everything there look alike
+    # compare only within the section: the common prefix `--model.` would make all its options look similar
     section = word.rpartition(".")[0]
     near = {option.rpartition(".")[2]: option for option in options if option.rpartition(".")[0] == section}
     return f"{word}: there is no such option here{registry.suggest(word.rpartition('.')[2], near)}"
 
 
 def option_of(action) -> str:
-    """What an argument is called on the command line: `--seed`; an argument without dashes in capitals, `RUN`."""
+    """The name of an argument on the command line: `--seed`, or `RUN` for one without dashes."""
     return (action.option_strings or [action.dest.upper()])[0]
 
 
@@ -67,7 +67,7 @@ def type_in_words(annotation) -> str:
     if getattr(annotation, "__origin__", None) is list:
         return f"a list, each {type_in_words(arguments[0])}"
     if arguments:
-        # a list last, so that "each" is not read on
+        # a list last, so that "each" does not refer to what follows
         arguments = sorted(arguments, key=lambda value: getattr(value, "__origin__", None) is list)
         choices = [str(value) if isinstance(value, str | int) else type_in_words(value) for value in arguments]
         return " or ".join([", ".join(choices[:-1]), choices[-1]]) if len(choices) > 1 else choices[0]
@@ -75,5 +75,5 @@ def type_in_words(annotation) -> str:
 
 
 def _is_section(action) -> bool:
-    """Whether an option stands for a whole section, as jsonargparse adds one and this project does not offer."""
+    """Whether an option sets a whole section; jsonargparse adds such options, this project does not offer them."""
     return type(action).__name__ == "_ActionConfigLoad"

@@ -55,8 +55,8 @@ def as_arguments(nested: dict) -> list[str]:
 
 
 def as_plain(namespace) -> dict:
-    """A namespace as nested dicts of plain values; jsonargparse's own number types become int and float, and ~ at the
-    beginning of a path the home folder, which a shell does not do in --folder=~/x."""
+    """A namespace as nested dicts of plain values; jsonargparse's own number types become int and float, and a
+    leading ~ becomes the home folder, because shells do not expand --folder=~/x."""
     return _at_home(json.loads(json.dumps(namespace.as_dict())))
 
 

@@ -1,4 +1,4 @@
-"""What `python run.py --help` prints: the verbs, the choices and the options that every run has."""
+"""The text of `python run.py --help`: the verbs, the choices and the options of every run."""
 
 from collections.abc import Callable, Container
 

@@ -1,4 +1,4 @@
-"""jsonargparse's parsers as this project has them: options from signatures, checks of values, one line on errors."""
+"""Parsers of jsonargparse: options from signatures, checks of values, errors of one line."""
 
 import inspect
 import math
@@ -21,10 +21,10 @@ def new_parser(usage: str) -> ArgumentParser:
 
 
 def add_classes(parser: ArgumentParser, section: str, classes: list[type], skip: set[str]) -> None:
-    """Makes one section of the signatures of several classes; an option that two of them have is one option.
+    """Adds a section with the options of several classes; an option that two classes have is added once.
 
     Raises:
-        UserError: it is not the same option: its values or its default differ.
+        UserError: two classes define an option with different types or defaults.
     """
     seen: dict[str, tuple] = {}
     for i, part in enumerate(classes):
@@ -43,14 +43,14 @@ def add_classes(parser: ArgumentParser, section: str, classes: list[type], skip:
 
 
 def _deviations(part: type) -> str:
-    """The paragraph of a class docstring that says where it differs from its papers; empty where there is none."""
+    """The paragraph of a class docstring that says where it differs from its papers; empty if there is none."""
     paragraphs = (inspect.getdoc(part) or "").split("\n\n")
     return next((paragraph for paragraph in paragraphs if paragraph.startswith("Deviations:")), "")
 
 
 @cache
 def signature(part: type) -> dict[str, tuple]:
-    """Type and default of a class's options by their names, those that it inherits or hands on included."""
+    """Type and default of a class's options by name, including those that it inherits or passes on."""
     parser = new_parser("")
     parser.add_class_arguments(part, "section")
     return {
@@ -61,7 +61,7 @@ def signature(part: type) -> dict[str, tuple]:
 
 
 def parse_verb(parser: ArgumentParser, arguments: list[str]) -> dict | None:
-    """The arguments of a verb; None where help was asked for and printed."""
+    """The arguments of a verb; None if help was asked for and printed."""
     if {"-h", "--help"} & set(arguments):
         parser.print_help()
         return None
@@ -72,7 +72,7 @@ def parse_arguments(parser: ArgumentParser, arguments: list[str]) -> dict:
     """The parsed arguments as nested plain values.
 
     Raises:
-        UserError: with one line that names the option, what was expected and what came.
+        UserError: an argument is wrong; the message is one line with the option, what was expected and what came.
     """
     try:
         parsed = as_plain(parser.parse_args(_with_flags(parser, arguments)))
@@ -90,13 +90,13 @@ def _value(parsed: dict, dest: str) -> object:
 
 
 def _check_value(action, value: object, text: str) -> None:
-    """Raises UserError for a value of the right type that nobody means: jsonargparse takes all that YAML and float()
-    take, such as 1_000, 010 and 1e400.
+    """Raises UserError for a value of the right type that is likely a mistake: jsonargparse accepts all that YAML
+    and float() accept, such as 1_000, 010 and 1e400.
 
     Args:
-        action: the parser's, of the option.
-        value: as it was parsed.
-        text: as it was typed; empty for a default.
+        action: of the parser, for the option.
+        value: as parsed.
+        text: as typed; empty for a default.
     """
     values = value if isinstance(value, list) else [value]
     if any(isinstance(entry, str) and (not entry.strip() or "\0" in entry) for entry in values):
@@ -111,7 +111,7 @@ def _check_value(action, value: object, text: str) -> None:
 
 
 def _with_flags(parser: ArgumentParser, arguments: list[str]) -> list[str]:
-    """Gives options that are true or false the value true where none follows."""
+    """Adds the value true to boolean options without a value."""
     flags = {
         option
         for action in parser._actions

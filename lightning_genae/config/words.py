@@ -1,15 +1,15 @@
-"""What the words of a command line say of an option, before a parser knows which options there are."""
+"""Reads single options from the words of a command line, before there is a parser for all options."""
 
 from lightning_genae.errors import UserError
 
 
 def is_given(option: str, arguments: list[str]) -> bool:
-    """Whether an option is among the arguments, with a value or without."""
+    """Whether an option is among the arguments, with or without a value."""
     return any(word.partition("=")[0] == option for word in arguments)
 
 
 def last_value(option: str, arguments: list[str]) -> str:
-    """The last value that an option was given; empty if there is none."""
+    """The last value of an option; empty if there is none."""
     pairs = zip(arguments, [*arguments[1:], ""])
     values = [
         word.partition("=")[2] if "=" in word else following
@@ -19,12 +19,16 @@ def last_value(option: str, arguments: list[str]) -> str:
     return values[-1] if values else ""
 
 
-def take_flag(option: str, arguments: list[str], others: bool = True) -> tuple[bool, list[str]]:
-    """Whether an option that is true or false was given as true, and the arguments without it; `others` says whether a
-    word that follows may be another argument, else it is the option's value.
+def take_flag(option: str, arguments: list[str], positionals: bool = True) -> tuple[bool, list[str]]:
+    """Whether a boolean option is true, and the arguments without it.
+
+    Args:
+        option: with its dashes.
+        arguments: all words.
+        positionals: whether the word after the option may be a positional argument; if not, it is the option's value.
 
     Raises:
-        UserError: it was given another value.
+        UserError: the option has a value other than true or false.
     """
     is_true, rest, words = False, [], list(arguments)
     while words:
@@ -33,7 +37,9 @@ def take_flag(option: str, arguments: list[str], others: bool = True) -> tuple[b
             rest.append(word)
             continue
         if not equals:
-            is_value = words and (words[0].lower() in ("true", "false") or not (others or words[0].startswith("--")))
+            is_value = words and (
+                words[0].lower() in ("true", "false") or not (positionals or words[0].startswith("--"))
+            )
             value = words.pop(0) if is_value else "true"
         if value.lower() not in ("true", "false"):
             raise UserError(f"{option}: expected true or false; got '{value}'")
