@@ -1,4 +1,4 @@
-"""A trained autoencoder's variations: encode, perturb the code, decode (DeVries & Taylor 2017, arXiv 1702.05538)."""
+"""A trained autoencoder's variations: encode, perturb the latents, decode (DeVries & Taylor 2017, arXiv 1702.05538)."""
 
 import logging
 from typing import Literal
@@ -18,18 +18,18 @@ MODELS = {"ae": ae.Autoencoder, "vaegan": vaegan.VAEGAN, "rnn_ae": rnn_ae.Recurr
 class AutoencoderAugment(PerturbingAugmentation):
     """Variations of images by an autoencoder of this project.
 
-    It is trained on exactly the images that the model will be trained on, or a given checkpoint.
+    It is trained on exactly the images that the model will be trained on, or loaded from a checkpoint.
 
     Args:
-        autoencoder: convolutional, dense, residual or, for sequences, recurrent (`--model ae`), or sharper, trained
+        autoencoder: convolutional, dense, residual or, for sequences, recurrent (`--model ae`), a sharper one trained
             against a critic (vaegan), or the recurrent autoencoder (rnn_ae).
-        latent_dim: dimensions of its code, at least 1.
-        width: its channels at full resolution, or units of a recurrent one; but for mlp. A narrow one costs less in
-            every batch. null: 8, of a recurrent one 64.
-        steps: batches of 64 images (fewer above 128x128) that it learns from at most; it stops when the error on a
-            tenth of the training images, kept aside for that, does not fall any more.
-        lr: learning rate of Adam, above 0. null: the model's own.
-        checkpoint: of a trained one, a run folder or its checkpoints/last.ckpt. null: trains one.
+        latent_dim: dimensions of its latent code, at least 1.
+        width: channels at full resolution, or units of a recurrent network; all except mlp. A narrow one costs less in
+            every batch. null: 8, or 64 if recurrent.
+        steps: maximum number of training batches of 64 images (fewer above 128x128); training stops earlier when the
+            error on a tenth of the training images, set aside for that, no longer falls.
+        lr: learning rate of Adam, above 0. null: the model's default.
+        checkpoint: of a trained autoencoder, a run folder or its checkpoints/last.ckpt. null: trains an autoencoder.
         foreign: the checkpoint may have been trained on other images than this run.
     """
 
@@ -50,18 +50,18 @@ class AutoencoderAugment(PerturbingAugmentation):
         if autoencoder != "rnn_ae":
             self.options["network"] = "conv" if autoencoder == "vaegan" else autoencoder
         self.options |= {} if lr is None else {"lr": lr}
-        usual = 64 if autoencoder in ("recurrent", "rnn_ae") else 8
-        self.options |= {} if autoencoder == "mlp" else {"width": width or usual}
+        default_width = 64 if autoencoder in ("recurrent", "rnn_ae") else 8
+        self.options |= {} if autoencoder == "mlp" else {"width": width or default_width}
         self.steps = steps
         self.checkpoint = checkpoint
         self.foreign = foreign
 
     def check(self, dataset: Dataset) -> None:
-        """Loads a given checkpoint.
+        """Loads the checkpoint, if one is set.
 
         Raises:
             ValueError: it is of another model, of images of another shape or of other images.
-            FileNotFoundError: there is none.
+            FileNotFoundError: there is no checkpoint.
         """
         super().check(dataset)
         model_class = MODELS[self.model]
@@ -74,7 +74,7 @@ class AutoencoderAugment(PerturbingAugmentation):
             )
 
     def fit(self, dataset: Dataset, **trainer_options) -> None:
-        """Trains the autoencoder, unless it was loaded, and learns where the training latents lie."""
+        """Trains the autoencoder, unless it was loaded, and learns the distribution of the training latents."""
         if not self.checkpoint:
             arguments = MODELS[self.model], self.options, self.steps, dataset, trainer_options
             self.autoencoder, self.trained_on = _training.trained(*arguments)
