@@ -134,7 +134,7 @@ class TwoPlayers(LightningModule, ABC):
         self.overfitting = (output_real.detach() - decision_threshold).sign().mean()
 
     def score(self, output_real: Tensor, output_fake: Tensor, decision_threshold: float = 0.0) -> None:
-        """Stores `critic_accuracy`: the fraction of a batch, half real, that the critic classifies correctly."""
+        """Stores `critic_accuracy`: the fraction of outputs (B,) each on the right side of the threshold, in [0, 1]."""
         correct = (output_real.detach() > decision_threshold).float().mean() + (
             output_fake.detach() < decision_threshold
         ).float().mean()
