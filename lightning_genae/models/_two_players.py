@@ -118,11 +118,11 @@ class TwoPlayers(LightningModule, ABC):
         self.averaged = AveragedModel(self.generator, multi_avg_fn=average).requires_grad_(False)
 
     def new_encoder(self, num_outputs: int, **options) -> nn.Sequential:
-        """A network from images (B, C, H, W) to vectors (B, num_outputs), of the size that the options set."""
+        """A network from images (B, C, H, W) to vectors (B, num_outputs), sized by the options."""
         return networks.encoder(self.hparams.image_shape, num_outputs, **self.size, **options)
 
     def new_decoder(self, num_inputs: int, **options) -> nn.Sequential:
-        """A network from vectors (B, num_inputs) to images (B, C, H, W), of the size that the options set."""
+        """A network from vectors (B, num_inputs) to images (B, C, H, W), sized by the options."""
         return networks.decoder(self.hparams.image_shape, num_inputs, **self.size, **options)
 
     def noise(self, num: int) -> Tensor:
@@ -134,7 +134,7 @@ class TwoPlayers(LightningModule, ABC):
         self.overfitting = (output_real.detach() - decision_threshold).sign().mean()
 
     def score(self, output_real: Tensor, output_fake: Tensor, decision_threshold: float = 0.0) -> None:
-        """Stores `critic_accuracy`: the fraction of outputs (B,) each on the right side of the threshold, in [0, 1]."""
+        """Stores `critic_accuracy`: the fraction of a batch, half real, half generated, that the critic gets right."""
         correct = (output_real.detach() > decision_threshold).float().mean() + (
             output_fake.detach() < decision_threshold
         ).float().mean()
