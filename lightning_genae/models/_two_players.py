@@ -130,11 +130,11 @@ class TwoPlayers(LightningModule, ABC):
         return torch.randn(num, self.hparams.latent_dim, device=self.device, dtype=self.dtype)
 
     def watch(self, output_real: Tensor, decision_threshold: float = 0.0) -> None:
-        """Stores the overfitting signal r_t = E[sign of the critic's outputs on real images (B,)] (arXiv 2006.06676)."""
+        """Sets the overfitting signal r_t = E[sign of the critic's outputs on real images (B,)] (arXiv 2006.06676)."""
         self.overfitting = (output_real.detach() - decision_threshold).sign().mean()
 
     def score(self, output_real: Tensor, output_fake: Tensor, decision_threshold: float = 0.0) -> None:
-        """Stores `critic_accuracy`: the fraction of a batch, half real, half generated, that the critic gets right."""
+        """Sets `critic_accuracy`: the fraction of a batch, half real, half generated, that the critic gets right."""
         correct = (output_real.detach() > decision_threshold).float().mean() + (
             output_fake.detach() < decision_threshold
         ).float().mean()
