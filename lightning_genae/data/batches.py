@@ -79,7 +79,7 @@ class Batches(LightningDataModule):
         self.batches = state_dict["batches"]
 
     def examples(self, part: str, num: int) -> tuple[Tensor, Tensor]:
-        """The first `num` items (num, C, H, W) of a part of the data set, in [-1, 1] and their labels, on the device."""
+        """The first items (num, C, H, W) of a part of the data, in [-1, 1], and their labels (num,), on the device."""
         images, labels = (values[:num].to(self.trainer.strategy.root_device) for values in getattr(self.dataset, part))
         return to_float(images), labels
 
