@@ -127,8 +127,10 @@ def digest(key: dict) -> str:
 
 
 def source(*modules: ModuleType) -> str:
-    """A hash of the source of modules, so that a change of the code invalidates the cache. A package counts with all that
-    is in it, a module of another project with the whole of its package."""
+    """A hash of the source of modules, so that a change of the code invalidates the cache.
+
+    A package counts with all that is in it, a module of another project with the whole of its package.
+    """
     files = [path for module in modules for path in _files_of(module)]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
 

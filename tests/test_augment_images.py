@@ -110,7 +110,7 @@ def test_the_places_of_ada_are_those_of_the_published_pipeline():
         ({"geometry": False}, blits), ({"blits": False}, geometry), ({}, blits @ geometry)
     ):  # fmt: skip
         draw = Fixed()
-        places = AdaptiveAugment(**options)._place(draw, width, height)
+        places = AdaptiveAugment(**options)._positions(draw, width, height)
         assert torch.allclose(places[0].double(), torch.from_numpy(expected[:2]), atol=1e-4)
     assert draw.rare == [None, pytest.approx(0.2), pytest.approx(0.2)]  # (1 - 0.2)^2 = 1 - 0.36
 

@@ -1,4 +1,4 @@
-"""What every augmentation is."""
+"""The base class of augmentations."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -15,18 +15,17 @@ Side = Literal["data", "critic"]
 class Augmentation(nn.Module):
     """An augmentation of images in [-1, 1].
 
-    Unless the user says otherwise, all augmentations vary the same fraction of the images, so that what is compared is
-    how they vary them: half of them on the data, 0.7 of them on the critic (by benchmarks/low_data.py, of
-    autoencoders).
+    By default all augmentations vary the same fraction of the images, so that a comparison is about how they vary
+    them: 0.5 on the data, 0.7 on the critic (chosen for autoencoders by benchmarks/low_data.py).
 
     Attributes:
-        apply_to: data or critic, where it acts unless the user says otherwise.
+        apply_to: data or critic, unless the user says otherwise.
         apply_to_without_critic: the same for a model without a critic of images. None: as `apply_to`.
-        fractions: where it can act, and the share of the images that it varies there unless the user says otherwise;
-            what is not differentiable acts on the data alone.
+        fractions: what it can be applied to, and the default fraction of the images that it varies there; an
+            augmentation that is not differentiable can be applied to the data only.
         shows: whether its variations differ from the images, so that the quality report has something to measure.
-        modalities: of data that it is for, by their names; None: all of them.
-        target: of the overfitting signal, for an augmentation whose fraction adapts unless the user says otherwise.
+        modalities: names of the modalities that it supports. None: all of them.
+        target: of the overfitting signal, for an augmentation whose fraction adapts by default. None: it does not.
     """
 
     apply_to: Side = "data"
@@ -37,39 +36,46 @@ class Augmentation(nn.Module):
     target: float | None = None
 
     def check(self, dataset: Dataset) -> None:
-        """Raises ValueError for what cannot work, before anything is trained."""
+        """Checks the data before anything is trained.
+
+        Raises:
+            ValueError: the augmentation cannot work with this data.
+        """
 
     def fit(self, dataset: Dataset, **trainer_options) -> None:
-        """Learns what it needs.
+        """Learns what the augmentation needs.
 
         Args:
-            dataset: `dataset.train` is all of it that may be looked at.
-            trainer_options: for Lightning's Trainer, such as accelerator and callbacks.
+            dataset: only `dataset.train` may be used.
+            trainer_options: options of Lightning's Trainer, such as accelerator and callbacks.
         """
 
     def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        """A variation (B, C, H, W) of every image (B, C, H, W) in [-1, 1] of the classes (B,), if they are known."""
+        """A variation (B, C, H, W) of every image (B, C, H, W) in [-1, 1], of classes (B,); None: not used."""
         raise NotImplementedError
 
     def forward(self, images: Tensor, labels: Tensor | None, fraction: float) -> Tensor:
-        """The images (B, C, H, W), of which a share, drawn at random, is varied."""
+        """The images (B, C, H, W) in [-1, 1], of which a fraction in [0, 1], drawn at random, is varied."""
         chosen = draw_fraction(images, fraction)
         if len(chosen) == 0:
             return images
-        # in float32, whatever the model's precision: it is what an autoencoder was trained in
+        # in float32, whatever the model's precision, because the autoencoder was trained in it
         varied = self.vary(images[chosen].float(), None if labels is None else labels[chosen])
         return images.index_copy(0, chosen, varied.to(images.dtype))
 
     def settings(self) -> dict[str, object]:
-        """What options of which nothing was said came to, if that is not their default; nothing for most."""
+        """Values of the options that were left open and resolved later; empty for most augmentations."""
         return {}
 
     def quality(self, dataset: Dataset, extractor, images: Tensor, real: Tensor) -> dict[str, float]:
-        """What else than its variations tells what the augmentation is worth, by name; nothing for most."""
+        """Measures of the augmentation beyond those of its variations, by name; empty for most augmentations."""
         return {}
 
 
 def draw_fraction(images: Tensor, fraction: float) -> Tensor:
-    """Indices of a share of the images, rounded at random so that it is right on average for small batches too."""
+    """Indices of a random fraction of the images (B, C, H, W), rounded at random so that its mean is exact.
+
+    Even a small batch then has the right fraction on average.
+    """
     num = int(fraction * len(images) + torch.rand(()).item())
     return torch.randperm(len(images), device=images.device)[:num]

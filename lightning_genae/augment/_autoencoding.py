@@ -1,4 +1,4 @@
-"""What augmentations share that encode, perturb the code and decode."""
+"""The base class of augmentations that encode, perturb the latents and decode."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -23,12 +23,13 @@ Detail = Literal["residual", "decode"]
 
 @torch.no_grad()
 def of_all(encode: Callable[[Tensor], Tensor], network: nn.Module, images, folder: str | None) -> Tensor:
-    """What an autoencoder says of all stored images, (N, ...); of many on disk it is kept in the cache.
+    """An autoencoder's encodings of all stored images, (N, ...); those of many images on disk are cached.
 
     Args:
-        encode: from images (B, C, H, W) in [-1, 1].
-        network: the autoencoder.
-        folder: the cache. None: nothing is kept.
+        encode: from images (B, C, H, W) in [-1, 1] to (B, ...).
+        network: the autoencoder, whose weights identify the cached encodings.
+        images: stored images (N, C, H, W).
+        folder: of the cache. None: no cache.
     """
 
     def all_of_them() -> Tensor:
@@ -38,13 +39,13 @@ def of_all(encode: Callable[[Tensor], Tensor], network: nn.Module, images, folde
 
 
 class AutoencodingAugmentation(Augmentation):
-    """Variations by an autoencoder: a subclass sets `autoencoder` (`encode`, `decode`) and says what latents become.
+    """Variations by an autoencoder: a subclass sets `autoencoder` (`encode`, `decode`) and perturbs its latents.
 
     Args:
         strength: of the perturbation, in [0, 1]. 0: none.
         detail: residual adds the change that the perturbation makes in the decoded image to the original,
-            x + dec(z') - dec(z), and so keeps what the decoder blurs; of text it takes the tokens whose decoding
-            changes. decode is dec(z') itself.
+            x + dec(z') - dec(z), and so keeps the detail that the decoder blurs; for text it replaces the tokens whose
+            decoding changes. decode is dec(z') itself.
     """
 
     apply_to = "critic"  # by benchmarks/low_data.py; see docs/results.md
@@ -62,42 +63,42 @@ class AutoencodingAugmentation(Augmentation):
             raise ValueError("--data.num_train: expected at least 2 images for an autoencoder to learn from; got 1")
 
     def latents(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Latents (B, d) of images (B, C, H, W), and perturbed ones."""
+        """Latents (B, d) of images (B, C, H, W) in [-1, 1], and perturbed latents (B, d)."""
         raise NotImplementedError
 
     def learn_classes(self, classes: Classes) -> None:
-        """Takes where the training latents of each class lie."""
-        for name, part in classes._asdict().items():
-            self.register_buffer(f"class_{name}", part)
+        """Stores the distribution of the training latents of each class."""
+        for name, tensor in classes._asdict().items():
+            self.register_buffer(f"class_{name}", tensor)
 
     @property
     def classes(self) -> Classes:
-        """Where the training latents of each class lie."""
+        """The distribution of the training latents of each class."""
         return Classes(*(getattr(self, f"class_{name}") for name in Classes._fields))
 
     def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        """A variation (B, C, H, W) of every image; residual ones reach a little beyond [-1, 1]."""
+        """A variation (B, C, H, W) of every image in [-1, 1]; residual ones may slightly exceed [-1, 1]."""
         z, varied = self.latents(images, labels)
         if self.detail == "decode":
             return self.autoencoder.decode(varied)
-        decoded, original = self.autoencoder.decode(torch.cat([varied, z])).chunk(2)  # together is quicker
+        decoded, original = self.autoencoder.decode(torch.cat([varied, z])).chunk(2)  # one call is faster than two
         return self.modality.apply_change(images, original, decoded)
 
     def reconstruct(self, images: Tensor) -> Tensor:
-        """The images (B, C, H, W), encoded and decoded."""
+        """The images (B, C, H, W) in [-1, 1], encoded and decoded."""
         return self.autoencoder.decode(self.autoencoder.encode(images))
 
     @torch.no_grad()
     def quality(self, dataset: Dataset, extractor, images: Tensor, real: Tensor) -> dict:
-        """The autoencoder against PCA with as many components, and what decoding alone does.
+        """Compares the autoencoder with PCA of as many components, and measures the effect of decoding alone.
 
-        `mse_*` is the squared error per pixel in [-1, 1] of validation images; `fd_decoded` the Frechet distance of
-        the decoded training images to the validation images.
+        `mse_*` is the mean squared error per pixel of validation images in [-1, 1]; `fd_decoded` is the Frechet
+        distance of the decoded training images to the validation images.
 
         Args:
             dataset: of the images.
             extractor: of the features.
-            images: training images (N, C, H, W) as they are stored.
+            images: stored training images (N, C, H, W).
             real: features (N, d) of validation images.
         """
         validation, as_stored = dataset.validation.images[:MAX_IMAGES], dataset.modality.as_stored

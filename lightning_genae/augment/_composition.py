@@ -1,4 +1,4 @@
-"""Where augmentations act, how often, and how that adapts; they compose (`--augment ae+classic`)."""
+"""What augmentations are applied to, how often, and how that adapts; they compose (`--augment ae+classic`)."""
 
 from jsonargparse.typing import ClosedUnitInterval, OpenUnitInterval, PositiveInt
 from torch import Tensor, nn
@@ -15,24 +15,27 @@ from lightning_genae.data.modalities.image import Image
 class Composition(nn.Module):
     """The augmentations of a run, one after the other.
 
-    On the data, training images are varied before the model sees them, and a generator learns to make the
-    variations too. On the critic, real and generated images pass the same differentiable variations before they
-    are judged, and the generator learns the originals (Karras et al. 2020, arXiv 2006.06676; Zhao et al. 2020,
+    Applied to the data, they vary training images before the model sees them, and a generator learns to make the
+    variations too. Applied to the critic, they vary real and generated images alike, differentiably, before the critic
+    scores them, and the generator learns the originals (Karras et al. 2020, arXiv 2006.06676; Zhao et al. 2020,
     arXiv 2006.10738).
 
     Args:
         parts: augmentations by name.
-        on: data or critic, for all of them, or one for each, such as data+critic. null: each one's own; that of ae, vae
-            and pca is the critic, and the data for models without one.
-        fraction: share of the images that is varied, in [0, 1]; on the data 0.5 equals, in distribution, training on
-            the originals and as many variations. Each of several draws its own fraction, by itself; for ada it is the
-            probability of each transformation. null: 0.5 on the data, 0.7 on the critic.
-        target: adapts the fraction, from 0 on if none is given: it rises while the critic's overfitting signal
-            r_t = E[sign of its outputs on real images] lies above this value, and falls below it
-            (arXiv 2006.06676). null: 0.6 for ada if no fraction is given, otherwise no adaptation.
-        adapt_images: images shown in which an adapting fraction can go from 0 to 1 (500,000 in the paper).
-        within_class: vary an image within its own class, so that a conditional model's labels stay right. null: on
+        on: apply them to the data or the critic: one word for all augmentations, or one for each, such as data+critic.
+            null: the default of each; for ae, vae and pca the critic, or the data if the model has no critic.
+        fraction: of the images that is varied, in [0, 1]; on the data 0.5 equals, in distribution, training on the
+            originals and as many variations. Composed augmentations draw their images independently; for ada it is
+            the probability of each transformation. null: 0.5 on the data, 0.7 on the critic.
+        target: adapts the fraction, starting at 0 if none is set: it rises while the critic's overfitting signal
+            r_t = E[sign of its outputs on real images] is above this value, and falls while it is below
+            (arXiv 2006.06676). null: 0.6 for ada if no fraction is set, otherwise no adaptation.
+        adapt_images: images shown while an adapting fraction can go from 0 to 1 (500,000 in the paper).
+        within_class: vary an image within its own class, so that a conditional model's labels stay right. null: true on
             the data, and on the critic if the model is conditional.
+
+    Raises:
+        ValueError: none is composed with others, or `on` does not fit the augmentations.
     """
 
     def __init__(
@@ -47,20 +50,24 @@ class Composition(nn.Module):
         super().__init__()
         self.stream = Stream()
         self.parts = nn.ModuleDict(parts)
-        self.on = self._given_sides(on) if on else {}
+        self.on = self._parse_sides(on) if on else {}
         if len(parts) > 1 and "none" in parts:
             raise ValueError(f"--augment: expected none by itself; got {'+'.join(parts)}")
-        own = next((part.target for part in parts.values() if part.target), None)
-        self.target = own if target is None and fraction is None else target
+        default_target = next((part.target for part in parts.values() if part.target), None)
+        self.target = default_target if target is None and fraction is None else target
         self.adapt_images = adapt_images
         self.fraction = 0.0 if self.target and fraction is None else fraction
-        self._act_on({name: self.on.get(name, part.apply_to) for name, part in parts.items()})
+        self._apply_to({name: self.on.get(name, part.apply_to) for name, part in parts.items()})
         self.within_class = within_class
         self.conditional = False
         self.modality: Modality = Image()
 
     def check(self, dataset: Dataset, model) -> None:
-        """Raises ValueError for what cannot work with this data or this model, before anything is trained."""
+        """Checks the data and the model before anything is trained.
+
+        Raises:
+            ValueError: the augmentations cannot work with this data or this model.
+        """
         self.modality = dataset.modality
         for augmentation in self.parts.values():
             modalities.check("--augment", "lightning_genae.augment", type(augmentation), dataset.modality)
@@ -68,11 +75,11 @@ class Composition(nn.Module):
         self.conditional = getattr(model, "num_conditions", 0) > 0
         has_critic = getattr(model, "critic_transform", None) is not None
         if not has_critic:
-            own = {
+            defaults = {
                 name: augmentation.apply_to_without_critic or augmentation.apply_to
                 for name, augmentation in self.parts.items()
             }
-            self._act_on(own | self.on)
+            self._apply_to(defaults | self.on)
         on_critic = self.applied_to("critic")
         if on_critic and not has_critic:
             raise ValueError(
@@ -92,10 +99,10 @@ class Composition(nn.Module):
             )
 
     def restart(self, seed: int) -> None:
-        """Starts the random numbers of `forward` and `view` anew: for every batch, from a seed of its own.
+        """Restarts the random stream of the augmentations; called for every batch with a different seed.
 
-        They are a stream beside torch's global one, so that runs with different augmentations share all others. Where
-        this is never called they come from the global one.
+        The stream is separate from torch's global one, so that runs with different augmentations share all other random
+        numbers. If this is never called, the numbers come from the global stream.
         """
         self.stream.restart(seed)
 
@@ -105,7 +112,7 @@ class Composition(nn.Module):
             augmentation.fit(dataset, **trainer_options)
 
     def quality(self, dataset: Dataset, extractor) -> dict[str, dict]:
-        """The quality report of every augmentation that changes images, by its name; see `_quality.py`."""
+        """The quality report of every augmentation that changes images, by name; see `_quality.py`."""
         measured = {
             name: _quality.measure(
                 augmentation, dataset, extractor, self.is_within_class(self.sides[name]), self.conditional
@@ -125,7 +132,7 @@ class Composition(nn.Module):
         }
 
     def settings(self) -> dict[str, dict]:
-        """The settings of every augmentation, by its name, with what options without a value came to; plain values."""
+        """The settings of every augmentation, by name, with the resolved values of open options; plain values."""
         return {
             name: {
                 **{"on": self.sides[name], "fraction": self.fractions[name], "target": self.target},
@@ -137,11 +144,11 @@ class Composition(nn.Module):
         }
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        """A training batch (B, C, H, W) in [-1, 1] as the model shall see it."""
+        """A training batch (B, C, H, W) in [-1, 1], of classes (B,), as the model sees it, in the same range."""
         return self.modality.project(self._pass("data", images, labels)) if self.applied_to("data") else images
 
     def critic_transform(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Images (B, C, H, W), real or generated, as the critic shall see them; gradients pass."""
+        """Images (B, C, H, W), real or generated, of classes (B,), as the critic sees them; differentiable."""
         return self._pass("critic", images, labels)
 
     def vary(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -151,11 +158,11 @@ class Composition(nn.Module):
         return self.modality.project(images)
 
     def applied_to(self, side: Side) -> list[str]:
-        """Names of the augmentations that stand on the data or on the critic."""
-        return [name for name, own in self.sides.items() if own == side and name != "none"]
+        """Names of the augmentations that are applied to the data or to the critic."""
+        return [name for name, applied in self.sides.items() if applied == side and name != "none"]
 
     def is_within_class(self, side: Side) -> bool:
-        """Whether images are varied within their class there."""
+        """Whether images are varied within their class on this side."""
         if self.within_class is not None:
             return self.within_class
         return side == "data" or self.conditional
@@ -177,7 +184,7 @@ class Composition(nn.Module):
 
         Args:
             overfitting: r_t, in [-1, 1].
-            num_images: shown since the last time.
+            num_images: shown since the last call.
         """
         step = num_images / self.adapt_images * (1 if overfitting > self.target else -1)
         self.fractions = {name: min(1.0, max(0.0, fraction + step)) for name, fraction in self.fractions.items()}
@@ -189,8 +196,8 @@ class Composition(nn.Module):
                 images = self.parts[name](images, labels, self.fractions[name])
         return images
 
-    def _given_sides(self, on: str) -> dict[str, Side]:
-        """The augmentations' sides as the user gave them."""
+    def _parse_sides(self, on: str) -> dict[str, Side]:
+        """The side of each augmentation, from the option `on`."""
         sides = on.split("+") * (len(self.parts) if "+" not in on else 1)
         if len(sides) != len(self.parts):
             raise ValueError(
@@ -201,8 +208,8 @@ class Composition(nn.Module):
                 raise ValueError(f"--augment.on: expected {' or '.join(augmentation.fractions)} for {name}; got {side}")
         return dict(zip(self.parts, sides))
 
-    def _act_on(self, sides: dict[str, Side]) -> None:
-        """Puts the augmentations where they shall stand, with the fractions that they have there."""
+    def _apply_to(self, sides: dict[str, Side]) -> None:
+        """Sets the side of each augmentation, and its fraction there."""
         self.sides = sides
         self.fractions = {
             name: augmentation.fractions[sides[name]] if self.fraction is None else self.fraction

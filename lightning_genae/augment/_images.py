@@ -1,4 +1,4 @@
-"""Transformations of whole batches, each image by its own draw, differentiable in the pixels.
+"""Transformations of whole batches with a draw for each image, differentiable in the pixels.
 
 torchvision's v2 transforms draw once for a whole batch; an augmentation needs a draw for every image.
 kornia 0.9 takes 1.5 to 2.1 times as long (warp and contrast of 64x1x28x28 0.75 ms, here 0.36; of 64x3x64x64 7.1 ms,
@@ -13,27 +13,27 @@ from lightning_genae.data.dataset import Dataset
 
 
 def check(name: str, dataset: Dataset) -> None:
-    """Raises ValueError if images have as many channels as neither grey nor RGB ones."""
+    """Raises ValueError if the images are neither grey nor RGB."""
     if dataset.image_shape[0] not in (1, 3):
         raise ValueError(f"--augment: {name} expected grey or RGB images; got data of shape {dataset.image_shape}")
 
 
 def uniform(images: Tensor, low: float, high: float) -> Tensor:
-    """A number for every image, (B, 1, 1, 1), even between two."""
+    """A number for every image, (B, 1, 1, 1), uniform in [low, high)."""
     return low + (high - low) * torch.rand(len(images), 1, 1, 1, device=images.device, dtype=images.dtype)
 
 
 def flip(images: Tensor, flipped: Tensor) -> Tensor:
-    """Images (B, C, H, W), those mirrored left to right of which `flipped`, bool (B,), is true."""
+    """Images (B, C, H, W), mirrored left to right where `flipped`, bool (B,), is true."""
     return torch.where(flipped[:, None, None, None], images.flip(3), images)
 
 
 def translate(images: Tensor, largest: float, fill: float | None = None) -> Tensor:
-    """Images (B, C, H, W) shifted by whole pixels, even up to a share of their sides.
+    """Images (B, C, H, W) shifted by whole pixels, uniformly up to a fraction of their sides.
 
     Args:
-        largest: shift, as a share of the height and of the width.
-        fill: what is seen beyond the border. None: the border itself.
+        largest: shift, as a fraction of the height and of the width.
+        fill: value beyond the border. None: the border is repeated.
     """
     for dim in (2, 3):
         side = images.shape[dim]
@@ -48,14 +48,14 @@ def translate(images: Tensor, largest: float, fill: float | None = None) -> Tens
 
 
 def cut_out(images: Tensor, side: float, fill: float = 0.0) -> Tensor:
-    """Images (B, C, H, W) with a rectangle, of a share of their height and width, anywhere, in one colour."""
+    """Images (B, C, H, W) with a filled rectangle at a random position; `side` is its fraction of height and width."""
     inside = torch.ones((), dtype=torch.bool, device=images.device)
     for dim in (2, 3):
         length = images.shape[dim]
         extent = int(length * side + 0.5)
         start = torch.randint(0, length + (1 - extent % 2), (len(images), 1), device=images.device) - extent // 2
-        place = torch.arange(length, device=images.device)
-        inside = inside & _along(dim, (place >= start) & (place < start + extent))
+        position = torch.arange(length, device=images.device)
+        inside = inside & _along(dim, (position >= start) & (position < start + extent))
     return torch.where(inside, fill, images)
 
 
@@ -65,17 +65,17 @@ def _along(dim: int, rows: Tensor) -> Tensor:
 
 
 def warp(images: Tensor, matrix: Tensor, padding: str) -> Tensor:
-    """Images (B, C, H, W) in float32 seen through linear maps of the plane, interpolated bilinearly.
+    """Images (B, C, H, W) in float32 under affine maps of the plane, interpolated bilinearly.
 
     Args:
-        matrix: (B, 2, 3), from places in the result to places in the image, in pixels from its centre (x, y).
-        padding: what is seen beyond the border, as in torch's grid_sample: zeros, border or reflection.
+        matrix: (B, 2, 3), from positions in the result to positions in the image, in pixels from its centre (x, y).
+        padding: values beyond the border, as in torch's grid_sample: zeros, border or reflection.
     """
     half = torch.tensor([images.shape[3], images.shape[2]], device=images.device, dtype=torch.float32) / 2
-    # grid_sample counts from -1 to 1 along both sides
+    # grid_sample has coordinates from -1 to 1 along both sides
     linear = matrix[:, :, :2] * half[None, None] / half[None, :, None]
     normalised = torch.cat([linear, matrix[:, :, 2:] / half[None, :, None]], 2).to(images.dtype)
-    # not in half precision, which has fewer steps than an image may have pixels
+    # not in half precision, which cannot tell the pixels of a large image apart
     with torch.autocast(images.device.type, enabled=False):
         grid = F.affine_grid(normalised, list(images.shape), align_corners=False)
         return _Sampled.apply(images, grid, padding)
@@ -84,7 +84,7 @@ def warp(images: Tensor, matrix: Tensor, padding: str) -> Tensor:
 class _Sampled(torch.autograd.Function):
     """torch's bilinear grid_sample of images, which is linear in them, with derivatives of every order.
 
-    R1 takes the second one through an augmentation, which torch 2.11 does not have.
+    R1 needs the second derivative through an augmentation; torch 2.11 has none for grid_sample.
     """
 
     @staticmethod
@@ -99,7 +99,7 @@ class _Sampled(torch.autograd.Function):
 
 
 class _Adjoint(torch.autograd.Function):
-    """The adjoint of `_Sampled`, from gradients by the result to those by the images."""
+    """The adjoint of `_Sampled`, from gradients with respect to the result to those with respect to the images."""
 
     @staticmethod
     def forward(ctx, gradient: Tensor, grid: Tensor, padding: str, shape: torch.Size) -> Tensor:
@@ -120,22 +120,22 @@ def _grid_sample(images: Tensor, grid: Tensor, padding: str) -> Tensor:
 
 
 def rotation(angle: Tensor) -> Tensor:
-    """Matrices (B, 2, 2) that turn by angles (B,) in radians."""
+    """Rotation matrices (B, 2, 2) of angles (B,) in radians."""
     return torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).reshape(-1, 2, 2)
 
 
 def brightness(images: Tensor, added: Tensor) -> Tensor:
-    """Images plus a number each, (B, 1, 1, 1)."""
+    """Images (B, C, H, W) plus a number each, (B, 1, 1, 1)."""
     return images + added
 
 
 def contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """Images stretched about their mean by a factor each, (B, 1, 1, 1)."""
+    """Images (B, C, H, W) scaled about their mean by a factor each, (B, 1, 1, 1)."""
     mean = images.mean((1, 2, 3), keepdim=True)
     return (images - mean) * factor + mean
 
 
 def saturation(images: Tensor, factor: Tensor) -> Tensor:
-    """Images stretched about their grey values by a factor each, (B, 1, 1, 1)."""
+    """Images (B, C, H, W) scaled about the grey values of their pixels by a factor each, (B, 1, 1, 1)."""
     mean = images.mean(1, keepdim=True)
     return (images - mean) * factor + mean

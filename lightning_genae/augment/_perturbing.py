@@ -1,4 +1,4 @@
-"""What augmentations share that perturb latents by where the training latents lie."""
+"""The base class of augmentations that perturb latents by the distribution of the training latents."""
 
 from typing import Literal
 
@@ -23,12 +23,12 @@ class PerturbingAugmentation(AutoencodingAugmentation):
     """Variations by perturbed latents.
 
     Args:
-        perturb: what happens to a code: gaussian noise that keeps the mean of the latents of its class, and the
+        perturb: how a latent code changes: gaussian noise that keeps the mean of the latents of its class, and the
             covariance that the classes share; a step towards or away from one of its nearest neighbours of the same
-            class; or a step in a mixture fitted to the latents of its class, which is kept.
-        strength: of the perturbation, in [0, 1]: of the noise in deviations of the latents, or the length of the
-            step (interpolate with 1 arrives at the neighbour). 0: none.
-        neighbours: how many of the nearest one is drawn from; for the steps alone.
+            class; or a step in a mixture fitted to the latents of its class, which keeps their distribution.
+        strength: of the perturbation, in [0, 1]: of the noise in standard deviations of the latents, or the length of
+            the step (interpolate with 1 arrives at the neighbour). 0: none.
+        neighbours: number of nearest neighbours to draw from; interpolate and extrapolate only.
     """
 
     max_bank = 2048  # latents kept for neighbours, so that the cost of a batch does not grow with the data
@@ -45,11 +45,15 @@ class PerturbingAugmentation(AutoencodingAugmentation):
         self.neighbours = neighbours
 
     def learn_latents(self, split, folder: str | None = None) -> None:
-        """Learns where the latents of the training images lie; those of many are kept in the cache."""
+        """Learns the distribution of the latents of the training images; latents of many images are cached."""
         self.set_latents(of_all(self.autoencoder.encode, self.autoencoder, split.images, folder), split.labels)
 
     def set_latents(self, latents: Tensor, labels: Tensor) -> None:
-        """Takes the training latents (N, d) and labels (N,) that perturbations refer to."""
+        """Fits the perturbations to training latents (N, d) and labels (N,).
+
+        Raises:
+            ValueError: resample finds no class with two images.
+        """
         self.register_buffer("mean", latents.mean(0))
         covariance = torch.cov(latents.double().T).reshape(latents.shape[1], latents.shape[1])
         ridge = 1e-9 * covariance.trace() * torch.eye(len(covariance), dtype=torch.double)
@@ -62,8 +66,8 @@ class PerturbingAugmentation(AutoencodingAugmentation):
             components, component_labels = fit_mixtures(latents, labels)
             if not len(component_labels):
                 raise ValueError("--augment.perturb: expected a class with at least 2 images for resample; got none")
-            for name, part in zip(("weights", "means", "deviations"), components):
-                self.register_buffer(name, part)
+            for name, tensor in zip(("weights", "means", "deviations"), components):
+                self.register_buffer(name, tensor)
             self.register_buffer("component_labels", component_labels)
 
     def latents(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
-"""The quality report of an augmentation: what its variations are worth, measured before a model trains on them.
+"""The quality report of an augmentation: how good its variations are, measured before a model trains on them.
 
-People choose by it, so that variations are compared with validation images: neither trained on nor, as the held-out
-images are, reported on.
+People choose augmentations by it, so variations are compared with validation images, which are neither trained on nor,
+unlike the held-out images, used for the final results.
 """
 
 import copy
@@ -27,39 +27,40 @@ STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 def measure(
     augmentation: Augmentation, dataset: Dataset, extractor: Extractor, is_within_class: bool, conditional: bool = False
 ) -> dict:
-    """Variations of training images against validation images, at the augmentation's strength and over a grid.
+    """Compares variations of training images with validation images, at the augmentation's strength and over a grid.
 
     `originals` and every row of `strengths` hold the Frechet distance `fd`, precision, recall, density and coverage. A
-    row also has `fd_mixed`, of originals and as many variations; `distance_to_original`, `distance_to_nearest_other`:
-    the root mean squared difference per pixel, of images in [-1, 1], of a variation to its original and to the nearest
-    other training image. The row of its own strength, or the only one, is `variations`. Of images with labels,
-    `labels_kept` in a row is the share of the variations that a classifier takes for what they are, among those whose
-    originals it does; `labels_known` is the share of these originals.
+    row also has `fd_mixed`, of originals and as many variations, and `distance_to_original` and
+    `distance_to_nearest_other`: the root mean squared difference per pixel, of images in [-1, 1], between a variation
+    and its original or the nearest other training image. `variations` is the row of the augmentation's own strength, or
+    the only one. For images with labels, `labels_kept` in a row is the fraction of the variations that a classifier
+    labels correctly, among those whose originals it labels correctly; `labels_known` is the fraction of these
+    originals.
 
     Args:
         augmentation: fitted.
         dataset: of the images.
-        extractor: of the features; it tells the classes too if it is the classifier of the data.
-        is_within_class: whether the augmentation is told the classes.
-        conditional: whether the model is; if so, the classifier of the data is used besides other features, and trained
-            if it is not in the cache.
+        extractor: of the features; also predicts the classes if it is the classifier of the data.
+        is_within_class: whether the augmentation gets the classes.
+        conditional: whether the model is conditional; if so, the classifier of the data is used in addition to other
+            features, and trained if it is not in the cache.
 
     Returns:
-        plain values; nothing for an augmentation that changes no image.
+        plain values; empty for an augmentation that changes no image.
     """
     if not augmentation.shows:
         return {}
     images, labels = (part[:MAX_IMAGES] for part in dataset.train)
     classes = _classes(dataset, extractor, conditional)
     known = None if classes is None else classes(images) == labels
-    given = labels if is_within_class else None
+    labels_used = labels if is_within_class else None
     num_values = images[0].numel()
     real = extractor(dataset.validation.images[:MAX_IMAGES])
     originals = extractor(images)
 
     def row(augmentation: Augmentation) -> dict[str, float]:
         features, kept, to_original, to_other = [], [], [], []
-        for start, x, varied in _varied(augmentation, images, given, dataset.modality):
+        for start, x, varied in _varied(augmentation, images, labels_used, dataset.modality):
             features.append(extractor(dataset.modality.as_stored(varied)))
             to_original.append((varied - x).square().flatten(1).mean(1).sqrt())
             to_other.append(_to_nearest_other(varied, images, start))
@@ -77,13 +78,13 @@ def measure(
         }
 
     grid = {strength: row(_with_strength(augmentation, strength)) for strength in _grid(augmentation)}
-    own = getattr(augmentation, "strength", None)
+    strength_used = getattr(augmentation, "strength", None)
     return {
         "items": dataset.item_name,
         "images_trained_on": dataset.fingerprint,
         "originals": _distribution(real, originals),
-        "variations": grid[own] if own in grid else row(augmentation),
-        "strength": own,
+        "variations": grid[strength_used] if strength_used in grid else row(augmentation),
+        "strength": strength_used,
         "strengths": [{"strength": strength, **values} for strength, values in grid.items()],
         **({} if known is None else {"labels_known": float(known.double().mean())}),
         **augmentation.quality(dataset, extractor, images, real),
@@ -91,13 +92,16 @@ def measure(
 
 
 def examples(augmentation: Augmentation, images: Tensor, labels: Tensor, modality: Modality) -> Tensor:
-    """The images (B, C, H, W) in [-1, 1] and beside each its variations, from left to right by growing strength.
+    """The images, each followed by its variations in order of growing strength.
 
     Args:
-        augmentation: one with a strength.
+        augmentation: with a strength.
+        images: (B, C, H, W) in [-1, 1].
+        labels: (B,).
+        modality: of the images.
 
     Returns:
-        (B * (1 + number of strengths), C, H, W), an image's after the other's.
+        images (B * (1 + number of strengths), C, H, W) in [-1, 1].
     """
     varied = [
         next(_varied(_with_strength(augmentation, strength), images, labels, modality))[2] for strength in STRENGTHS
@@ -106,13 +110,13 @@ def examples(augmentation: Augmentation, images: Tensor, labels: Tensor, modalit
 
 
 def _classes(dataset: Dataset, extractor: Extractor, conditional: bool) -> Callable[[Tensor], Tensor] | None:
-    """What takes stored images (N, C, H, W) for classes (N,); None for what has no labels, or no classifier."""
-    is_there = isinstance(extractor, ClassifierFeatures)
-    is_measured_by_it = dataset.modality.default_features(dataset.num_classes) == "classifier"
-    if not (is_measured_by_it and (is_there or conditional)):
+    """A function from stored images (N, C, H, W) to predicted classes (N,); None without labels or a classifier."""
+    is_classifier = isinstance(extractor, ClassifierFeatures)
+    has_classifier = dataset.modality.default_features(dataset.num_classes) == "classifier"
+    if not (has_classifier and (is_classifier or conditional)):
         return None
     with torch.random.fork_rng(), torch.enable_grad():  # it may have to be trained
-        classifier = extractor if is_there else ClassifierFeatures(dataset)
+        classifier = extractor if is_classifier else ClassifierFeatures(dataset)
     return lambda images: classifier.logits(classifier(images)).argmax(1)
 
 
@@ -129,15 +133,17 @@ def _with_strength(augmentation: Augmentation, strength: float) -> Augmentation:
 def _varied(
     augmentation: Augmentation, images: Tensor, labels: Tensor | None, modality: Modality
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Stored images in [-1, 1] and a variation of each, all of them at once or, of large ones, some after the others,
-    each time with the number of the first."""
+    """Yields blocks of stored images: the index of the first, the images in [-1, 1] and a variation of each.
+
+    Small images come in a single block.
+    """
     start = 0
     for x in map(to_float, blocks(images, MAX_IMAGES)):
-        given = None if labels is None else labels[start : start + len(x)]
-        # a draw of its own, the same for every strength, so that nothing that follows depends on the gate
+        block_labels = None if labels is None else labels[start : start + len(x)]
+        # a separate stream, the same for every strength, so that the report changes no other random numbers
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(start)
-            varied = modality.project(augmentation.vary(x, given))
+            varied = modality.project(augmentation.vary(x, block_labels))
         yield start, x, varied
         start += len(x)
 
@@ -147,12 +153,12 @@ def _distribution(real: Tensor, features: Tensor) -> dict[str, float]:
 
 
 def _to_nearest_other(varied: Tensor, images: Tensor, start: int) -> Tensor:
-    """Distance (B,), not per pixel, of variations (B, C, H, W) to the nearest image that is not their own; theirs are
-    those from `start` on."""
-    own, done, nearest = torch.arange(start, start + len(varied))[:, None], 0, []
+    """Distance (B,), not per pixel, of variations (B, C, H, W) to the nearest image other than their original; the
+    originals are the images from `start` on."""
+    original, done, nearest = torch.arange(start, start + len(varied))[:, None], 0, []
     for x in map(to_float, blocks(images, MAX_IMAGES)):
         distances = torch.cdist(varied.flatten(1), x.flatten(1))
-        others = own != torch.arange(done, done + len(x))
+        others = original != torch.arange(done, done + len(x))
         nearest.append(distances.masked_fill(~others, torch.inf).min(1).values)
         done += len(x)
     return torch.stack(nearest).amin(0)

@@ -1,4 +1,4 @@
-"""Random numbers of its own for the augmentation, so that runs with different ones share all other random numbers."""
+"""A separate random stream for augmentations, so that runs with different ones share all other random numbers."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,25 +8,24 @@ from torch import Tensor
 
 
 class Stream:
-    """A stream of torch's random numbers beside the global one.
+    """A stream of torch's random numbers, separate from the global one.
 
-    Inside of `drawn` torch draws from the stream, which goes on where it stopped the last time; what is drawn
-    outside does not notice. Until it is restarted for the first time it is the global stream itself: outside of a
-    training there is nothing to keep apart.
+    Inside `drawn` torch draws from the stream, which continues where it stopped the last time; draws outside are not
+    affected. Until its first restart it is the global stream itself: outside training nothing has to be separate.
     """
 
     def __init__(self):
         self.seed: int | None = None
-        self.states: dict[str, Tensor] = {}  # by the kind of device
+        self.states: dict[str, Tensor] = {}  # by type of device
 
     def restart(self, seed: int) -> None:
-        """Starts the stream anew."""
+        """Restarts the stream from a seed."""
         self.seed = seed
         self.states = {}
 
     @contextmanager
     def drawn(self, device: torch.device) -> Iterator[None]:
-        """Lets torch draw from the stream, on the CPU and on a device."""
+        """A context in which torch draws from the stream, on the CPU and on a device."""
         generators = {} if self.seed is None else {kind: _generator(kind) for kind in {"cpu", device.type}}
         outside = {kind: read() for kind, (read, _, _) in generators.items()}
         for kind, (_, write, start) in generators.items():
@@ -40,8 +39,8 @@ class Stream:
 
 
 def _generator(kind: str) -> tuple[Callable, Callable, Callable]:
-    """How the global generator of a kind of device is read, written and seeded."""
-    if kind == "cpu":  # not torch.manual_seed, which seeds those of all devices
+    """Functions that read, write and seed the global generator of a type of device."""
+    if kind == "cpu":  # not torch.manual_seed, which seeds all devices
         generator = torch.default_generator
         return generator.get_state, generator.set_state, generator.manual_seed
     module = torch.get_device_module(kind)

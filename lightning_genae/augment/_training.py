@@ -1,4 +1,4 @@
-"""The autoencoders that augment: trained on the model's training images alone, cached, or loaded and checked."""
+"""Autoencoders for augmentation: trained on the model's training images alone and cached, or loaded and checked."""
 
 import logging
 import sys
@@ -18,25 +18,27 @@ from lightning_genae.data.storage import blocks, num_at_once, to_float
 from lightning_genae.run_folder import checkpoint_of
 
 log = logging.getLogger("lightning_genae")
-BATCH_VALUES = 64 * 3 * 128 * 128  # of a batch: 64 images up to 128x128 in colour, fewer of those that fill memory
-MAX_ASIDE = 10_000  # images that say when a training stops: fewer say nothing, more say nothing new
+BATCH_VALUES = 64 * 3 * 128 * 128  # of a batch: 64 RGB images of up to 128x128, fewer if they are larger
+MAX_ASIDE = 10_000  # images that decide when training stops; more would decide the same
 
 
 def trained(
     model_class: type, options: dict, steps: int, dataset: Dataset, trainer_options: dict
 ) -> tuple[LightningModule, str]:
-    """An autoencoder trained on the training images, or found in the cache, and the fingerprint of these images.
+    """An autoencoder trained on the training images, or from the cache, and the fingerprint of these images.
 
-    All runs of the same images share it.
-
-    A tenth of them is kept aside: the training stops when the error on it does not fall any more.
+    All runs with the same images share it. A tenth of the images is set aside: training stops when the error on it no
+    longer falls.
 
     Args:
         model_class: a LightningModule with `reconstruct`.
-        options: of it.
-        steps: batches at most, each of 64 images, or fewer that are larger than 128x128.
-        dataset: `dataset.train` is all of it that is looked at.
-        trainer_options: for Lightning's Trainer.
+        options: of the model.
+        steps: maximum number of batches, each of 64 images, or fewer if they are larger than 128x128.
+        dataset: only `dataset.train` is used.
+        trainer_options: options of Lightning's Trainer.
+
+    Raises:
+        ValueError: training diverged.
     """
     train, aside = _split(dataset.train)
     batch_size = min(num_at_once(dataset.image_shape, 64, BATCH_VALUES), len(train.images))
@@ -52,7 +54,7 @@ def trained(
         trainer = Trainer(
             **{**trainer_options, "callbacks": [*trainer_options.get("callbacks", []), stop]},
             devices=1,
-            # one process, whatever launched this one
+            # a single process, whatever launched this one
             plugins=[LightningEnvironment(), checkpoints.WholeCheckpoints()],
             max_epochs=-1,
             logger=False,
@@ -82,13 +84,14 @@ def loaded(
     """The autoencoder of a checkpoint or a run folder, and the fingerprint of the images it was trained on.
 
     Args:
-        model_classes: what it can be, by the names on the command line.
+        model_classes: the accepted models, by their names on the command line.
         checkpoint: path.
         foreign: whether it may have been trained on other images than `dataset.train`.
+        dataset: of the run.
 
     Raises:
         ValueError: it is of another model, of images of another shape, or was trained on other images.
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is no checkpoint.
     """
     path = checkpoint_of("--augment.checkpoint", checkpoint)
     wanted = f"--model {' or '.join(model_classes)}"
@@ -116,20 +119,20 @@ def loaded(
 
 
 def trained_on(state: dict) -> str:
-    """The fingerprint of the images that a checkpoint was trained on; unknown if it does not say."""
-    prints = [part["fingerprint"] for part in state.values() if isinstance(part, dict) and "fingerprint" in part]
-    return prints[0] if prints else "unknown"
+    """The fingerprint of the images that a checkpoint was trained on; "unknown" if it has none."""
+    entries = (entry for entry in state.values() if isinstance(entry, dict))
+    return next((entry["fingerprint"] for entry in entries if "fingerprint" in entry), "unknown")
 
 
 class _Stop(Callback):
-    """Ends a training when the error on images kept aside stops falling, and keeps the best weights.
+    """Stops training when the error on images set aside no longer falls, and keeps the best weights.
 
     Args:
-        steps: batches at most.
-        images: kept aside, (N, C, H, W) as they are stored; there may be none.
+        steps: maximum number of batches.
+        images: set aside, stored images (N, C, H, W); may be empty.
     """
 
-    every, patience = 50, 4  # batches between two looks, and looks without a better one
+    every, patience = 50, 4  # batches between measurements, and measurements without improvement
 
     def __init__(self, steps: int, images: torch.Tensor):
         self.steps = steps
@@ -163,8 +166,7 @@ class _Stop(Callback):
 
 
 def _split(train: Images) -> tuple[Images, Images]:
-    """The images to learn from, and a tenth of them, drawn at random and at most MAX_ASIDE, kept aside (none of fewer
-    than ten)."""
+    """The images to learn from, and a random tenth, at most MAX_ASIDE, set aside (empty if they are fewer than ten)."""
     order = torch.randperm(len(train.images), generator=torch.Generator().manual_seed(0))
     num = min(len(order) // 10, MAX_ASIDE)
     return train.subset(order[num:]), train.subset(order[:num])
@@ -185,5 +187,5 @@ def _built(model_class: type, dataset: Dataset, options: dict) -> LightningModul
 
 def _open(option: str, path: Path, model_class: type, state: dict) -> LightningModule:
     autoencoder = checkpoints.restored(option, path, model_class, state)
-    # a third quicker on a CPU, backwards
+    # makes the backward pass on a CPU a third faster
     return autoencoder.to(memory_format=torch.channels_last).eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""A trained autoencoder's variations: encode, perturb the code, decode (DeVries & Taylor 2017, arXiv 1702.05538)."""
+"""A trained autoencoder's variations: encode, perturb the latents, decode (DeVries & Taylor 2017, arXiv 1702.05538)."""
 
 import logging
 from inspect import signature
@@ -26,14 +26,14 @@ WIDTH = 8  # channels at full resolution: a narrow autoencoder costs less in eve
 class AutoencoderAugment(PerturbingAugmentation):
     """Variations of images by an autoencoder of this project.
 
-    It is trained on exactly the images that the model will be trained on, or a given checkpoint.
+    It is trained on exactly the images that the model will be trained on, or loaded from a checkpoint.
 
     Args:
-        autoencoder: any `--model` that encodes and decodes, such as vaegan, which is sharper, or rnn_ae for sequences;
-            `--augment.autoencoder.OPTION` are its options. A `width` of null is 8 for the networks conv and resnet.
-        steps: batches of 64 images (fewer above 128x128) that it learns from at most; it stops when the error on a
-            tenth of the training images, kept aside for that, does not fall any more.
-        checkpoint: of a trained one, a run folder or its checkpoints/last.ckpt. null: trains one.
+        autoencoder: any model that encodes and decodes, such as vaegan, which is sharper, or rnn_ae for sequences; its
+            options are `--augment.autoencoder.OPTION`, and a width of null is 8 for the networks conv and resnet.
+        steps: maximum number of training batches of 64 images (fewer above 128x128); training stops earlier when the
+            error on a tenth of the training images, set aside for that, no longer falls.
+        checkpoint: of a trained autoencoder, a run folder or its checkpoints/last.ckpt. null: trains an autoencoder.
         foreign: the checkpoint may have been trained on other images than this run.
     """
 
@@ -57,18 +57,17 @@ class AutoencoderAugment(PerturbingAugmentation):
         self.foreign = foreign
 
     def check(self, dataset: Dataset) -> None:
-        """Loads a given checkpoint.
+        """Loads the checkpoint, if one is set.
 
         Raises:
             ValueError: it is of another model, of images of another shape or of other images.
-            FileNotFoundError: there is none.
+            FileNotFoundError: there is no checkpoint.
         """
         super().check(dataset)
-        modalities.check(
-            "--augment.autoencoder", AUTOENCODER.package, self.model, dataset.modality, AUTOENCODER.names()
-        )
+        option, names = "--augment.autoencoder", AUTOENCODER.names()
+        modalities.check(option, AUTOENCODER.package, self.model, dataset.modality, names)
         if self.checkpoint:
-            models = {name: AUTOENCODER.load("--augment.autoencoder", name) for name in AUTOENCODER.names()}
+            models = {name: AUTOENCODER.load(option, name) for name in names}
             self.autoencoder, self.trained_on = _training.loaded(models, self.checkpoint, self.foreign, dataset)
             log.info(
                 f"The autoencoder of '{self.checkpoint}' augments, of {self.autoencoder.hparams.latent_dim} latent "
@@ -76,7 +75,7 @@ class AutoencoderAugment(PerturbingAugmentation):
             )
 
     def fit(self, dataset: Dataset, **trainer_options) -> None:
-        """Trains the autoencoder, unless it was loaded, and learns where the training latents lie."""
+        """Trains the autoencoder, unless it was loaded, and learns the distribution of the training latents."""
         if not self.checkpoint:
             arguments = self.model, self.options, self.steps, dataset, trainer_options
             self.autoencoder, self.trained_on = _training.trained(*arguments)

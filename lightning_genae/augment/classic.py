@@ -1,4 +1,4 @@
-"""Classic augmentation by hand: images mirrored, shifted, cropped, turned; series with jitter, scaled, warped."""
+"""Classic augmentation: images flipped, shifted, cropped and rotated; series with jitter, scaled and warped."""
 
 import math
 
@@ -17,18 +17,19 @@ from lightning_genae.options import warn_unused
 class ClassicAugment(Augmentation):
     """Flips, shifts, crops, small rotations and contrast of images; crops, jitter, scaling and warped time of series.
 
-    Drawn for every one of them, on the device; 0 switches any of them off. On the data a generator learns to make what
-    these do: shifted images, for example.
+    Drawn for every image or series, on the device; 0 switches a transformation off. Applied to the data, a generator
+    learns to make the variations too: shifted images, for example.
 
     Args:
-        crop: share of the sides, or of the length, that is cut off at most, in [0, 1); the rest is enlarged.
-        flip: mirror half of the images left to right; only where a mirrored image is a real one. null: no.
-        shift: by whole pixels, at most this share of the sides; the border is repeated. null: 0.125.
-        rotate: at most, in degrees to either side. null: 10.
-        contrast: the distance of pixels to the image's mean changes by at most this share, in [0, 1]. null: 0.2.
-        jitter: deviation of gaussian noise at every step of a series in [-1, 1]. null: 0.03.
-        scale: deviation of the factor, about 1, by which a series is stretched about its mean. null: 0.1.
-        warp: share by which the time of a series runs faster or slower at most, in [0, 1). null: 0.2.
+        crop: largest fraction of the sides, or of the length, that is cut off, in [0, 1); the rest is enlarged.
+        flip: mirror half of the images left to right; only for data in which a mirrored image is realistic. null: no.
+        shift: by whole pixels, at most this fraction of the sides; the border is repeated. null: 0.125.
+        rotate: largest angle, in degrees to either side. null: 10.
+        contrast: the distance of pixels to the image's mean changes by at most this fraction, in [0, 1]. null:
+            0.2.
+        jitter: standard deviation of gaussian noise at every step of a series in [-1, 1]. null: 0.03.
+        scale: standard deviation of the factor, about 1, by which a series is scaled about its mean. null: 0.1.
+        warp: largest fraction by which the time of a series runs faster or slower, in [0, 1). null: 0.2.
     """
 
     modalities = ("image", "series", "audio")
@@ -64,11 +65,11 @@ class ClassicAugment(Augmentation):
 
     def settings(self) -> dict[str, object]:
         if self.modality.is_sequence:
-            return _given(self.of_series, jitter=0.03, scale=0.1, warp=0.2)
-        return _given(self.of_images, flip=False, shift=0.125, rotate=10, contrast=0.2)
+            return _with_defaults(self.of_series, jitter=0.03, scale=0.1, warp=0.2)
+        return _with_defaults(self.of_images, flip=False, shift=0.125, rotate=10, contrast=0.2)
 
     def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        """A variation (B, C, H, W) of every image."""
+        """A variation (B, C, H, W) of every image (B, C, H, W) in [-1, 1]; contrast and jitter may exceed [-1, 1]."""
         return (self._vary_series if self.modality.is_sequence else self._vary_images)(images, **self.settings())
 
     def _vary_images(self, images: Tensor, flip: bool, shift: float, rotate: float, contrast: float) -> Tensor:
@@ -95,13 +96,13 @@ class ClassicAugment(Augmentation):
             series = _series.warp(series, warp)
         num = series.shape[1] - self.modality.has_mask
         values, mask = series[:, :num], series[:, num:]
-        there = (mask > 0).to(series.dtype) if self.modality.has_mask else torch.ones_like(series[:, :1])
+        present = (mask > 0).to(series.dtype) if self.modality.has_mask else torch.ones_like(series[:, :1])
         if scale:
-            values = _series.scale(values, there, scale)
+            values = _series.scale(values, present, scale)
         if jitter:
             values = _series.jitter(values, jitter)
-        return torch.cat([values * there, mask], 1)
+        return torch.cat([values * present, mask], 1)
 
 
-def _given(options: dict, **defaults) -> dict:
+def _with_defaults(options: dict, **defaults) -> dict:
     return {name: defaults[name] if value is None else value for name, value in options.items()}

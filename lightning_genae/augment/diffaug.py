@@ -1,4 +1,4 @@
-"""DiffAugment: colour, translation and cutout before the critic (Zhao et al. 2020, arXiv 2006.10738)."""
+"""DiffAugment: colour, translation and cutout, applied to the critic (Zhao et al. 2020, arXiv 2006.10738)."""
 
 from jsonargparse.typing import ClosedUnitInterval
 from torch import Tensor
@@ -11,15 +11,15 @@ from lightning_genae.data.dataset import Dataset
 class DiffAugment(Augmentation):
     """Differentiable augmentation of what the critic sees, with the transformations and ranges of the paper's code.
 
-    Images are in [-1, 1] there too, and what leaves them is filled with grey (0). Otherwise than in the paper, a share
-    of the images, `--augment.fraction`, is varied, 0.7 as by every augmentation; the paper varies all of them, which is
-    `--augment.fraction 1`.
+    Images are in [-1, 1] there too, and pixels beyond the border are grey (0). Unlike in the paper, only a fraction of
+    the images, `--augment.fraction`, is varied, by default 0.7 as for every augmentation on the critic; the paper
+    varies all of them, which is `--augment.fraction 1`.
 
     Args:
         colour: brightness by up to 0.5, a quarter of [-1, 1]; the distance to the pixel's mean over the channels
             (saturation) times 0 to 2; that to the image's mean (contrast) times 0.5 to 1.5.
-        translation: at most this share of each side, by whole pixels. 0: none.
-        cutout: a rectangle of this share of the sides, about a place anywhere in the image, becomes grey. 0: none.
+        translation: at most this fraction of each side, by whole pixels. 0: none.
+        cutout: a rectangle of this fraction of the sides, centred anywhere in the image, becomes grey. 0: none.
     """
 
     apply_to = "critic"
@@ -35,7 +35,7 @@ class DiffAugment(Augmentation):
         _images.check("diffaug", dataset)
 
     def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        """A variation (B, C, H, W) of every image; brighter ones reach beyond [-1, 1]."""
+        """A variation (B, C, H, W) of every image in [-1, 1]; colours may exceed [-1, 1]."""
         if self.colour:
             images = _images.brightness(images, _images.uniform(images, -0.5, 0.5))
             images = _images.saturation(images, _images.uniform(images, 0, 2))

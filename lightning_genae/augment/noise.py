@@ -1,4 +1,4 @@
-"""Pixel noise; with as large an error as the ae augmentation makes it is the control for where that puts the error."""
+"""Pixel noise; at the same error as the ae augmentation it is the control for how that error is distributed."""
 
 from typing import Literal
 
@@ -19,8 +19,8 @@ class NoiseAugment(Augmentation):
 
     Args:
         std: standard deviation of the noise; images span [-1, 1]. null: 0.1.
-        match: ae finds the one at which the mean squared error, within [-1, 1], is that of the augmentation ae with the
-            same options.
+        match: ae finds the standard deviation at which the mean squared error, within [-1, 1], is that of the
+            augmentation ae with the same options.
     """
 
     choices = AutoencoderAugment.choices
@@ -29,7 +29,7 @@ class NoiseAugment(Augmentation):
         super().__init__()
         warn_unused("std", std, match == "no", "--augment.match no", "augment")
         self.std = 0.1 if std is None else std
-        # in a list, so that its weights are not this module's: it is asked once
+        # in a list, so that its weights are not registered in this module: it is used only to fit
         augmentation = AutoencoderAugment(**kwargs)
         self.matched = [augmentation] if match == "ae" else []
 
@@ -38,13 +38,13 @@ class NoiseAugment(Augmentation):
             augmentation.check(dataset)
 
     def fit(self, dataset: Dataset, **trainer_options) -> None:
-        """Finds the deviation, if it is to match."""
+        """Finds the standard deviation, if it has to match that of ae."""
         for augmentation in self.matched:
             augmentation.fit(dataset, **trainer_options)
             self.std = self._find(augmentation, dataset.train)
 
     def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        """A variation (B, C, H, W) of every image, which reaches beyond [-1, 1]."""
+        """A variation (B, C, H, W) of every image in [-1, 1]; noise may exceed [-1, 1]."""
         return images + self.std * torch.randn_like(images)
 
     def settings(self) -> dict[str, object]:
@@ -59,7 +59,7 @@ class NoiseAugment(Augmentation):
             wanted = (augmentation.vary(x, labels).clamp(-1, 1) - x).square().mean()
             noise = torch.randn_like(x)
         low, high = 0.0, 4.0
-        for _ in range(30):  # bisection: the error rises with the deviation
+        for _ in range(30):  # bisection: the error rises with the standard deviation
             middle = (low + high) / 2
             error = ((x + middle * noise).clamp(-1, 1) - x).square().mean()
             low, high = (middle, high) if error < wanted else (low, middle)

@@ -1,4 +1,4 @@
-"""The `ae` augmentation with principal components in place of the autoencoder: a control for its non-linearity."""
+"""The `ae` augmentation with principal components instead of the autoencoder: a control for its non-linearity."""
 
 import torch
 from jsonargparse.typing import PositiveInt
@@ -14,7 +14,7 @@ class PCAAugment(PerturbingAugmentation):
     """Variations of images by the linear autoencoder with the least error.
 
     Args:
-        latent_dim: principal components; as many as there are, if that is fewer.
+        latent_dim: number of principal components; all of them, if there are fewer.
     """
 
     def __init__(self, latent_dim: PositiveInt = 16, **kwargs):
@@ -22,7 +22,7 @@ class PCAAugment(PerturbingAugmentation):
         self.latent_dim = latent_dim
 
     def fit(self, dataset: Dataset, **trainer_options) -> None:
-        """Finds the components of the training images and where their latents lie."""
+        """Finds the components of the training images and the distribution of their latents."""
         self.autoencoder = _Linear(first(dataset.train.images, 5000), self.latent_dim)
         self.trained_on = dataset.fingerprint
         self.learn_latents(dataset.train, dataset.cache_dir)

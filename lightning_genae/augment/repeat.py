@@ -1,4 +1,4 @@
-"""The same originals again: a control that shows a batch as few of them as an augmentation with variations does."""
+"""Repeated originals: a control with as few different originals per batch as an augmentation on the data leaves."""
 
 from types import MappingProxyType
 
@@ -11,9 +11,9 @@ from lightning_genae.augment._augmentation import Augmentation, draw_fraction
 class Repeat(Augmentation):
     """Replaces a fraction of each batch by other originals of the same batch, of the same class.
 
-    An augmentation on the data trains as often as `none`, on fewer originals a batch and their variations. This one
-    trains as often on as few of them, without variations: what `ae` gains over it, the variations gained.
-    With a fraction of 1 there is nothing left to repeat, and the batch stays as it is.
+    An augmentation on the data trains for as many batches as `none`, each of fewer originals and their variations. This
+    control trains on as few originals, without variations: the gain of `ae` over it is the gain of the variations.
+    With a fraction of 1 there is nothing left to repeat, and the batch stays unchanged.
     """
 
     fractions = MappingProxyType({"data": Augmentation.fractions["data"]})
@@ -24,10 +24,10 @@ class Repeat(Augmentation):
         return images
 
     def forward(self, images: Tensor, labels: Tensor | None, fraction: float) -> Tensor:
-        """The images (B, C, H, W), of which a share is replaced by others of the same class, where there are any."""
+        """The images (B, C, H, W), of which a fraction is replaced by others of the same class, where there are any."""
         replaced = torch.zeros(len(images), dtype=torch.bool, device=images.device)
         replaced[draw_fraction(images, fraction)] = True
-        # rows: the images; columns: those that may stand in for them
+        # rows: the images; columns: their possible replacements
         possible = ~replaced if labels is None else ~replaced & (labels[:, None] == labels)
         draws = torch.rand(len(images), len(images), device=images.device).masked_fill(~possible, -1)
         drawn = draws.max(1)

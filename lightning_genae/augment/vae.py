@@ -1,4 +1,4 @@
-"""A trained VAE's variations: latents of an image's posterior, or of the prior near it (arXiv 1312.6114)."""
+"""A trained VAE's variations: latents drawn from an image's posterior, or a step in the prior (arXiv 1312.6114)."""
 
 from typing import Literal
 
@@ -21,21 +21,23 @@ from lightning_genae.nn import networks
 
 
 class VariationalAugment(AutoencodingAugmentation):
-    """Variations of images by a VAE of this project, trained on exactly the images of the model, or a checkpoint.
+    """Variations of images by a VAE of this project.
+
+    It is trained on exactly the images that the model will be trained on, or loaded from a checkpoint.
 
     Args:
-        perturb: posterior draws a code from what the encoder says of the image, mean + s sigma e, and where labels
-            count from what it says of the image and its class; prior takes a step from the mean, sqrt(1 - s^2) z + s e,
-            which keeps latents of the prior N(0, I), and where labels count those of the class.
-        strength: s, in [0, 1]: 1 is a sample of the posterior, or one of the prior, far from the image. 0: none.
+        perturb: posterior draws a latent code from the encoder's gaussian, mean + s sigma e, and within classes from
+            its posterior given the class too; prior takes a step from the mean, sqrt(1 - s^2) z + s e, which keeps the
+            distribution of latents of the prior N(0, I), or within classes that of the class.
+        strength: s, in [0, 1]: 1 is a sample of the posterior, or of the prior, far from the image. 0: none.
         network: convolutional, dense or residual.
-        latent_dim: dimensions of its code, at least 1.
-        width: its channels at full resolution; but for mlp. A narrow one costs less in every batch.
+        latent_dim: dimensions of its latent code, at least 1.
+        width: channels at full resolution; all except mlp. A narrow network costs less in every batch.
         beta: weight of the KL divergence to the prior in its training.
-        steps: batches of 64 images (fewer above 128x128) that it learns from at most; it stops when the error on a
-            tenth of the training images, kept aside for that, does not fall any more.
+        steps: maximum number of training batches of 64 images (fewer above 128x128); training stops earlier when the
+            error on a tenth of the training images, set aside for that, no longer falls.
         lr: learning rate of Adam, above 0.
-        checkpoint: of a trained one (`--model vae`), a run folder or its checkpoints/last.ckpt. null: trains one.
+        checkpoint: of a trained VAE (`--model vae`), a run folder or its checkpoints/last.ckpt. null: trains a VAE.
         foreign: the checkpoint may have been trained on other images than this run.
     """
 
@@ -62,7 +64,12 @@ class VariationalAugment(AutoencodingAugmentation):
         self.foreign = foreign
 
     def check(self, dataset: Dataset) -> None:
-        """Loads a given checkpoint; raises ValueError or FileNotFoundError if it cannot be used."""
+        """Loads the checkpoint, if one is set.
+
+        Raises:
+            ValueError: it is of another model, of images of another shape or of other images.
+            FileNotFoundError: there is no checkpoint.
+        """
         super().check(dataset)
         if self.checkpoint:
             arguments = {"vae": vae.VAE}, self.checkpoint, self.foreign, dataset
@@ -86,11 +93,11 @@ class VariationalAugment(AutoencodingAugmentation):
         return z, posterior(z, log_variance, self.strength)
 
     def _learn_latents(self, split, folder: str | None = None) -> None:
-        """Learns where the latents of each class lie: the means, and what the encoder leaves open about them."""
+        """Learns the distribution of the latents of each class: of the posterior means, plus the posterior variance."""
 
         def posterior_of(x: Tensor) -> Tensor:
             return torch.stack(self.autoencoder.posterior(x), 1)
 
         both = of_all(posterior_of, self.autoencoder, split.images, folder)
-        means, log_variances = (part.contiguous() for part in both.unbind(1))
+        means, log_variances = (tensor.contiguous() for tensor in both.unbind(1))
         self.learn_classes(fit_classes(means, split.labels, log_variances.exp().mean(0)))

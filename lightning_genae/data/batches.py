@@ -1,4 +1,4 @@
-"""Batches of a data set: whole ones, augmented on the device, in an order and by random numbers that can be resumed."""
+"""Batches of a data set, augmented on the device, with an order and random numbers that can be resumed."""
 
 from itertools import islice
 
@@ -15,18 +15,18 @@ from lightning_genae.data.storage import to_float
 
 
 class Batches(LightningDataModule):
-    """Batches of items in [-1, 1] and labels; in training they pass the augmentation.
+    """Batches of items in [-1, 1] and labels; in training the augmentation is applied to them.
 
-    It is the cursor over a data set, which stays as it is: what changes while a model trains is here.
+    It is a cursor over a data set that does not change; the state of a training is here.
 
     Args:
-        dataset: None: it comes with `setup`.
+        dataset: to serve. None: a subclass sets it in `setup`.
         batch_size: items in a batch of one process.
         num_workers: processes that load batches; 0 is fastest for items in memory.
 
     Attributes:
         augment: a module, called with items in [-1, 1] and labels, on the device, for training batches only, whose
-            `restart(seed)` sets its random numbers. None: they stay as they are.
+            `restart(seed)` seeds its random numbers. None: no augmentation.
         seed: of the order of the items and of all random numbers drawn for a batch.
         batches: training batches served so far; saved and resumed.
     """
@@ -54,11 +54,11 @@ class Batches(LightningDataModule):
         return self._loader(self.dataset.heldout)
 
     def on_after_batch_transfer(self, batch: list[Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
-        """Converts a batch once, on the device, and in training lets it pass the augmentation.
+        """Converts a batch to [-1, 1] on the device, and in training applies the augmentation.
 
-        In training torch's random numbers, and those of the augmentation, are set anew for every batch, from the
-        seed, the rank and the number of the batch: ranks differ, a resumed run draws what the uninterrupted one
-        would have drawn, and arms with different augmentations, there or before the critic, share all others.
+        In training torch's random numbers, and those of the augmentation, are seeded for every batch, from the seed,
+        the rank and the index of the batch: ranks differ, a resumed run draws the same numbers as an uninterrupted one,
+        and arms with different augmentations, on the data or on the critic, share all other random numbers.
         """
         images, labels = batch
         images = to_float(images)
@@ -79,7 +79,7 @@ class Batches(LightningDataModule):
         self.batches = state_dict["batches"]
 
     def examples(self, part: str, num: int) -> tuple[Tensor, Tensor]:
-        """The first items of a part of the data set, in [-1, 1], and their labels, on the Trainer's device."""
+        """The first items (num, C, H, W) of a part of the data, in [-1, 1], and their labels (num,), on the device."""
         images, labels = (values[:num].to(self.trainer.strategy.root_device) for values in getattr(self.dataset, part))
         return to_float(images), labels
 
@@ -111,8 +111,8 @@ class Batches(LightningDataModule):
 
 
 def _seed(value: int) -> None:
-    # torch.manual_seed keeps a call and its stack trace for every kind of device that is not in use, which grows by
-    # the batch and takes longer than all the rest of it
+    # torch.manual_seed stores a call and its stack trace for every type of device that is not in use; their number
+    # grows with every batch, and storing them takes longer than the rest of the function
     torch.default_generator.manual_seed(value)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed(value)
@@ -121,7 +121,7 @@ def _seed(value: int) -> None:
 
 
 class _WholeBatches(TorchDataset):
-    """Fetches a batch by one index operation instead of an image at a time."""
+    """Fetches a batch by a single index operation instead of image by image."""
 
     def __init__(self, split: Images):
         self.split = split
@@ -139,9 +139,9 @@ def _as_is(batch: list[Tensor]) -> list[Tensor]:
 
 
 class _ResumingSampler(DistributedSampler):
-    """A shuffled order that depends on seed and epoch alone, entered where the count of batches says.
+    """A shuffled order that depends on seed and epoch alone, entered at the current batch.
 
-    Lightning's own order depends on what else drew random numbers, and restarts on resuming.
+    Lightning's order depends on all random numbers drawn before, and restarts on resuming.
     """
 
     def __init__(self, batches: Batches, num_replicas: int, rank: int):

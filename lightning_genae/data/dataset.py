@@ -12,25 +12,25 @@ from lightning_genae.data.modalities import Modality
 
 
 class Images(NamedTuple):
-    """A set of items as they are stored (N, C, H, W), in memory or many on disk, and their labels.
+    """A set of stored items (N, C, H, W), in memory or on disk, and their labels.
 
     Args:
         images: uint8, or float32 in [-1, 1]; see lightning_genae/data/storage.py. Many images of a folder stay on disk
-            (datamodules/_packs.py): slices of them, and what indices choose, are tensors, as they are of all others.
-        labels: int64 (N,), all 0 where there are none.
+            (datamodules/_packs.py): slices and indices of them return tensors, as those of all others.
+        labels: int64 (N,), all 0 if there are none.
     """
 
     images: Tensor
     labels: Tensor
 
     def subset(self, chosen: Tensor | slice) -> "Images":
-        """Those of a slice or of indices (M,); of many on disk without a copy."""
+        """The items of a slice or of indices (M,); items on disk are not copied."""
         images = self.images
         return Images(images[chosen] if isinstance(images, Tensor) else images.subset(chosen), self.labels[chosen])
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the images, their shape and their labels; of many on disk by what is kept beside them."""
+        """A hash of the images, their shape and their labels; for images on disk, of the hash stored with them."""
         images = self.images
         content = hashlib.sha256(str(tuple(images.shape)).encode())
         content.update(images.contiguous().numpy().data if isinstance(images, Tensor) else images.content.encode())
@@ -40,20 +40,20 @@ class Images(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """All that models, augmentations, evaluation and callbacks know of the data; a data module builds it.
+    """Everything that models, augmentations, evaluation and callbacks know about the data; a data module builds it.
 
     Args:
-        train: what is trained on.
-        pool: the training split: `train`, `validation`, and what is left over.
-        validation: what choices are made by: neither trained on nor reported.
-        heldout: what is reported on, and nothing is chosen by.
-        modality: what the items are, with their units.
+        train: the training subset.
+        pool: the whole training split: `train`, `validation`, and the rest.
+        validation: for choices: neither trained on nor reported.
+        heldout: for reported results; nothing is chosen by it.
+        modality: of the items, with their units.
         num_classes: 0 without labels.
-        places: where items are cut from that may share values, windows of series, by the names of the parts above,
-            int64 (N, 3): which series, their first step in it, and the step after their last. Two of them share a value
-            if these stretches of one series meet. Empty where none does.
-        cache_dir: where what takes long to find out about the data is kept. None: nothing is kept.
-        fingerprint: a hash of what is trained on. Empty: it is computed, once: every checkpoint holds it.
+        places: positions of windows of series, which may share values, by the names of the parts above, int64 (N, 3):
+            index of the series, first step in it, and the step after the last. Two windows of a series share a value if
+            these intervals overlap. Empty: no items share values.
+        cache_dir: folder for results about the data that take long to compute. None: no cache.
+        fingerprint: a hash of the training subset, stored in every checkpoint. Empty: it is computed, once.
     """
 
     train: Images
@@ -77,5 +77,5 @@ class Dataset:
 
     @property
     def item_name(self) -> str:
-        """What several items are called."""
+        """The plural name of items, such as images."""
         return self.modality.item_name

@@ -1,6 +1,6 @@
 """Log-mel spectrograms in [-1, 1] and the way back, by librosa (McFee et al. 2015, doi 10.25080/Majora-7b98e3ed-003).
 
-Frames are of about 64 ms, a quarter of that apart; at 16 kHz 1024 and 256 samples.
+Frames are about 64 ms long, a quarter of that apart; at 16 kHz 1024 and 256 samples.
 """
 
 import warnings
@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-FLOOR = -80.0  # dB below the loudest that a wave in [-1, 1] can be; what is quieter counts as silence
+FLOOR = -80.0  # dB relative to the loudest possible wave in [-1, 1]; quieter sounds count as silence
 
 
 def sound_libraries() -> tuple[ModuleType, ModuleType]:
-    """librosa and soundfile, imported only when sounds are read or made: it takes seconds."""
+    """librosa and soundfile, imported only when sounds are read or generated, because it takes seconds."""
     try:
         import librosa
         import soundfile
@@ -26,10 +26,10 @@ def sound_libraries() -> tuple[ModuleType, ModuleType]:
 
 
 class Mel:
-    """Between waves and the loudness of their bands in dB, which is scaled so that FLOOR is -1 and 0 dB is 1.
+    """Converts between waves and the loudness of their bands in dB, scaled so that FLOOR is -1 and 0 dB is 1.
 
     Args:
-        sample_rate: samples a second.
+        sample_rate: samples per second.
         num_mels: bands, evenly spaced on the mel scale from 0 to half the sample rate.
     """
 
@@ -40,14 +40,14 @@ class Mel:
         self.num_mels = num_mels
         self.n_fft = 2 ** round(log2(0.064 * sample_rate))
         self.hop = self.n_fft // 4
-        # by Parseval's theorem the power of all bands of a wave that is 1 or -1 everywhere, under a Hann window
+        # by Parseval's theorem, the power over all bands of a wave that is 1 or -1 everywhere, with a Hann window
         self.loudest = self.n_fft**2 * 3 / 16
 
     @cached_property
     def bands(self) -> np.ndarray:
-        """The weights of a band's frequencies, (num_mels, n_fft / 2 + 1); all bands together weigh 1 or less."""
+        """Weights (num_mels, n_fft / 2 + 1) of the frequencies of each band; they sum to at most 1 over the bands."""
         librosa, _ = sound_libraries()
-        with warnings.catch_warnings(action="ignore"):  # of bands without frequencies, which the data set refuses
+        with warnings.catch_warnings(action="ignore"):  # about bands without frequencies, which the data set rejects
             return librosa.filters.mel(sr=self.sample_rate, n_fft=self.n_fft, n_mels=self.num_mels, norm=None)
 
     @cached_property
@@ -57,20 +57,20 @@ class Mel:
     def encode(self, waves: np.ndarray) -> np.ndarray:
         """Waves (N, L * hop) in [-1, 1] to frames (N, num_mels, L) in [-1, 1], float32."""
         librosa, _ = sound_libraries()
-        spectra = librosa.stft(waves, n_fft=self.n_fft, hop_length=self.hop)[..., :-1]  # the last begins after the end
+        spectra = librosa.stft(waves, n_fft=self.n_fft, hop_length=self.hop)[..., :-1]  # the last starts after the end
         power = self.bands @ np.abs(spectra) ** 2 / self.loudest
         return (librosa.power_to_db(power, amin=1e-12, top_db=None).clip(FLOOR, 0) * (-2 / FLOOR) + 1).astype(
             np.float32
         )
 
     def decode(self, frames: np.ndarray) -> np.ndarray:
-        """Frames (num_mels, L) in [-1, 1] to a wave (L * hop,) in [-1, 1], always the same one, float32.
+        """Frames (num_mels, L) in [-1, 1] to a wave (L * hop,) in [-1, 1], float32, deterministically.
 
-        The power between bands is the pseudo-inverse's, the phase that of Griffin and Lim (1984), in its fast form
-        (Perraudin et al. 2013).
+        The power of the frequencies is from the pseudo-inverse of the bands, the phase from the fast Griffin-Lim
+        algorithm (Perraudin et al. 2013).
         """
         librosa, _ = sound_libraries()
-        frames = np.pad(frames, ((0, 0), (0, 1)), mode="edge")  # the frame that encode leaves out
+        frames = np.pad(frames, ((0, 0), (0, 1)), mode="edge")  # the frame that encode drops
         power = np.where(frames > -1, 10 ** (_to_db(frames) / 10), 0) * self.loudest
         spectrum = (self.frequencies @ power).clip(0) ** 0.5
         wave = librosa.griffinlim(

@@ -1,4 +1,4 @@
-"""Sequences, images one pixel high: their values and their masks, and which of them share values."""
+"""Sequences, images one pixel high: their values, their masks, and the windows that share values."""
 
 import numpy as np
 import torch
@@ -8,17 +8,18 @@ from lightning_genae.data.storage import to_float
 
 
 def apart(places: Tensor | None, num: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Two halves of windows such that no window of one shares a value with one of the other.
+    """Splits windows into halves such that no window of the first shares a value with one of the second.
 
-    Whole series go to a half, in an order that the seed draws; the one in the middle is cut there, and its windows
-    across the border are in neither half.
+    Whole series go to a half, in a random order; the series in the middle is cut, and its windows across the cut are in
+    neither half.
 
     Args:
-        places: of the windows, as `Samples` has them, or None: none shares a value with another.
-        num: how many windows there are.
+        places: positions of the windows, (num, 3), as in `Samples`. None: no windows share values.
+        num: number of windows.
+        seed: of the order.
 
     Returns:
-        the indices of the halves; the first one may be empty.
+        the indices of the halves, (M,) and (N,); the first may be empty.
     """
     places = torch.arange(num)[:, None].expand(-1, 3) if places is None else places
     _, series = places[:, 0].unique(return_inverse=True)
@@ -31,10 +32,10 @@ def apart(places: Tensor | None, num: int, seed: int = 0) -> tuple[Tensor, Tenso
 
 
 def num_independent(places: Tensor | None, num: int) -> int:
-    """How many of `num` windows can be chosen such that no two share a value; `places` as `apart` takes them."""
+    """The largest number of `num` windows of which no two share a value; `places` as for `apart`."""
     if places is None:
         return num
-    free, chosen = {}, 0  # the first step of a series after the windows that were chosen
+    free, chosen = {}, 0  # for each series, the first step after the chosen windows
     for series, start, end in sorted(places.tolist(), key=lambda place: place[2]):
         if start >= free.get(series, start):
             free[series], chosen = end, chosen + 1
@@ -42,27 +43,27 @@ def num_independent(places: Tensor | None, num: int) -> int:
 
 
 def valid(x: Tensor) -> Tensor:
-    """Where sequences with a mask (B, C + 1, 1, L) have values, bool (B, L): before their end, and one ends once."""
+    """Whether steps of sequences with a mask (B, C + 1, 1, L) are before the first end, bool (B, L)."""
     return (x[:, -1, 0] > 0).cumprod(1).bool()
 
 
 def lengths(x: Tensor) -> Tensor:
-    """Steps (B,) of sequences with a mask (B, C + 1, 1, L) before their end."""
+    """Number of steps (B,) of sequences with a mask (B, C + 1, 1, L) before their end."""
     return valid(x).sum(1)
 
 
 def values_and_valid(images: Tensor, has_mask: bool) -> tuple[Tensor, Tensor]:
-    """Values (N, C, L) in [-1, 1] of stored sequences (N, C, 1, L), and at which places (N, L) there are any.
+    """Values (N, C, L) in [-1, 1] of stored sequences (N, C, 1, L), and the positions (N, L) with values, bool.
 
-    Where the last channel is a mask it goes, and what a model put beyond an end is 0; else all places are valid.
+    A mask, the last channel, is removed, and values beyond an end become 0; without a mask all positions are valid.
     """
     x = to_float(images)
     if not has_mask:
         return x[:, :, 0], torch.ones(len(x), x.shape[3], dtype=torch.bool, device=x.device)
-    there = valid(x)
-    return x[:, :-1, 0] * there[:, None], there
+    present = valid(x)
+    return x[:, :-1, 0] * present[:, None], present
 
 
 def with_mask(values: Tensor, valid: Tensor, has_mask: bool) -> Tensor:
-    """The inverse of `values_and_valid`, without the pixel of height: (N, C, L), one channel more with a mask."""
+    """The inverse of `values_and_valid`, without the height: (N, C, L), or (N, C + 1, L) with a mask."""
     return torch.cat([values, 2.0 * valid[:, None] - 1], 1) if has_mask else values

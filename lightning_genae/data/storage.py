@@ -1,4 +1,4 @@
-"""Images as they are stored (uint8, or float32) and as modules see them (float32 in [-1, 1]).
+"""Images as stored (uint8 or float32) and as modules see them (float32 in [-1, 1]).
 
 A sequence is an image one pixel high, (channels, 1, length), whose rows are its channels over time.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-AT_ONCE = 2**25  # values of images that are looked at together: 128 MB in float32
+AT_ONCE = 2**25  # values of images that are processed at once: 128 MB in float32
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -18,7 +18,7 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def to_float(images: Tensor) -> Tensor:
-    """Stored images to float32 in [-1, 1]: uint8 is scaled, float32 is that already."""
+    """Stored images to float32 in [-1, 1]: uint8 is scaled, float32 is unchanged."""
     return images if images.is_floating_point() else images.float() / 127.5 - 1
 
 
@@ -28,15 +28,15 @@ def as_input(model, images: Tensor) -> Tensor:
 
 
 def num_at_once(image_shape: Sequence[int], most: int, values: int = AT_ONCE) -> int:
-    """How many images of a shape (C, H, W) are looked at together: `most`, or fewer large ones."""
+    """The number of images of a shape (C, H, W) that are processed at once: `most`, or fewer if they are large."""
     return max(1, min(most, values // math.prod(image_shape)))
 
 
 def blocks(images, most: int, values: int = AT_ONCE) -> Iterator[Tensor]:
-    """Stored images (N, C, H, W), in memory or not, `most` at a time, or fewer large ones."""
+    """Stored images (N, C, H, W), in memory or on disk, `most` at a time, or fewer if they are large."""
     yield from images.split(num_at_once(images.shape[1:], most, values))
 
 
 def chosen_of(images, index: Tensor):
-    """The stored images of these indices (M,); many of those that lie on disk stay there."""
+    """The stored images (M, C, H, W) of indices (M,); images on disk stay there."""
     return images[index] if isinstance(images, Tensor) else images.subset(index)

@@ -1,1 +1,1 @@
-"""What models are worth: their samples by all metrics, reconstructions, latents, and the protocol of these numbers."""
+"""The evaluation of models: metrics of their samples, reconstructions and latents, and the protocol of the numbers."""

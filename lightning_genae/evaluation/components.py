@@ -1,4 +1,4 @@
-"""Principal components of stored images, also of images that are too many values to be held as floats."""
+"""Principal components of stored images, also of images with too many values to hold as floats."""
 
 from typing import NamedTuple
 
@@ -9,17 +9,17 @@ from torch import Tensor
 
 from lightning_genae.data.storage import blocks, num_at_once, to_float
 
-MAX_VALUES = 2**26  # of images that are decomposed whole: 256 MB in float32, and some copies of that
-MAX_STORED = 2**30  # bytes of images that are looked at: of larger ones than 256x256 in colour fewer than 5,000
+MAX_VALUES = 2**26  # of images that are decomposed at once: 256 MB in float32, and some copies of that
+MAX_STORED = 2**30  # bytes of images that are used: fewer than 5,000 RGB images above 256x256
 
 
 class Components(NamedTuple):
     """Principal components of images with D values.
 
     Attributes:
-        mean: (D,), float32 as all of them.
-        rows: the components (K, D), orthonormal, the one with the largest variance first.
-        variances: of the images along each, (K,).
+        mean: (D,), float32 like the others.
+        rows: the components (K, D), orthonormal, by descending variance.
+        variances: of the images along each component, (K,).
     """
 
     mean: np.ndarray
@@ -27,7 +27,7 @@ class Components(NamedTuple):
     variances: np.ndarray
 
     def mean_squared_error(self, images: Tensor) -> float:
-        """Of stored images (N, C, H, W), in [-1, 1], less what the components tell of them."""
+        """The error per pixel of stored images (N, C, H, W), in [-1, 1], reconstructed from the components."""
         errors = []
         for part in blocks(images, len(images)):
             flat = to_float(part).flatten(1).numpy()
@@ -37,19 +37,19 @@ class Components(NamedTuple):
 
 
 def first(images, most: int) -> Tensor:
-    """The first stored images (N, C, H, W), at most so many and no more than can be looked at together."""
+    """The first stored images (N, C, H, W): at most `most`, and no more than MAX_STORED bytes."""
     return images[: num_at_once(images.shape[1:], most, MAX_STORED)]
 
 
 def components(images: Tensor, num: int) -> Components:
-    """At most `num` principal components of stored images (N, C, H, W), as sklearn's PCA gives them.
+    """At most `num` principal components of stored images (N, C, H, W), as sklearn's PCA computes them.
 
-    Many values are decomposed by the images' products with each other, (N, N), to which blocks of pixels add: exact
-    too, but for rounding, in float64.
+    With many values they come from the Gram matrix (N, N) of the images, summed over blocks of pixels in float64, which
+    is exact except for rounding.
     """
     if images.numel() <= MAX_VALUES:
         flat = to_float(images).flatten(1).numpy()
-        with np.errstate(invalid="ignore"):  # shares of a variance of 0: of images that are all the same
+        with np.errstate(invalid="ignore"):  # variance ratios are 0 / 0 if all images are the same
             pca = PCA(min(num, *flat.shape), svd_solver="full").fit(flat)
         return Components(pca.mean_, pca.components_, pca.explained_variance_)
     flat, total = images.flatten(1), images[0].numel()
@@ -66,5 +66,5 @@ def components(images: Tensor, num: int) -> Components:
     variances, vectors = torch.linalg.eigh(products)
     variances, vectors = variances.flip(0)[:num].clamp_min(1e-300), vectors.flip(1)[:, :num]
     parts = [((vectors / variances.sqrt()).T @ values, mean) for values, mean in map(centred, pixels)]
-    rows, mean = torch.cat([part for part, _ in parts], 1), torch.cat([part for _, part in parts])
-    return Components(*(part.float().numpy() for part in (mean, rows, variances / (len(flat) - 1))))
+    rows, mean = torch.cat([block for block, _ in parts], 1), torch.cat([block for _, block in parts])
+    return Components(*(tensor.float().numpy() for tensor in (mean, rows, variances / (len(flat) - 1))))

@@ -1,4 +1,4 @@
-"""The evaluation of a model: its samples by all metrics, its reconstructions, and the protocol of these numbers."""
+"""The evaluation of a model: metrics of its samples, its reconstructions, and the protocol of the numbers."""
 
 import logging
 import math
@@ -30,26 +30,29 @@ from lightning_genae.ranks import to_first
 log = logging.getLogger("lightning_genae")
 PACKAGE = "lightning_genae.evaluation.metrics"
 MAX_KEPT = 2**29  # bytes of samples that are kept as images
-MIN_IMAGES = 10  # held out, or generated: no metric says anything of fewer
+MIN_IMAGES = 10  # held out, or generated: metrics of fewer mean nothing
 
 
 class Evaluation:
-    """Measures models against the held-out images of a data set; nothing of it depends on the training subset but
-    the metrics of memorisation, and `fd_validation`.
+    """Measures models against the held-out images of a data set.
 
-    That is the Frechet distance to `dataset.validation`: what is chosen in the course of a training, such as the
-    best look, is chosen by it, so that what is reported was not.
+    Nothing depends on the training subset except the metrics of memorisation and `fd_validation`. The latter is the
+    Frechet distance to `dataset.validation`: choices during training, such as the best look, are made by it, so that
+    the reported numbers choose nothing.
 
     Args:
         dataset: with its held-out images.
-        features: name of the extractor, as in `extractors`; None: the one that suits the data.
-        weights: path of its weights, if it takes any.
-        num_samples: how many are drawn. None: as many as there are held-out images.
-        lpips: path of AlexNet's weights, for LPIPS of reconstructions. None: without.
+        features: name of the extractor, as in `extractors`. None: the default of the modality.
+        weights: path of its weights, if it takes any. None: no weights.
+        num_samples: number of samples drawn. None: as many as there are held-out images.
+        lpips: path of AlexNet's weights, for LPIPS of reconstructions. None: without LPIPS.
 
     Attributes:
-        protocol: all that the numbers depend on, as plain values.
-        samples: what was measured last, for pictures.
+        protocol: everything that the numbers depend on, as plain values.
+        samples: the last samples measured, for pictures.
+
+    Raises:
+        ValueError: there are too few held-out images.
     """
 
     max_samples = 10_000
@@ -92,14 +95,14 @@ class Evaluation:
         return found
 
     def _reference(self, images, part: str = "", chosen: Tensor | slice = slice(None)) -> Samples:
-        """Stored real images with their features and, if windows of this part of the data overlap, their places."""
+        """Stored real images with their features and, if windows of this part of the data overlap, their positions."""
         places = self.dataset.places.get(part)
         real = reference(self.extractor, images, self.dataset.cache_dir)
         return real if places is None else real._replace(places=places[chosen])
 
     def _protocol(self, num_validation: int) -> dict:
         dataset, num_real = self.dataset, len(self.heldout)
-        # drawn at random: the order of a data set may follow who wrote or photographed it
+        # drawn at random, because the order of a data set may depend on who wrote or photographed it
         chosen = torch.randperm(len(dataset.pool.images), generator=torch.Generator().manual_seed(0))
         chosen = chosen[: self.num_samples]
         fresh = self._reference(chosen_of(dataset.pool.images, chosen), "pool", chosen)
@@ -117,7 +120,7 @@ class Evaluation:
             "n_neighbourhoods": min(MAX_IMAGES, num_real, self.num_samples),
             "seed_of_z": self.seed,
             "n_floor": len(chosen),
-            # what real images of the training split, as many as samples if there are, score: no model is expected below
+            # the scores of real images of the training split, as many as samples if possible: a bound for models
             "floor": merged(floors),
             "versions": {
                 module.__name__: module.__version__ for module in (torch, torchvision, torchmetrics, pytorch_lightning)
@@ -135,7 +138,11 @@ class Evaluation:
         return protocol
 
     def check(self, model) -> None:
-        """Raises ValueError if a model's samples are not images of this data, before it is trained."""
+        """Checks a model's samples before it is trained.
+
+        Raises:
+            ValueError: their shape is not that of the data, or they are not in [-1, 1].
+        """
         with torch.random.fork_rng(), evaluating(model):
             images = model.sample(2)
         if tuple(images.shape[1:]) != self.dataset.image_shape:
@@ -150,9 +157,14 @@ class Evaluation:
         """The metrics of a model by name, in evaluation mode; the noise of its samples is always the same.
 
         Args:
-            at_the_end: also what takes longer, such as intervals.
-            rank: of this process among num_ranks, all of which have to call; the first one gets the values, which do
-                not depend on how many there are, the others nothing.
+            model: to measure.
+            at_the_end: also the metrics that take longer, such as intervals.
+            rank: of this process among num_ranks, all of which have to call; the first gets the values, which do not
+                depend on the number of processes, the others an empty dict.
+            num_ranks: number of processes.
+
+        Raises:
+            ValueError: the features of the samples are not finite.
         """
         with evaluating(model):
             return self._measure(model, at_the_end, rank, num_ranks)
@@ -162,7 +174,7 @@ class Evaluation:
         self.extractor.to(model.device)
         images, features = self._drawn(model, rank, num_ranks)
         if num_ranks > 1:
-            images, features = (to_first(part, model.device) for part in (images, features))
+            images, features = (to_first(tensor, model.device) for tensor in (images, features))
         if rank > 0:
             return {}
         if not features.isfinite().all():
@@ -178,8 +190,10 @@ class Evaluation:
         return merged(parts)
 
     def _drawn(self, model, rank: int, num_ranks: int) -> tuple[Tensor, Tensor]:
-        """Samples of this process, those of the first alone that metrics look at or that fit into memory, and the
-        features of all that it drew."""
+        """Samples of this process and their features; only the first samples are kept as images.
+
+        As many are kept as metrics need or as fit into memory; the features are of all samples drawn.
+        """
         num_kept = max(MemorisationMetric.max_samples, MAX_KEPT // math.prod(self.dataset.image_shape))
         if any(metric.needs_images for metric in self.metrics):
             num_kept = self.num_samples
@@ -187,8 +201,8 @@ class Evaluation:
         for start, part in draw_parts(model, self.num_samples, self.seed, rank=rank, num_ranks=num_ranks):
             features.append(self.extractor(part))
             images.append(part[: max(0, num_kept - start)].clone())
-        nothing = torch.empty(0, *self.dataset.image_shape, dtype=self.heldout.dtype)
-        return torch.cat(images or [nothing]), torch.cat(features)
+        empty = torch.empty(0, *self.dataset.image_shape, dtype=self.heldout.dtype)
+        return torch.cat(images or [empty]), torch.cat(features)
 
     def _warn(self) -> None:
         default = min(self.max_samples, len(self.heldout))
@@ -205,12 +219,16 @@ class Evaluation:
 
 
 def origin_of(metric: SampleMetric) -> str:
-    """The package, with its version, that a metric is of; this one without."""
+    """The package that a metric belongs to, with its version; this package without."""
     return registry.origin(type(metric)) or registry.OWN
 
 
 def check_said(metric: SampleMetric, package: str, values: dict[str, float]) -> None:
-    """Raises ValueError for values of which their metric does not say what they are: tables could not rank them."""
+    """Checks that a metric describes all of its values; tables could not rank others.
+
+    Raises:
+        UserError: a value has no description.
+    """
     for name in values.keys() - metric.values.keys():
         raise UserError(
             f"metrics: expected a label, a format and a direction of '{name}', in `values` of {type(metric).__name__} "
@@ -219,10 +237,10 @@ def check_said(metric: SampleMetric, package: str, values: dict[str, float]) -> 
 
 
 def merged(parts: list[tuple[str, dict[str, float]]]) -> dict[str, float]:
-    """The values of several metrics, each given with the package that it is of.
+    """The values of several metrics, each with the package that it belongs to.
 
     Raises:
-        ValueError: two of them call a value by one name.
+        UserError: two metrics use the same name for a value.
     """
     values, givers = {}, {}
     for package, new in parts:
@@ -238,8 +256,10 @@ def merged(parts: list[tuple[str, dict[str, float]]]) -> dict[str, float]:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Puts a model into evaluation mode, in which dropout and batch norm depend on no other image; after it every
-    module is in the mode in which it was."""
+    """A context with the model in evaluation mode, in which its outputs do not depend on the other images of a batch.
+
+    Afterwards every module is in its previous mode.
+    """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -253,11 +273,12 @@ def reference(extractor: Extractor, images: Tensor, folder: str) -> Samples:
     """Real images with their features, which are computed once and kept in the cache.
 
     Args:
-        images: as they are stored (N, C, H, W).
-        folder: the cache.
+        extractor: of the features.
+        images: stored images (N, C, H, W).
+        folder: of the cache.
 
     Raises:
-        ValueError: their features are not finite, or all the same.
+        ValueError: the features are not finite, or all the same.
     """
 
     def make(path) -> None:

@@ -1,4 +1,4 @@
-"""What a model's latents are worth beside principal components of the same number, and beside the pixels."""
+"""The quality of a model's latents, compared with as many principal components and with the pixels."""
 
 import torch
 from sklearn import config_context
@@ -13,7 +13,7 @@ from lightning_genae.data.storage import as_input, blocks, num_at_once, to_float
 from lightning_genae.evaluation.fidelity import fidelity
 
 MAX_VALUES = 2**25  # of the images that PCA and the classifiers learn from: 256 MB in float64, and many copies
-Images = tuple[Tensor, Tensor]  # images as they are stored (N, C, H, W) and their labels (N,)
+Images = tuple[Tensor, Tensor]  # stored images (N, C, H, W) and their labels (N,)
 
 
 @torch.no_grad()
@@ -23,19 +23,19 @@ def encode(model, images: Tensor) -> Tensor:
 
 
 def representation(model, train: Images, heldout: Images, has_labels: bool, max_images: int = 5000) -> dict:
-    """Reconstruction of held-out images and what their latents tell of their classes, by name.
+    """Measures of reconstructions of held-out images and of class information in their latents, by name.
 
-    `mse` per pixel in [-1, 1]; `psnr` in dB and `ssim` of it; `bits_per_dimension`, log2(variance / mse) / 2, the
-    rate at which a gaussian source of the images' variance could be told with that error; `linear_probe`
-    (logistic regression of standardised latents) and `knn` (5 nearest neighbours), accuracies. Each for the model, for
-    `_pca`, principal components of the same number, and the last two for `_pixels`.
+    `mse` per pixel in [-1, 1]; `psnr` in dB; `ssim`; `bits_per_dimension`, log2(variance / mse) / 2, the rate at which
+    a gaussian source of the images' variance can be coded with that error; the accuracies of `linear_probe` (logistic
+    regression on standardised latents) and `knn` (5 nearest neighbours). Each for the model and, with the suffix
+    `_pca`, for as many principal components; the accuracies also for the pixels, `_pixels`.
 
     Args:
         model: with `encode`, `decode` and `reconstruct`.
-        train: what the model was trained on; PCA and the classifiers learn from it.
-        heldout: what is measured.
-        has_labels: whether the labels mean something.
-        max_images: at most the first so many of each are used, fewer of those of more than 6,700 values.
+        train: training images of the model, to which PCA and the classifiers are fitted.
+        heldout: images to measure.
+        has_labels: whether the labels are classes.
+        max_images: of each split, the first ones; fewer for images of more than 6,700 values.
     """
     num = num_at_once(train[0].shape[1:], max_images, MAX_VALUES)
     train, heldout = ([part[:num] for part in split] for split in (train, heldout))
@@ -55,20 +55,22 @@ def representation(model, train: Images, heldout: Images, has_labels: bool, max_
 
 
 def plane(latents: Tensor) -> dict[str, Tensor]:
-    """Latents (N, d) in the plane, (N, 2), by the name of the picture: as they are if d = 2, else by PCA, and by UMAP
-    (arXiv 1802.03426) if it is installed."""
+    """Latents (N, d) projected to the plane, (N, 2), by the title of the picture.
+
+    Unchanged if d = 2, otherwise by PCA, and by UMAP (arXiv 1802.03426) if it is installed.
+    """
     flat = latents.numpy() if latents.shape[1] > 1 else latents.expand(-1, 2).numpy()
     if flat.shape[1] == 2:
         return {"latents": torch.from_numpy(flat)}
-    places = {"PCA of the latents": torch.from_numpy(PCA(2).fit_transform(flat))}
+    projections = {"PCA of the latents": torch.from_numpy(PCA(2).fit_transform(flat))}
     try:
         from umap import UMAP
     except ImportError:
-        return places
+        return projections
     num_threads = torch.get_num_threads()
-    places["UMAP of the latents"] = torch.from_numpy(UMAP(random_state=0, n_jobs=1).fit_transform(flat))
-    torch.set_num_threads(num_threads)  # numba, below UMAP, takes all cores for the whole process
-    return places
+    projections["UMAP of the latents"] = torch.from_numpy(UMAP(random_state=0, n_jobs=1).fit_transform(flat))
+    torch.set_num_threads(num_threads)  # numba, which UMAP uses, takes all cores for the whole process
+    return projections
 
 
 def _fidelity(x: Tensor, x_hat: Tensor, suffix: str) -> dict[str, float]:
@@ -84,7 +86,7 @@ def _accuracies(
         "linear_probe": make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)),
         "knn": KNeighborsClassifier(5),
     }
-    with config_context(enable_cython_pairwise_dist=False):  # which takes gigabytes for neighbours of large images
+    with config_context(enable_cython_pairwise_dist=False):  # it takes gigabytes for neighbours of large images
         return {
             f"{name}{suffix}": float(
                 classifier.fit(train.numpy(), labels_train.numpy()).score(test.numpy(), labels_test)

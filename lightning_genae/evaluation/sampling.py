@@ -1,4 +1,4 @@
-"""Samples of a model, always the same for a seed, however many processes share the work."""
+"""Samples of a model, always the same for a seed, for any number of processes."""
 
 from collections.abc import Iterator
 
@@ -9,14 +9,17 @@ from torch import Tensor
 from lightning_genae.data.modalities import modality_of
 from lightning_genae.data.storage import num_at_once
 
-CHUNK = 250  # samples that are drawn at once, from a seed of their own, so that processes can share the work
+CHUNK = 250  # samples that are drawn at once, from a separate seed, so that processes can share the work
 
 
 def draw(model, num: int, seed: int, label: int | None = None) -> Tensor:
-    """Samples of a model as they are stored, (num, C, H, W) on the CPU, always the same for a seed.
+    """Samples of a model as stored images (num, C, H, W) on the CPU, always the same for a seed.
 
     Args:
-        label: the class of all of them; None leaves it to the model.
+        model: to sample from.
+        num: number of samples.
+        seed: of the noise.
+        label: the class of all samples. None: the model draws classes.
     """
     return torch.cat([part for _, part in draw_parts(model, num, seed, label)])
 
@@ -24,11 +27,16 @@ def draw(model, num: int, seed: int, label: int | None = None) -> Tensor:
 def draw_parts(
     model, num: int, seed: int, label: int | None = None, rank: int = 0, num_ranks: int = 1
 ) -> Iterator[tuple[int, Tensor]]:
-    """The samples of `draw`, some at a time, each with the number of the first; nothing of none.
+    """Yields the samples of `draw` in chunks, each with the index of its first sample.
 
     Args:
-        rank: of this process among num_ranks, which draw a part each; in the order of the ranks the parts are what
-            one process would draw.
+        model, num, seed, label: as for `draw`.
+        rank: of this process among num_ranks, which draw a part each; concatenated in the order of the ranks, the parts
+            are the samples that a single process would draw.
+        num_ranks: number of processes.
+
+    Raises:
+        FloatingPointError: the samples are not finite.
     """
     shape = getattr(model, "hparams", {}).get("image_shape", (1,))
     modality, chunk = modality_of(model), num_at_once(shape, CHUNK)
@@ -41,6 +49,6 @@ def _sample(model, num: int, label: int | None, seed: int) -> Tensor:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         samples = model.sample(num, None if label is None else torch.full((num,), label, device=model.device))
-    if not samples.isfinite().all():  # as bytes they would be black images
+    if not samples.isfinite().all():  # as uint8 they would be black images
         raise FloatingPointError("the samples of the model are not all finite numbers; it has diverged")
     return samples

@@ -1,6 +1,6 @@
-"""When a model is evaluated while it trains: a number of looks at fixed batches, the same for all arms and seeds.
+"""When a model is evaluated during training: a number of looks at fixed batches, the same for all arms and seeds.
 
-The best of many looks is better than that of few, so that nothing but what is compared may change their number.
+The best of many looks is better than the best of few, so arms that are compared must have the same number.
 """
 
 import json
@@ -12,13 +12,13 @@ from lightning_genae.cache import cached, report_damage
 from lightning_genae.run_folder import NOT_HASHED
 
 MOST = 5  # looks, unless the user asks for more
-SHARE = 0.1  # of the time of the training, for looks
-MIN_TIMED, MAX_TIMED = 5, 20  # batches by which the time of one is measured
+FRACTION = 0.1  # of the training time, for looks
+MIN_TIMED, MAX_TIMED = 5, 20  # batches that are timed
 log = logging.getLogger("lightning_genae")
 
 
 def places(steps: int, looks: int) -> list[int]:
-    """The batches after which the looks of a training are; the last one is its end.
+    """The batches after which a training is evaluated; the last one is its end.
 
     Raises:
         ValueError: there are more looks than batches.
@@ -29,22 +29,21 @@ def places(steps: int, looks: int) -> list[int]:
 
 
 def affordable(steps: int, seconds_per_batch: float, seconds_per_look: float) -> int:
-    """How many looks take a tenth of the time of a training, at least 1 and at most 5."""
-    return max(1, min(MOST, int(SHARE * steps * seconds_per_batch / seconds_per_look)))
+    """The number of looks that take a tenth of the training time, at least 1 and at most 5."""
+    return max(1, min(MOST, int(FRACTION * steps * seconds_per_batch / seconds_per_look)))
 
 
 def chosen(config: dict, steps: int, measure: Callable[[int], tuple[float, float]]) -> int:
-    """The number of looks of a run for which the user gave none.
+    """The number of looks of a run for which the user set none.
 
-    It is chosen once, from measured cost, and kept in the cache for all runs that differ in their augmentation, their
-    seed and what these draw alone.
+    It is chosen once, from measured cost, and cached for all runs that differ only in their augmentation and seeds.
 
     Args:
         config: of the run.
         steps: batches of the training.
-        measure: from a number of batches to try to the seconds of a batch without augmentation and of a look.
+        measure: from a number of batches to time to the seconds of a batch without augmentation and of a look.
     """
-    num_timed = min(MAX_TIMED, steps // 50)  # few of the training, so that measuring costs little of it
+    num_timed = min(MAX_TIMED, steps // 50)  # a small fraction of the training, so that measuring costs little
     if num_timed < MIN_TIMED:
         return 1
     key = {name: value for name, value in config.items() if name not in (*NOT_HASHED, "augment")}

@@ -1,21 +1,21 @@
-"""Models: one system, a LightningModule, a file. To add one, add a file; `--model its_name` then exists.
+"""Models: one system, a LightningModule, per file. To add one, add a file; `--model its_name` then exists.
 
-What run.py, the callbacks and the contract test in tests/test_models.py ask of a model:
+What run.py, the callbacks and the contract test in tests/test_models.py require of a model:
 
-- `modalities`: of data that it is for, by their names; None: all of them;
+- `modalities`: names of the modalities that it supports; None: all of them;
 - `__init__(image_shape, num_classes, modality, has_mask, **options)`: the data's (C, H, W), number of classes (0: no
   labels), modality (lightning_genae/data/modalities) and whether the last channel is a mask, then typed options with
   defaults, explained in the class docstring; it calls `save_hyperparameters()`;
 - `training_step(batch, batch_idx)`: the batch is (images (B, C, H, W) in [-1, 1], labels (B,)); losses are
   logged as `train/...`;
 - `sample(num, labels=None)`: images (num, C, H, W) in [-1, 1], as data can be (`Modality.project`), in evaluation mode,
-  drawn with torch's global random numbers, without gradients; a model whose samples follow the classes says by
-  `num_conditions` how many there are, and draws the classes itself where it gets no labels; the others ignore labels;
+  drawn with torch's global random numbers, without gradients; a conditional model has the number of its classes as
+  `num_conditions`, and draws the classes itself if it gets no labels; the others ignore labels;
 - where it has an encoder: `encode(x)` to latents (B, d), `decode(z)` to images, `reconstruct(x)`;
 - where it has a likelihood: `log_likelihood(x, num_latents)`, (B,) in nats;
-- where it makes pairs of images of two domains: `sample_pairs(num)`;
+- where it generates pairs of images of two domains: `sample_pairs(num)`;
 - where its generator is averaged: an attribute `averaged` (torch's AveragedModel) and `generator`; the
   callback `ema` updates it.
 
-`_two_players.py` does for every model with a critic what they share.
+`_two_players.py` is what all models with a critic share.
 """

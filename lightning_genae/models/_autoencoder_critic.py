@@ -1,4 +1,4 @@
-"""What GANs share whose critic is an autoencoder."""
+"""The base class of GANs whose critic is an autoencoder."""
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from lightning_genae.nn import losses, networks
 
 
 class AutoencoderCritic(TwoPlayers):
-    """A generator against an autoencoder, which judges images by how well it reconstructs them."""
+    """A generator against an autoencoder, which scores images by how well it reconstructs them."""
 
     def __init__(self, image_shape: tuple[int, int, int], num_classes: int = 0, **kwargs):
         super().__init__(image_shape, num_classes, **kwargs)

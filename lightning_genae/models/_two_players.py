@@ -1,4 +1,4 @@
-"""What all models with a critic share: whose turn it is, two optimizers, the average of the generator."""
+"""What all models with a critic share: alternating updates, two optimizers, the average of the generator."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -18,16 +18,17 @@ from lightning_genae.options import Decay, warn_unused_size
 class TwoPlayers(LightningModule, ABC):
     """A critic and the networks that play against it.
 
-    A model builds `critic` and `generator` (from noise or latents to what becomes an image), calls
-    `average_generator`, and gives the two losses; every other trainable parameter is the second player's.
+    A model builds `critic` and `generator` (from noise or latents to the output that becomes an image), calls
+    `average_generator`, and defines the two losses; all trainable parameters except the critic's are the second
+    player's.
 
     Attributes:
-        modalities: of data that it is for.
-        view: images (B, C, H, W) and classes (B,) to the images as the critic shall see them; the losses let all
-            that the critic judges pass it. None: the critic does not see images.
-        overfitting: share of the last real images that the critic took for real, less that of the others; only
-            of models that call `watch`.
-        critic_accuracy: see `score`; only of models that call it, after their first batch.
+        modalities: names of the modalities that it supports.
+        critic_transform: images (B, C, H, W) and classes (B,) to the images as the critic sees them; the losses apply
+            it to everything that the critic scores. None: the critic does not see images.
+        overfitting: fraction of the last real images that the critic took for real, minus that of the others; only
+            for models that call `watch`.
+        critic_accuracy: see `score`; only for models that call it, after their first batch.
 
     Args:
         image_shape: (C, H, W) of the images.
@@ -36,14 +37,14 @@ class TwoPlayers(LightningModule, ABC):
         has_mask: whether the last channel says where items end.
         network: dense layers, convolutions (DCGAN without batch norm in the critic), residual blocks or, for sequences,
             recurrent networks.
-        latent_dim: dimensions of the noise or code z, at least 1.
+        latent_dim: dimensions of the noise or latent code z, at least 1.
         hidden: sizes of the dense layers between image and z; mlp only. null: [512, 256].
         width: channels at full resolution, doubled with every halving of the image; conv, resnet. null: 16.
         n_critic: batches that the critic learns from for each update of the other player, at least 1.
         lr: learning rate of Adam for both players, above 0.
         beta1: Adam's decay of the first moment, in [0, 1).
         beta2: Adam's decay of the second moment, in [0, 1).
-        ema: decay of the generator's average per batch, in [0, 1); the average makes the samples. 0: no average.
+        ema: decay of the generator's average per batch, in [0, 1); the average generates the samples. 0: no average.
         gradient_clip: largest norm of each player's gradient. 0: no clipping.
     """
 
@@ -99,7 +100,7 @@ class TwoPlayers(LightningModule, ABC):
         others = [weight for weight in self.parameters() if weight.requires_grad and weight not in critics]
         betas = (self.hparams.beta1, self.hparams.beta2)
         critic = [weight for weight in self.critic.parameters() if weight.requires_grad]
-        return [torch.optim.Adam(player, lr=self.hparams.lr, betas=betas) for player in (critic, others)]
+        return [torch.optim.Adam(weights, lr=self.hparams.lr, betas=betas) for weights in (critic, others)]
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         # here, not after manual_backward, because in fp16 gradients are scaled until now
@@ -108,20 +109,20 @@ class TwoPlayers(LightningModule, ABC):
 
     @property
     def batches(self) -> int:
-        """Batches before this one, counted over epochs, which may be shorter than n_critic batches."""
+        """Batches before the current one, counted over epochs, which may be shorter than n_critic batches."""
         return self.trainer.fit_loop.total_batch_idx
 
     def average_generator(self) -> None:
-        """Makes `averaged`, whose parameters follow the generator's and whose buffers are its own."""
+        """Builds `averaged`, whose parameters follow the generator's and whose buffers are separate."""
         average = get_ema_multi_avg_fn(self.hparams.ema)
         self.averaged = AveragedModel(self.generator, multi_avg_fn=average).requires_grad_(False)
 
     def new_encoder(self, num_outputs: int, **options) -> nn.Sequential:
-        """A network from images to vectors, of the size that the options say."""
+        """A network from images (B, C, H, W) to vectors (B, num_outputs), sized by the options."""
         return networks.encoder(self.hparams.image_shape, num_outputs, **self.size, **options)
 
     def new_decoder(self, num_inputs: int, **options) -> nn.Sequential:
-        """A network from vectors to images, of the size that the options say."""
+        """A network from vectors (B, num_inputs) to images (B, C, H, W), sized by the options."""
         return networks.decoder(self.hparams.image_shape, num_inputs, **self.size, **options)
 
     def noise(self, num: int) -> Tensor:
@@ -129,18 +130,18 @@ class TwoPlayers(LightningModule, ABC):
         return torch.randn(num, self.hparams.latent_dim, device=self.device, dtype=self.dtype)
 
     def watch(self, output_real: Tensor, decision_threshold: float = 0.0) -> None:
-        """Notes the overfitting signal r_t = E[sign of the critic's outputs on real images (B,)] (arXiv 2006.06676)."""
+        """Sets the overfitting signal r_t = E[sign of the critic's outputs on real images (B,)] (arXiv 2006.06676)."""
         self.overfitting = (output_real.detach() - decision_threshold).sign().mean()
 
     def score(self, output_real: Tensor, output_fake: Tensor, decision_threshold: float = 0.0) -> None:
-        """Notes `critic_accuracy`: the share of a batch, half of it real, that the critic takes for what it is."""
-        right = (output_real.detach() > decision_threshold).float().mean() + (
+        """Sets `critic_accuracy`: the fraction of a batch, half real, half generated, that the critic gets right."""
+        correct = (output_real.detach() > decision_threshold).float().mean() + (
             output_fake.detach() < decision_threshold
         ).float().mean()
-        self.critic_accuracy = right / 2
+        self.critic_accuracy = correct / 2
 
     def log_part(self, name: str, value: Tensor, prog_bar: bool = False) -> None:
-        """Logs a part of a loss as train/NAME."""
+        """Logs a term of a loss as train/NAME."""
         self.log(f"train/{name}", value.detach(), prog_bar=prog_bar, batch_size=1)
 
     def _update(self, optimizer: torch.optim.Optimizer, player: str, loss: Tensor) -> None:

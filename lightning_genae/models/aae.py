@@ -10,17 +10,17 @@ from lightning_genae.nn.latents import Prior, draw_prior
 
 
 class AdversarialAutoencoder(TwoPlayers):
-    """AAE: an autoencoder whose latents a critic holds to a prior, from which it then generates.
+    """AAE: an autoencoder whose latents match a prior by adversarial training; it generates from the prior.
 
-    Deviations: the paper updates encoder and decoder for the reconstruction and then the encoder for the critic, each
-    with its own optimizer; here one update does both, with a weight between them. The encoder is deterministic, the
-    generator averaged, and the mixture and the roll come without labels.
+    Deviations: the paper updates encoder and decoder for the reconstruction and then the encoder against the critic,
+    with separate optimizers; here a single update does both, with a weight between them. The encoder is deterministic,
+    the generator averaged, and the mixture and the roll are used without labels.
 
     Args:
-        latent_dim: dimensions of the code, at least 1.
+        latent_dim: dimensions of the latent code, at least 1.
         prior: of the latents: N(0, I); or a mixture of ten gaussians or a swiss roll in the first two dimensions, and
-            N(0, I) in the others. With latent_dim 2 `evaluate` shows the latents as they lie.
-        adversarial: weight of the critic's judgement beside the squared reconstruction error per pixel.
+            N(0, I) in the others. With latent_dim 2 `evaluate` shows the latents without a projection.
+        adversarial: weight of the adversarial loss relative to the squared reconstruction error per pixel.
         lr: learning rate of Adam for both players, above 0.
     """
 
@@ -42,7 +42,7 @@ class AdversarialAutoencoder(TwoPlayers):
         )
         self.critic_transform = None
         self.average_generator()
-        self._draw(1)  # says at once if the prior needs more dimensions
+        self._draw(1)  # raises at once if the prior needs more dimensions
 
     def encode(self, x: Tensor) -> Tensor:
         """Latents (B, latent_dim) of images (B, C, H, W) in [-1, 1]."""
@@ -59,7 +59,7 @@ class AdversarialAutoencoder(TwoPlayers):
 
     @torch.no_grad()
     def sample(self, num: int, labels: Tensor | None = None) -> Tensor:
-        """Images (num, C, H, W) in [-1, 1] that the averaged decoder makes of the prior's draws; labels are ignored."""
+        """Images (num, C, H, W) in [-1, 1] decoded by the averaged decoder from the prior; labels are ignored."""
         return losses.to_image("mse", self.averaged.eval()(self._draw(num)))
 
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from lightning_genae.options import chosen_of, warn_unused, warn_unused_size
 
 
 class Autoencoder(LightningModule):
-    """Autoencoder: an encoder to a code of few dimensions and a decoder back to the image.
+    """Autoencoder: an encoder to a latent code of few dimensions and a decoder back to the image.
 
     It generates by decoding latents drawn from a distribution fitted to the latest training latents. The classic
     784-64-32-64-784 autoencoder is `--model.network mlp --model.hidden [64] --model.latent_dim 32` on 28x28
@@ -27,14 +27,15 @@ class Autoencoder(LightningModule):
         modality: of the data; see lightning_genae/data/modalities.
         has_mask: whether the last channel says where items end.
         network: dense layers, convolutions, residual blocks or, for sequences, a recurrent network.
-        latent_dim: dimensions of the code, at least 1.
-        hidden: sizes of the dense layers between image and code; mlp only. null: [512, 256].
+        latent_dim: dimensions of the latent code, at least 1.
+        hidden: sizes of the dense layers between image and latent code; mlp only. null: [512, 256].
         width: channels at full resolution, doubled with every halving of the image; conv, resnet. null: 16.
         loss: reconstruction error per pixel: squared, binary cross-entropy or absolute; for text cross-entropy of the
             tokens. null: ce for text, otherwise mse.
-        noise: put on the images before they are encoded, while the clean ones remain the target (Vincent et
+        noise: added to the images before they are encoded, while the clean images remain the target (Vincent et
             al. 2008, doi 10.1145/1390156.1390294): gaussian noise, or masking, which blackens pixels.
-        noise_level: deviation of the gaussian noise (images span [-1, 1]) or share of masked pixels. null: 0.3.
+        noise_level: standard deviation of the gaussian noise (images span [-1, 1]) or fraction of masked pixels. null:
+            0.3.
         sampler: distribution of the latents that samples are decoded from: one gaussian or a mixture of ten
             fitted to training latents, or the standard normal.
         lr: learning rate of Adam, above 0.

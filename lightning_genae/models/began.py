@@ -14,12 +14,12 @@ class BEGAN(AutoencoderCritic):
     `train/convergence` is the paper's measure M, which falls as the samples get better.
 
     Deviations: lambda_k is ten times the paper's 0.001, for trainings of some thousand batches; noise is gaussian, the
-    paper's uniform in [-1, 1]; k moves with the generator's turn, after the critic's update, by the error of the images
+    paper's uniform in [-1, 1]; k is updated with the generator, after the critic's update, by the error of the images
     that the generator learns from; networks, latent_dim and lr (paper: 1e-4, decaying) are this project's.
 
     Args:
-        gamma: the ratio of the errors, generated to real, in (0, 1); lower gives better and more alike images.
-        lambda_k: how fast k follows, above 0.
+        gamma: the ratio of the errors, generated to real, in (0, 1); lower gives better but less diverse images.
+        lambda_k: step size of the updates of k, above 0.
         lr: learning rate of Adam for both players, above 0.
     """
 
@@ -37,7 +37,7 @@ class BEGAN(AutoencoderCritic):
         self.register_buffer("error_real", torch.tensor(0.0))
 
     def error(self, x: Tensor) -> Tensor:
-        """The critic's mean absolute reconstruction error per pixel of images (B, C, H, W), a number."""
+        """The critic's mean absolute reconstruction error per pixel of images (B, C, H, W) in [-1, 1], a scalar."""
         return losses.reconstruction_error(x, self.critic(x), power=1).mean()
 
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
@@ -60,5 +60,5 @@ class BEGAN(AutoencoderCritic):
         return fake
 
     def _over_processes(self, value: Tensor) -> Tensor:
-        # k is part of the loss, so every process must have the same
+        # k is part of the loss, so it must be the same in every process
         return self.trainer.strategy.reduce(value.detach().clone(), reduce_op="mean")

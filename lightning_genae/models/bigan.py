@@ -9,16 +9,16 @@ from lightning_genae.nn import losses
 
 
 class BiGAN(TwoPlayers):
-    """BiGAN: a critic tells (image, its code) from (a code's image, the code).
+    """BiGAN: a critic discriminates (image, its latent code) from (generated image, its latent code).
 
     At the optimum the encoder inverts the generator.
 
     Deviations: latents are gaussian, BiGAN's uniform in [-1, 1]; the encoder is deterministic, ALI's is a gaussian; the
     encoder and the generator minimise the critic's loss with the sides exchanged (non-saturating, as both papers do in
-    practice). The latents reach the critic as they are, after its layers for the image.
+    practice). The latents enter the critic unchanged, after its layers for the image.
 
     Args:
-        latent_dim: dimensions of the code, at least 1.
+        latent_dim: dimensions of the latent code, at least 1.
     """
 
     def __init__(self, image_shape: tuple[int, int, int], num_classes: int = 0, latent_dim: PositiveInt = 16, **kwargs):
@@ -58,7 +58,7 @@ class BiGAN(TwoPlayers):
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
         encoded, generated = self._pairs(x, labels)
-        # both are judged, with the roles exchanged: an encoder's pair should pass for a generator's
+        # both pairs are scored, with the roles exchanged: the encoder's pair should pass for the generator's
         return losses.critic("ns", self.critic(*generated), self.critic(*encoded))
 
     def _pairs(self, x: Tensor, labels: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:

@@ -1,4 +1,4 @@
-"""Coupled GANs, which learn pairs of images without seeing pairs (Liu & Tuzel 2016, arXiv 1606.07536)."""
+"""Coupled GANs, which learn pairs of images without training pairs (Liu & Tuzel 2016, arXiv 1606.07536)."""
 
 from typing import Literal
 
@@ -14,15 +14,15 @@ from lightning_genae.nn import losses, networks
 class CoGAN(TwoPlayers):
     """CoGAN: two GANs of two domains, whose generators share their first and whose critics share their last layers.
 
-    The images are the first domain; the second is made of images of the same batch, and the pairing stays unknown.
+    The images are the first domain; the second is made from images of the same batch, and the pairing stays unknown.
 
-    Deviations: noise is gaussian, the paper's uniform; both domains' losses are added; how many layers are shared is an
-    option here, of networks that are this project's. Negatives are a domain of this project.
+    Deviations: noise is gaussian, the paper's uniform; both domains' losses are added; the number of shared layers is
+    an option, and the networks are this project's. Negatives are a domain of this project.
 
     Args:
         second: the second domain: negatives or edges of the images.
-        num_shared: layers with weights that the generators, and that the critics, share. 0: two GANs
-            without a bond.
+        num_shared: number of layers with weights that the generators share, and that the critics share. 0: two
+            independent GANs.
     """
 
     modalities = ("image", "points")
@@ -55,7 +55,7 @@ class CoGAN(TwoPlayers):
         return self._generate(self.averaged.eval(), num)
 
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
-        # the second domain's images come from the other end of the batch: nothing may hang on the pairing
+        # the second domain's images come from the other end of the batch, so that nothing depends on the pairing
         real = self._judge((x, self.to_second(x.flip(0))), (labels, labels.flip(0)))
         with torch.no_grad():
             fake = self._generate(self.generator, len(x))
@@ -73,7 +73,7 @@ class CoGAN(TwoPlayers):
         return -x if self.hparams.second == "negatives" else edges(x)
 
     def _judge(self, pair: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        return self.critic(*(self.critic_transform(images, own) for images, own in zip(pair, labels)))
+        return self.critic(*(self.critic_transform(images, classes) for images, classes in zip(pair, labels)))
 
     def _generate(self, generator: nn.Module, num: int) -> tuple[Tensor, Tensor]:
         z = self.noise(num)
@@ -82,7 +82,7 @@ class CoGAN(TwoPlayers):
 
 
 def edges(x: Tensor) -> Tensor:
-    """Strength of the edges (Sobel's gradient) of images (B, C, H, W) in [-1, 1]: -1 none, 1 a step over the range."""
+    """Strength of the edges (Sobel's gradient) of images (B, C, H, W), both in [-1, 1]: 1 is a step over the range."""
     sobel = torch.tensor([[1.0, 0, -1], [2, 0, -2], [1, 0, -1]], device=x.device, dtype=x.dtype) / 8
     padded = nn.functional.pad(x.flatten(0, 1).unsqueeze(1), (1, 1, 1, 1), mode="replicate")
     gradient = conv2d(padded, torch.stack([sobel, sobel.T]).unsqueeze(1))
@@ -90,7 +90,7 @@ def edges(x: Tensor) -> Tensor:
 
 
 class _Pair(nn.Module):
-    """Two networks, each for its own domain's input."""
+    """Two networks, one for each domain."""
 
     def __init__(self, networks: list[nn.Module]):
         super().__init__()

@@ -9,16 +9,16 @@ from lightning_genae.nn import losses
 
 
 class EBGAN(AutoencoderCritic):
-    """EBGAN: the energy of an image is the critic's reconstruction error, the squared one per pixel.
+    """EBGAN: the energy of an image is the critic's squared reconstruction error per pixel.
 
     Deviations: the paper's energy is the norm of the error, not its mean square per pixel, so that its margins (10 and
-    more) and its weight of pulling_away (0.1) are on another scale than these; lr and latent_dim are this project's.
+    more) and its weight of pulling_away (0.1) are on another scale; lr and latent_dim are this project's.
 
     Args:
         margin: energy up to which the critic raises that of generated images.
-        pulling_away: weight of the term that turns the latents of generated images away from each other. 0: none.
-        noise: deviation of the noise on the images that the critic reconstructs; it is a denoising
-            autoencoder then. 0: none.
+        pulling_away: weight of the term that makes the latents of generated images orthogonal. 0: none.
+        noise: standard deviation of the noise on the images that the critic reconstructs, which makes it a denoising
+            autoencoder. 0: none.
         lr: learning rate of Adam for both players, above 0.
     """
 

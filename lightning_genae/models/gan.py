@@ -1,4 +1,4 @@
-"""Generative adversarial network (Goodfellow et al. 2014, arXiv 1406.2661), with the losses that came after it."""
+"""Generative adversarial network (Goodfellow et al. 2014, arXiv 1406.2661), with later losses."""
 
 from typing import Literal
 
@@ -17,26 +17,26 @@ Loss = Literal["ns", "minimax", "lsgan", "hinge", "wgan", "wgan-gp", "kl", "reve
 class GAN(TwoPlayers):
     """GAN: a generator against a critic.
 
-    Of text the generator gives probabilities, and the critic tells them from tokens (arXiv 1704.00028, section 5.5).
-    Samples without labels of a conditional one have the classes in the proportions of the training images.
+    For text the generator outputs probabilities, and the critic discriminates them from tokens (arXiv 1704.00028,
+    section 5.5). Without labels, a conditional GAN samples classes in the proportions of the training images.
 
     WGAN-GP with its paper's settings is `--model.loss wgan-gp --model.n_critic 5 --model.lr 1e-4 --model.beta1 0
     --model.beta2 0.9`.
 
-    Deviations: all losses have this project's networks, Adam, one update of each player in turn and an averaged
-    generator unless options say otherwise; WGAN's paper has RMSprop, five updates of the critic and no average. lsgan
-    is without the paper's 1/2 before its squares, so that a penalty beside it weighs half as much as it would there.
-    The generator of an f-divergence has the loss of the paper's section 3.2, not that of the minimax game. r1 is
-    computed for every batch, StyleGAN2's for every 16th with 16 times the weight. With an augmentation on the critic r1
-    is, as in StyleGAN2-ADA, the gradient by the real image before it was augmented; gradient_penalty, whose paper has
-    no augmentation, is the gradient by what the critic sees, between augmented images, because it is the critic that
-    shall be 1-Lipschitz.
+    Deviations: all losses use this project's networks, Adam, alternating updates and an averaged generator unless
+    options say otherwise; WGAN's paper has RMSprop, five updates of the critic and no average. lsgan lacks the paper's
+    factor 1/2, so that a penalty added to it weighs half as much as it would there. The generator of an f-divergence
+    has the loss of the paper's section 3.2, not that of the minimax game. r1 is computed for every batch, StyleGAN2's
+    for every 16th with 16 times the weight. With an augmentation on the critic r1 takes, as in StyleGAN2-ADA, the
+    gradient with respect to the real image before augmentation; gradient_penalty, whose paper has no augmentation,
+    takes it with respect to the input of the critic, between augmented images, because the critic has to be
+    1-Lipschitz.
 
     Args:
         loss: non-saturating or minimax logistic (arXiv 1406.2661), least squares (1611.04076), hinge
             (1705.02894), Wasserstein with clipped weights (1701.07875) or a gradient penalty (1704.00028), or
             the f-divergences Kullback-Leibler, reverse KL, Pearson chi^2 and Jensen-Shannon (1606.00709).
-        r1: gamma; half of it weighs the mean squared norm of the critic's gradient at real images
+        r1: gamma; half of it is the weight of the mean squared norm of the critic's gradient at real images
             (arXiv 1801.04406). 0: none.
         gradient_penalty: weight of WGAN-GP's penalty. null: 10 for wgan-gp, 0 for the others.
         clip: largest absolute weight of the critic; wgan only. null: 0.01.
@@ -89,12 +89,15 @@ class GAN(TwoPlayers):
             self.class_fractions.copy_(counts / counts.sum())
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        if self.num_conditions:  # older checkpoints do not have the shares
+        if self.num_conditions:  # older checkpoints do not have the fractions
             checkpoint["state_dict"].setdefault("class_fractions", self.class_fractions)
 
     @torch.no_grad()
     def sample(self, num: int, labels: Tensor | None = None) -> Tensor:
-        """Images (num, C, H, W) in [-1, 1] of the averaged generator; without labels of classes as in training."""
+        """Images (num, C, H, W) in [-1, 1] of the averaged generator; labels (num,) are the classes if conditional.
+
+        Without labels a conditional model draws classes in the proportions of the training images.
+        """
         if self.num_conditions and labels is None:
             labels = torch.multinomial(self.class_fractions.float(), num, replacement=True)
         output = self.averaged.eval()(self._input(num, labels))

@@ -17,21 +17,21 @@ from lightning_genae.nn.latents import Sampler, TrainingLatents, reparameterise
 from lightning_genae.nn.networks import as_sequence, as_steps, run
 from lightning_genae.options import chosen_of, warn_unused
 
-MIN_LOG_SCALE = -4.0  # of data in [-1, 1]: without a bound the density of what is told exactly has none
+MIN_LOG_SCALE = -4.0  # of data in [-1, 1]: without it the density of exactly predicted values is unbounded
 
 
 class RecurrentAutoencoder(LightningModule):
-    """RAE: a recurrent network reads a sequence into a code of fixed size, another one writes it from the code.
+    """RAE: a recurrent encoder maps a sequence to a latent code of fixed size, a recurrent decoder maps it back.
 
-    The decoder is told the code and the step before, and gives a distribution of the next one: gaussian or Laplace with
-    a deviation that is learned for each channel, or of tokens. Of sequences of different lengths nothing beyond the
-    end is read or counts. It generates by writing from drawn latents: of the prior if it is variational, else of a
-    distribution fitted to the latest training latents.
+    The decoder gets the latent code and the previous step, and outputs a distribution of the next step: gaussian or
+    Laplace with a scale learned for each channel, or categorical over tokens. Steps beyond the end of a sequence are
+    neither read nor counted in the loss. It generates by decoding drawn latents: of the prior if it is variational,
+    otherwise of a distribution fitted to the latest training latents.
 
-    Deviations: the decoder is told the code at every step and by its first state, that of 1502.04681 by its first state
-    alone, and that of 1511.06349 has a KL weight on a sigmoid, here on a line; free bits are of 1606.04934. What the
-    decoder is not told (word_dropout) is 0, there the token of an unknown word. A batch is either told throughout or
-    not at all, in 1506.03099 it is drawn for every step, and the share falls on a line.
+    Deviations: the decoder gets the latent code at every step and as its initial state, that of 1502.04681 only as its
+    initial state. The KL weight rises linearly, in 1511.06349 along a sigmoid; free bits are from 1606.04934. Steps
+    hidden by word_dropout are 0, in 1511.06349 the token of an unknown word. Teacher forcing is drawn for a whole
+    batch, in 1506.03099 for every step; its probability falls linearly.
 
     Args:
         image_shape: (C, 1, L) of the sequences: channels and steps.
@@ -39,24 +39,26 @@ class RecurrentAutoencoder(LightningModule):
         modality: of the data; see lightning_genae/data/modalities.
         has_mask: whether the last channel says where items end.
         cell: of both networks; on a CPU lstm is twice as fast.
-        latent_dim: dimensions of the code, at least 1.
+        latent_dim: dimensions of the latent code, at least 1.
         width: units of a recurrent layer.
         num_layers: recurrent layers of each network.
         loss: mse: the distribution is gaussian; l1: Laplace; ce: of tokens. null: ce for text, otherwise mse.
-        variational: the code is a gaussian and the loss the evidence lower bound. null: for text alone.
+        variational: the encoder outputs a gaussian over latents, and the loss is the evidence lower bound. null: true
+            for text, otherwise false.
         beta: weight of the KL divergence to the prior; variational only. null: 1.
-        warmup: batches over which that weight rises from 0 (arXiv 1511.06349). null: 1000.
-        free_bits: bits of every code dimension's mean KL that cost nothing (arXiv 1606.04934); variational only. A
-            decoder that knows the step before learns to do without a code that costs. null: 0.5 for text, otherwise 0.
-        word_dropout: share of the steps that the decoder is not told, so that it has to rely on the code
-            (arXiv 1511.06349). null: 0.25 for a variational one of text, otherwise 0.
-        teacher_forcing: share of the first batches in which the decoder is told the true step before instead of its own
-            (Williams & Zipser 1989).
-        teacher_decay: batches over which that share falls to 0 (arXiv 1506.03099). 0: it stays. null: 1000, but 0 for
-            text.
-        temperature: of the steps that are drawn when it generates; 0 takes the likeliest. null: 1 if the teacher stays,
+        warmup: batches over which that weight rises from 0 (arXiv 1511.06349); variational only. null: 1000.
+        free_bits: bits of every latent dimension's mean KL that are not penalised (arXiv 1606.04934); variational only.
+            They keep the decoder, which knows the previous step, from ignoring the latent code. null: 0.5 for text,
             otherwise 0.
-        sampler: distribution of the latents that samples are written from, as in `ae`; not of a variational one. null:
+        word_dropout: fraction of the previous steps that are hidden from the decoder, so that it has to rely on the
+            latent code (arXiv 1511.06349). null: 0.25 for variational text models, otherwise 0.
+        teacher_forcing: initial fraction of the batches with teacher forcing: the decoder gets the true previous step
+            instead of its own prediction (Williams & Zipser 1989).
+        teacher_decay: batches over which that fraction falls to 0 (arXiv 1506.03099). 0: it stays constant. null: 0 for
+            text, otherwise 1000.
+        temperature: of the steps drawn during generation; 0 takes the likeliest. null: 1 if teacher_decay is 0,
+            otherwise 0.
+        sampler: distribution of the latents that samples are decoded from, as in `ae`; only if not variational. null:
             mixture.
         lr: learning rate of Adam, above 0. null: 5e-3 for text, otherwise 2e-3.
         gradient_clip: largest norm of the gradient. 0: no clipping.
@@ -116,27 +118,30 @@ class RecurrentAutoencoder(LightningModule):
             self.latents = TrainingLatents(latent_dim)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Latents (B, latent_dim), the means of a variational one, of sequences (B, C, 1, L)."""
+        """Latents (B, latent_dim), means if variational, of sequences (B, C, 1, L) in [-1, 1]."""
         return self.posterior(x)[0]
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Latents (B, latent_dim) of sequences (B, C, 1, L), and the log variance of a variational one, else None."""
-        # backwards, so that what is written first was read last (Sutskever et al. 2014, arXiv 1409.3215)
+        """Mean and log variance, (B, latent_dim) each, of the latents of sequences (B, C, 1, L) in [-1, 1].
+
+        If not variational, the latents and None.
+        """
+        # in reverse, so that the steps decoded first were read last (Sutskever et al. 2014, arXiv 1409.3215)
         steps = as_steps(x)
         if self.hparams.has_mask:
             num = lengths(x).clamp(min=1)
-            order = (num[:, None] - 1 - torch.arange(x.shape[3], device=x.device)).clamp(min=0)
-            steps = steps.gather(1, order[:, :, None].expand_as(steps))
+            index = (num[:, None] - 1 - torch.arange(x.shape[3], device=x.device)).clamp(min=0)
+            steps = steps.gather(1, index[:, :, None].expand_as(steps))
             steps = pack_padded_sequence(steps, num.cpu(), batch_first=True, enforce_sorted=False)
         else:
             steps = steps.flip(1)
         _, states = run(self.encoder, steps)
         last = states[0] if isinstance(states, tuple) else states
-        code = self.to_code(last.transpose(0, 1).flatten(1))
-        return code.chunk(2, dim=1) if self.variational else (code, None)
+        latents = self.to_code(last.transpose(0, 1).flatten(1))
+        return latents.chunk(2, dim=1) if self.variational else (latents, None)
 
     def decode(self, z: Tensor) -> Tensor:
-        """The likeliest sequences (B, C, 1, L) in [-1, 1] of latents (B, latent_dim), step after step."""
+        """The likeliest sequences (B, C, 1, L) in [-1, 1] of latents (B, latent_dim), step by step."""
         return as_sequence(self._free_running(z, temperature=0.0))
 
     @torch.no_grad()
@@ -146,7 +151,7 @@ class RecurrentAutoencoder(LightningModule):
 
     @torch.no_grad()
     def sample(self, num: int, labels: Tensor | None = None) -> Tensor:
-        """Sequences (num, C, 1, L) in [-1, 1] written from drawn latents; labels are ignored."""
+        """Sequences (num, C, 1, L) in [-1, 1] decoded from drawn latents; labels are ignored."""
         steps = self._free_running(self._draw_latents(num), self.temperature, drawn=True)
         return self.modality.project(as_sequence(steps))
 
@@ -154,8 +159,8 @@ class RecurrentAutoencoder(LightningModule):
     def log_likelihood(self, x: Tensor, num_latents: int) -> Tensor:
         """Estimate of log p(x), (B,), in nats, a lower bound on average that rises to it with the number of latents.
 
-        Of a variational one with weights (Burda et al. 2015, arXiv 1509.00519); of another one by latents drawn without
-        a look at the sequence.
+        Importance-weighted if variational (Burda et al. 2015, arXiv 1509.00519); otherwise with latents drawn
+        independently of the sequence.
 
         Args:
             x: sequences (B, C, 1, L) in [-1, 1].
@@ -167,7 +172,7 @@ class RecurrentAutoencoder(LightningModule):
             if self.variational:
                 noise = torch.randn_like(mean)
                 z = mean + (log_variance / 2).exp() * noise
-                log_ratio = (noise.square() + log_variance - z.square()).sum(1) / 2  # log p(z) - log q(z given x)
+                log_ratio = (noise.square() + log_variance - z.square()).sum(1) / 2  # log p(z) - log q(z | x)
             else:
                 z, log_ratio = self._draw_latents(len(x)), 0.0
             weights.append(self._log_p(self._teacher_forced(z, x), x) + log_ratio)
@@ -222,37 +227,44 @@ class RecurrentAutoencoder(LightningModule):
         return self.latents.draw(num, self.hparams.sampler or "mixture").to(self.dtype)
 
     def _states(self, z: Tensor):
-        """The decoder's first states."""
+        """The decoder's initial states, from latents (B, latent_dim)."""
         states = self.start(z).tanh().unflatten(1, (self.num_states, -1)).transpose(0, 1).contiguous()
         return states.chunk(2) if self.hparams.cell == "lstm" else states
 
     def _teacher_forced(self, z: Tensor, x: Tensor, hidden: float = 0.0) -> Tensor:
-        """Outputs (B, L, C) of the decoder that is told the true step before each, but for a share that is hidden."""
-        before = _hide(F.pad(as_steps(x), (0, 0, 1, -1)), hidden)
+        """Outputs (B, L, C) of the decoder, which gets the true previous steps except a hidden fraction of them.
+
+        Args:
+            z: latents (B, latent_dim).
+            x: sequences (B, C, 1, L) in [-1, 1].
+            hidden: fraction of the previous steps that are hidden from the decoder.
+        """
+        previous = _hide(F.pad(as_steps(x), (0, 0, 1, -1)), hidden)
         latents = z[:, None].expand(-1, self.length, -1)
-        return self.output(run(self.decoder, torch.cat([before.to(z.dtype), latents], 2), self._states(z))[0])
+        return self.output(run(self.decoder, torch.cat([previous.to(z.dtype), latents], 2), self._states(z))[0])
 
     def _free_running(
         self, z: Tensor, temperature: float, bounded: bool = True, drawn: bool = False, hidden: float = 0.0
     ) -> Tensor:
-        """Steps (B, L, C) of the decoder that is told its own step before each.
+        """Steps (B, L, C) of the decoder, which gets its own previous steps except a hidden fraction of them.
 
         Args:
-            temperature: of the steps that it is told. 0: the likeliest.
-            bounded: give the likeliest steps as values in [-1, 1] or probabilities; else the outputs.
-            drawn: give the steps that it was told.
-            hidden: share of the steps that it is not told.
+            z: latents (B, latent_dim).
+            temperature: of the steps fed back to the decoder. 0: the likeliest.
+            bounded: return the likeliest steps as values in [-1, 1] or probabilities; otherwise the outputs.
+            drawn: return the steps that are fed back to the decoder instead.
+            hidden: fraction of the previous steps that are hidden from the decoder.
         """
-        states, step, given = self._states(z), z.new_zeros(len(z), 1, self.output.out_features), []
+        states, step, steps = self._states(z), z.new_zeros(len(z), 1, self.output.out_features), []
         for _ in range(self.length):
             output, states = run(self.decoder, torch.cat([_hide(step, hidden).to(z.dtype), z[:, None]], 2), states)
             output = self.output(output)
             step = self._next(output, temperature)
-            given.append(step if drawn else self._likeliest(output) if bounded else output)
-        return torch.cat(given, 1)
+            steps.append(step if drawn else self._likeliest(output) if bounded else output)
+        return torch.cat(steps, 1)
 
     def _likeliest(self, output: Tensor) -> Tensor:
-        """Outputs (B, L, C) as values in [-1, 1], of tokens as probabilities."""
+        """Outputs (B, L, C) as values in [-1, 1]; those of tokens as probabilities, mapped to [-1, 1]."""
         if self.loss == "ce":
             return 2 * output.softmax(2) - 1
         if self.hparams.has_mask:
@@ -260,7 +272,7 @@ class RecurrentAutoencoder(LightningModule):
         return output.clamp(-1, 1)
 
     def _next(self, output: Tensor, temperature: float) -> Tensor:
-        """The step (B, 1, C) that the decoder is told next."""
+        """The step (B, 1, C) that is fed back to the decoder, from its output (B, 1, C)."""
         if self.loss == "ce":
             drawn = output + temperature * _gumbel(output) if temperature else output
             return 2 * F.one_hot(drawn.argmax(2), output.shape[2]).to(output.dtype) - 1
@@ -291,16 +303,16 @@ class RecurrentAutoencoder(LightningModule):
             log_p = -difference.abs() / scale.exp() - scale - math.log(2)
         if not self.hparams.has_mask:
             return log_p.flatten(1).sum(1)
-        there = (target[..., -1:] > 0).to(output.dtype)
-        ends = F.binary_cross_entropy_with_logits(output[..., -1:], there, reduction="none")
-        return (log_p * there).flatten(1).sum(1) - ends.flatten(1).sum(1)
+        present = (target[..., -1:] > 0).to(output.dtype)
+        ends = F.binary_cross_entropy_with_logits(output[..., -1:], present, reduction="none")
+        return (log_p * present).flatten(1).sum(1) - ends.flatten(1).sum(1)
 
 
-def _hide(steps: Tensor, share: float) -> Tensor:
-    """Steps (B, L, C), of which a share is 0."""
-    return steps * (torch.rand_like(steps[..., :1]) >= share) if share else steps
+def _hide(steps: Tensor, fraction: float) -> Tensor:
+    """Steps (B, L, C), a random fraction of which is 0."""
+    return steps * (torch.rand_like(steps[..., :1]) >= fraction) if fraction else steps
 
 
 def _gumbel(like: Tensor) -> Tensor:
-    """Noise that makes of the largest logit a draw (Gumbel 1954)."""
+    """Gumbel noise, with which the largest logit is a draw from the softmax (Gumbel 1954)."""
     return -torch.empty_like(like).exponential_().log()

@@ -17,10 +17,10 @@ from lightning_genae.options import chosen_of, warn_unused, warn_unused_size
 class VAE(LightningModule):
     """VAE: an encoder to a gaussian over latents and a decoder, trained on the evidence lower bound (ELBO).
 
-    It generates by decoding latents of the prior N(0, I). Its parts are logged in nats per image.
+    It generates by decoding latents of the prior N(0, I). The terms of the ELBO are logged in nats per image.
 
     Deviations: the loss is the negative bound divided by the number of pixels, so that lr means the same for every
-    size; grey pixels are read as probabilities, for which bernoulli is no density (continuous Bernoulli, arXiv
+    size; grey pixels are read as probabilities, for which bernoulli is not a density (continuous Bernoulli, arXiv
     1907.06845); beta multiplies the KL divergence in nats per image, as in the paper. free_bits bound every dimension's
     mean over the batch, as arXiv 1606.04934 does for groups of dimensions.
 
@@ -30,17 +30,17 @@ class VAE(LightningModule):
         modality: of the data; see lightning_genae/data/modalities.
         has_mask: whether the last channel says where items end.
         network: dense layers, convolutions, residual blocks or, for sequences, a recurrent network.
-        latent_dim: dimensions of the code, at least 1.
-        hidden: sizes of the dense layers between image and code; mlp only. null: [512, 256].
+        latent_dim: dimensions of the latent code, at least 1.
+        hidden: sizes of the dense layers between image and latent code; mlp only. null: [512, 256].
         width: channels at full resolution, doubled with every halving of the image; conv, resnet. null: 16.
-        likelihood: of the pixels given the code: bernoulli, the pixels read as probabilities, or gaussian; of the
+        likelihood: of the pixels given the latents: bernoulli, the pixels read as probabilities, or gaussian; of the
             tokens of text: categorical. null: bernoulli for images and points, categorical for text, gaussian for the
             others.
-        sigma: deviation of the gaussian (images span [-1, 1]). null: learned, which reconstructs well and, while
-            the latents are far from the prior still, samples badly (arXiv 2006.13202).
+        sigma: standard deviation of the gaussian (images span [-1, 1]). null: learned, which reconstructs well, but
+            samples badly while the latents are still far from the prior (arXiv 2006.13202).
         beta: weight of the KL divergence to the prior; 1 is the ELBO.
         warmup: batches over which that weight rises from 0 (arXiv 1511.06349).
-        free_bits: bits of every code dimension's mean KL that cost nothing (arXiv 1606.04934). 0: none.
+        free_bits: bits of every latent dimension's mean KL that are not penalised (arXiv 1606.04934). 0: none.
         lr: learning rate of Adam, above 0.
     """
 
@@ -89,7 +89,7 @@ class VAE(LightningModule):
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) in [-1, 1], each encoded to its mean code and decoded."""
+        """Images (B, C, H, W) in [-1, 1], each encoded to its mean latent code and decoded."""
         return self.decode(self.encode(x))
 
     @torch.no_grad()
@@ -111,7 +111,7 @@ class VAE(LightningModule):
         for _ in range(num_latents):
             noise = torch.randn_like(mean)
             z = mean + (log_variance / 2).exp() * noise
-            log_ratio = (noise.square() + log_variance - z.square()).sum(1) / 2  # log p(z) - log q(z given x)
+            log_ratio = (noise.square() + log_variance - z.square()).sum(1) / 2  # log p(z) - log q(z | x)
             weights.append(self._log_p(self.decoder(z), x) + log_ratio)
         return torch.stack(weights).logsumexp(0) - math.log(num_latents)
 
@@ -135,8 +135,8 @@ class VAE(LightningModule):
         return torch.optim.Adam(self.parameters(), lr=self.hparams.lr)
 
     def _kl_weight(self) -> float:
-        share = min(1.0, (self.trainer.fit_loop.total_batch_idx + 1) / max(1, self.hparams.warmup))
-        return self.hparams.beta * share
+        fraction = min(1.0, (self.trainer.fit_loop.total_batch_idx + 1) / max(1, self.hparams.warmup))
+        return self.hparams.beta * fraction
 
     def _log_p(self, output: Tensor, x: Tensor) -> Tensor:
         if self.likelihood == "gaussian":

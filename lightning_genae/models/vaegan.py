@@ -15,30 +15,30 @@ from lightning_genae.run_folder import checkpoint_of
 
 
 class VAEGAN(TwoPlayers):
-    """VAEGAN: encoder and decoder reconstruct, and a critic judges reconstructions and images of drawn latents.
+    """VAEGAN: encoder and decoder reconstruct, and a critic scores reconstructions and images of drawn latents.
 
-    As in VAE-GAN the critic's judgement reaches the decoder alone, and reconstruction counts in the critic's
-    features too. Every term has its weight, 0 switches it off.
+    As in VAE-GAN only the decoder learns from the adversarial loss, and the reconstruction error includes the critic's
+    features. Every term has a weight; 0 switches it off.
 
     Deviations: VAE-GAN reconstructs in the critic's features alone (`--model.pixels 0`), which are those of one layer,
     and a gaussian log likelihood, summed; here they are the last layer's, and the mean square. Its encoder learns from
-    the features and the KL divergence, here also from the pixels. The KL divergence is divided by the number of pixels
-    as the other terms are. The critic judges reconstructions and images of latent draws by their mean, VAE-GAN by their
-    sum, which counts generated images twice; the decoder's adversarial loss is the non-saturating one, the paper's the
-    minimax one. Features are compared without the augmentation on the critic, which only what is judged passes.
+    the features and the KL divergence, here also from the pixels. The KL divergence is divided by the number of pixels,
+    as the other terms are. The critic's loss is the mean over reconstructions and images of drawn latents, VAE-GAN's
+    their sum, which counts generated images twice; the decoder's adversarial loss is non-saturating, the paper's
+    minimax. Features are compared without the augmentation on the critic, which applies only to scored images.
 
     Args:
-        latent_dim: dimensions of the code, at least 1.
-        variational: the encoder gives a gaussian over latents, held near N(0, I), from which samples are drawn;
-            otherwise a code.
+        latent_dim: dimensions of the latent code, at least 1.
+        variational: the encoder outputs a gaussian over latents, regularised towards N(0, I), from which samples are
+            drawn; otherwise a latent code.
         pixels: weight of the squared reconstruction error per pixel.
         features: weight of the squared error in the critic's features, per feature.
-        adversarial: weight of the critic's judgement.
+        adversarial: weight of the adversarial loss.
         kl: weight of the KL divergence to N(0, I), in nats per pixel; variational only. null: 2.
         sampler: distribution of the latents that samples are decoded from, if not variational: one gaussian or a
             mixture of ten fitted to training latents, or the standard normal. null: gaussian.
-        start: run folder or checkpoint of an `ae` with the same network and code, whose decoder (and encoder,
-            if not variational) starts this one. null: a fresh one.
+        start: run folder or checkpoint of an `ae` with the same network and latent_dim, whose decoder (and encoder,
+            if not variational) initialises this one. null: random weights.
         lr: learning rate of Adam for both players, above 0.
     """
 
@@ -58,7 +58,7 @@ class VAEGAN(TwoPlayers):
         **kwargs,
     ):
         super().__init__(image_shape, num_classes, latent_dim=latent_dim, lr=lr, **kwargs)
-        self.hparams.start = None  # a checkpoint of this model needs the other one no more
+        self.hparams.start = None  # a checkpoint of this model no longer needs the other one
         warn_unused("kl", kl, variational, "--model.variational true")
         warn_unused("sampler", sampler, not variational, "--model.variational false")
         self.kl_weight = 2.0 if kl is None else kl
@@ -92,7 +92,7 @@ class VAEGAN(TwoPlayers):
 
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
-            z, _ = self._code(x)
+            z, _ = self._encode_and_kl(x)
             self.latents.keep(z)
             fake = self.decode(torch.cat([z, self._drawn_for_critic(len(x))]))
             x, fake = self.critic_transform(x, labels), self.critic_transform(fake, labels.repeat(2))
@@ -102,15 +102,15 @@ class VAEGAN(TwoPlayers):
         return losses.critic("ns", output_real, output_fake)
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
-        z, kl = self._code(x)
+        z, kl = self._encode_and_kl(x)
         x_hat = self.decode(z)
         with torch.no_grad():
             target = self.critic.features(x)
-        judged = self.decode(torch.cat([z.detach(), self._drawn_for_critic(len(x))]))
+        scored = self.decode(torch.cat([z.detach(), self._drawn_for_critic(len(x))]))
         parts = {
             "pixels": losses.reconstruction("mse", x_hat, x),
             "features": (self.critic.features(x_hat) - target).square().mean(),
-            "adversarial": losses.generator("ns", self.critic(self.critic_transform(judged, labels.repeat(2)))),
+            "adversarial": losses.generator("ns", self.critic(self.critic_transform(scored, labels.repeat(2)))),
             "kl": kl / x[0].numel(),
         }
         for name, value in parts.items():
@@ -119,7 +119,7 @@ class VAEGAN(TwoPlayers):
         weights["kl"] = self.kl_weight
         return sum(weights[name] * value for name, value in parts.items())
 
-    def _code(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _encode_and_kl(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Latents (B, d), drawn if variational, and their mean KL divergence to N(0, I) in nats."""
         if not self.hparams.variational:
             return self.encoder(x), torch.zeros((), device=x.device)
@@ -127,7 +127,7 @@ class VAEGAN(TwoPlayers):
         return reparameterise(mean, log_variance), losses.kl_to_standard_normal(mean, log_variance).sum(1).mean()
 
     def _drawn_for_critic(self, num: int) -> Tensor:
-        # a mixture takes too long to be fitted for every batch
+        # fitting a mixture takes too long for every batch
         return self._draw(num, "gaussian" if self.sampler == "mixture" else self.sampler)
 
     def _draw(self, num: int, sampler: Sampler) -> Tensor:
@@ -137,12 +137,12 @@ class VAEGAN(TwoPlayers):
         players = {"decoder": self.generator} | ({} if self.hparams.variational else {"encoder": self.encoder})
         state = read("--model.start", path, "give another one")["state_dict"]
         try:
-            state["latents.latents"]  # what else has a decoder, such as a vae, keeps no latents
+            state["latents.latents"]  # other models with a decoder, such as a vae, keep no latents
             for name, network in players.items():
-                start = f"{name}."
-                weights = {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
+                prefix = f"{name}."
+                weights = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
                 network.load_state_dict(weights)
-        except Exception as error:  # torch raises many kinds for a file that does not fit
+        except Exception as error:  # torch raises many types for a file that does not fit
             raise ValueError(
                 f"--model.start: expected an `ae` of the same images, --model.network, latent_dim, hidden and width; "
                 f"'{path}' is none"

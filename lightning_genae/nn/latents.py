@@ -1,4 +1,4 @@
-"""Distributions of latents: the one that training latents have, from which an autoencoder generates, and priors."""
+"""Distributions of latents: fitted to training latents, from which an autoencoder generates, and priors."""
 
 import math
 from typing import Literal
@@ -16,8 +16,8 @@ class TrainingLatents(nn.Module):
     """The latest latents of training, and latents drawn from a distribution that is fitted to them.
 
     Args:
-        latent_dim: dimensions of a code.
-        num_kept: how many latents are kept.
+        latent_dim: dimensions of a latent code.
+        num_kept: number of latents that are kept.
     """
 
     num_components = 10  # of the mixture, as in the RAE paper (Ghosh et al. 2019, arXiv 1903.12436)
@@ -29,7 +29,7 @@ class TrainingLatents(nn.Module):
         self._fitted: tuple[Tensor, tuple[Tensor, Tensor, Tensor]] | None = None  # latents and their mixture
 
     def keep(self, z: Tensor) -> None:
-        """Takes the latents (B, d) of a batch, of all processes, in the place of the oldest."""
+        """Replaces the oldest latents by those (B, d) of a batch, of all processes."""
         num_kept, z = len(self.latents), z.detach()
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             # in the order in which one process would have had the images
@@ -67,33 +67,33 @@ class TrainingLatents(nn.Module):
 
 
 def reparameterise(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """A code of every gaussian, (B, d), through which gradients pass (Kingma & Welling 2013, arXiv 1312.6114)."""
+    """Differentiable draws (B, d) from gaussians of mean and log variance (B, d) (arXiv 1312.6114)."""
     return mean + (log_variance / 2).exp() * torch.randn_like(mean)
 
 
 def draw_prior(prior: Prior, num: int, latent_dim: int, like: Tensor) -> Tensor:
     """Latents (num, latent_dim) of a prior, on the device and in the precision of another tensor.
 
-    `gaussian` is N(0, I); `mixture` and `swiss-roll` are those of the adversarial autoencoder (Makhzani et al.
+    `gaussian` is N(0, I); `mixture` and `swiss-roll` are the priors of the adversarial autoencoder (Makhzani et al.
     2015, arXiv 1511.05644) in the first two dimensions, N(0, I) in the others: ten gaussians that point away
     from the centre, and a roll of one and a half turns.
 
     Raises:
-        ValueError: the prior needs two dimensions.
+        ValueError: the prior needs at least two dimensions.
     """
     noise = torch.randn(num, latent_dim, device=like.device, dtype=like.dtype)
     if prior == "gaussian":
         return noise
     if latent_dim < 2:
         raise ValueError(f"--model.latent_dim: expected at least 2 for --model.prior {prior}; got {latent_dim}")
-    place = torch.rand(num, device=like.device, dtype=like.dtype)
+    position = torch.rand(num, device=like.device, dtype=like.dtype)
     if prior == "mixture":
-        angle = (10 * place).floor() * (2 * math.pi / 10)
+        angle = (10 * position).floor() * (2 * math.pi / 10)
         along, across = 2 + 0.7 * noise[:, 0], 0.2 * noise[:, 1]
         first = along * angle.cos() - across * angle.sin()
         second = along * angle.sin() + across * angle.cos()
     else:
-        angle = 3 * math.pi * place.sqrt()  # even along the roll
+        angle = 3 * math.pi * position.sqrt()  # uniform along the roll
         first, second = (
             0.3 * angle * turn(angle) + 0.05 * noise[:, i] for i, turn in enumerate((torch.cos, torch.sin))
         )

@@ -14,9 +14,12 @@ def reconstruction(kind: str, output: Tensor, x: Tensor) -> Tensor:
 
     Args:
         kind: "mse" or "l1" in units of the range [-1, 1]; "bce" in nats for pixels read as probabilities; or "ce", in
-            nats a place, for text, the channels of a place being the probabilities of its tokens.
-        output: of the decoder, (B, C, H, W), without a bound; see `to_image`.
+            nats per position, for text, whose channels are the probabilities of the tokens.
+        output: of the decoder, (B, C, H, W), unbounded; see `to_image`.
         x: images in [-1, 1], (B, C, H, W).
+
+    Raises:
+        ValueError: the kind is unknown.
     """
     if kind == "mse":
         return F.mse_loss(output, x)
@@ -30,10 +33,10 @@ def reconstruction(kind: str, output: Tensor, x: Tensor) -> Tensor:
 
 
 def to_image(kind: str, output: Tensor) -> Tensor:
-    """The image in [-1, 1] of a decoder that was trained with a reconstruction loss.
+    """Images (B, C, H, W) in [-1, 1] from the output (B, C, H, W) of a decoder trained with a reconstruction loss.
 
-    For mse and l1 the output is the image, cut off at its range: a tanh before those losses can saturate, on
-    images that are mostly black above all, and then learns nothing any more. For bce and ce it is a logit.
+    For mse and l1 the output is the image, clamped to its range: a tanh before those losses can saturate, above all
+    on images that are mostly black, and then stops learning. For bce and ce the output is a logit.
     """
     if kind == "ce":
         return 2 * output.softmax(1) - 1
@@ -52,7 +55,7 @@ def bernoulli_log_likelihood(output: Tensor, x: Tensor) -> Tensor:
 
 
 def categorical_log_likelihood(output: Tensor, x: Tensor) -> Tensor:
-    """Log likelihood (B,) in nats of text x (B, C, 1, L), one token of C a place, from logits."""
+    """Log likelihood (B,) in nats of text x (B, C, 1, L), one of C tokens per position, from logits (B, C, 1, L)."""
     return -F.cross_entropy(output, (x + 1) / 2, reduction="none").flatten(1).sum(1)
 
 
@@ -62,19 +65,23 @@ def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 class Game(NamedTuple):
-    """An adversarial loss: what a critic's outputs cost the players, elementwise.
+    """An adversarial loss: the losses of both players as elementwise functions of the critic's outputs.
 
-    Of an f-divergence (Nowozin, Cseke & Tomioka 2016, arXiv 1606.00709) with conjugate f* and output activation
-    g, real images cost the critic -g(v), generated ones f*(g(v)), and the latter the generator -g(v) (its
-    section 3.2): written out here, because the composition overflows where the formula does not.
+    For an f-divergence (Nowozin, Cseke & Tomioka 2016, arXiv 1606.00709) with conjugate f* and output activation g,
+    the critic's loss is -g(v) on real and f*(g(v)) on generated images, and the generator's is -g(v) (section 3.2).
+    They are simplified here, because the composition overflows where the simplified formula does not.
+
+    Attributes:
+        real: the critic's loss on real images.
+        fake: the critic's loss on generated images.
+        generator: the generator's loss.
+        decision_threshold: output of a critic that cannot discriminate. None: there is no such output.
     """
 
     real: Callable[[Tensor], Tensor]
     fake: Callable[[Tensor], Tensor]
     generator: Callable[[Tensor], Tensor]
-    decision_threshold: float | None = (
-        0.0  # the output of a critic that can tell nothing; None: there is no such output
-    )
+    decision_threshold: float | None = 0.0
 
 
 _LOG_2 = math.log(2)
@@ -99,8 +106,8 @@ GAMES = {
 def critic(kind: str, real: Tensor, fake: Tensor) -> Tensor:
     """The critic's loss from its outputs on real and on generated images, (B,) each; `kind` is one of GAMES.
 
-    For ns it is log 4 for a critic that can tell nothing and log 4 - 2 JSD(p, q) for the optimal one; for
-    an f-divergence the least possible value is minus the divergence.
+    For ns it is log 4 for a critic that cannot discriminate and log 4 - 2 JSD(p, q) for the optimal one; for
+    an f-divergence the minimum is minus the divergence.
     """
     return GAMES[kind].real(_full(real)).mean() + GAMES[kind].fake(_full(fake)).mean()
 
@@ -116,8 +123,8 @@ def r1(critic: Callable[[Tensor], Tensor], real: Tensor, seen: Tensor | None = N
     Args:
         critic: images (B, C, H, W) to outputs (B,).
         real: images (B, C, H, W).
-        seen: the images as the critic sees them, computed from `real`, which then requires a gradient: what is measured
-            is the gradient by `real`, through the augmentation (Karras et al. 2020, arXiv 2006.06676). None: `real`.
+        seen: the images as the critic sees them, computed from `real`, which then requires a gradient: it is taken with
+            respect to `real`, through the augmentation (Karras et al. 2020, arXiv 2006.06676). None: `real`.
     """
     if seen is None:
         real = seen = real.detach().requires_grad_()
@@ -125,23 +132,26 @@ def r1(critic: Callable[[Tensor], Tensor], real: Tensor, seen: Tensor | None = N
 
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
-    """Mean squared distance to 1 of the norm of the critic's gradient, at a random point between every real and
-    generated image (WGAN-GP, Gulrajani et al. 2017, arXiv 1704.00028)."""
-    share = torch.rand(len(real), 1, 1, 1, device=real.device, dtype=real.dtype)
-    between = real.lerp(fake.to(real.dtype), share).detach().requires_grad_()
+    """Mean squared distance to 1 of the norm of the critic's gradient (WGAN-GP, arXiv 1704.00028).
+
+    The gradient is taken at a random point between each real and generated image, (B, C, H, W) each.
+    """
+    fraction = torch.rand(len(real), 1, 1, 1, device=real.device, dtype=real.dtype)
+    between = real.lerp(fake.to(real.dtype), fraction).detach().requires_grad_()
     squared = _squared_gradient(critic, between, between)
-    return ((squared + 1e-12).sqrt() - 1).square().mean()  # a root has no second derivative at 0
+    return ((squared + 1e-12).sqrt() - 1).square().mean()  # the root is not differentiable at 0
 
 
 def reconstruction_error(x: Tensor, x_hat: Tensor, power: int) -> Tensor:
-    """Mean over the pixels of |x - x_hat|^power, (B,): the energy of EBGAN (power 2) and BEGAN (power 1)."""
+    """Mean over the pixels of |x - x_hat|^power, (B,), the energy of EBGAN (power 2) and BEGAN (power 1)."""
     return (x - x_hat).abs().pow(power).flatten(1).mean(1)
 
 
 def energy_critic(real: Tensor, fake: Tensor, margin: float) -> Tensor:
     """EBGAN's critic's loss from energies, (B,) each (Zhao et al. 2016, arXiv 1609.03126).
 
-    Generated images count up to the margin; where both energies are equal and below it, the loss is the margin.
+    Energies of generated images count up to the margin; if both energies are equal and below it, the loss is
+    the margin.
     """
     return real.mean() + F.relu(margin - fake).mean()
 
@@ -159,8 +169,8 @@ def equilibrium(k: Tensor, real: Tensor, fake: Tensor, gamma: float, lambda_k: f
     Args:
         k: weight of the generated images' error in the critic's loss.
         real, fake: mean reconstruction errors of real and of generated images.
-        gamma: the ratio fake / real that is aimed at.
-        lambda_k: how fast k follows.
+        gamma: the target ratio fake / real.
+        lambda_k: step size of the updates of k.
     """
     imbalance = gamma * real - fake
     return (k + lambda_k * imbalance).clamp(0, 1), real + imbalance.abs()

@@ -1,10 +1,10 @@
 """Encoders and decoders sized from `image_shape`, and a critic of images and their classes.
 
-`mlp` is a stack of dense layers, with no hidden one a linear map; `conv` halves (doubles) the image until its
+`mlp` is a stack of dense layers, without hidden layers a linear map; `conv` halves (doubles) the image until its
 longer side is at most 4, in the manner of DCGAN (Radford et al. 2015, arXiv 1511.06434); `resnet` does so with
-residual blocks (Gulrajani et al. 2017, arXiv 1704.00028). Of sequences, images one pixel high, both are convolutions
-in one dimension. `recurrent` reads and writes a sequence step by step (Cho et al. 2014, arXiv 1406.1078), as in TimeGAN
-(Yoon et al. 2019). A decoder's output has no bound; the model maps it to [-1, 1].
+residual blocks (Gulrajani et al. 2017, arXiv 1704.00028). For sequences, images one pixel high, both are
+one-dimensional convolutions. `recurrent` reads and writes a sequence step by step (Cho et al. 2014, arXiv 1406.1078),
+as in TimeGAN (Yoon et al. 2019). A decoder's output is unbounded; the model maps it to [-1, 1].
 """
 
 import math
@@ -36,11 +36,15 @@ def encoder(
     Args:
         image_shape: (C, H, W).
         num_outputs: length of a vector.
-        network: "mlp", "conv", "resnet", or "recurrent", for sequences alone.
+        network: "mlp", "conv", "resnet", or "recurrent", for sequences only.
         hidden: sizes of the dense layers of "mlp", from the image on. None: [512, 256]; []: a linear map.
         width: channels of "conv" and "resnet" at full resolution, doubled with every halving, None: 16; or units of
             "recurrent" in each direction, None: 64.
         spectral_norm: bound each layer's Lipschitz constant (Miyato et al. 2018, arXiv 1802.05957).
+
+    Raises:
+        ValueError: "recurrent" has no spectral norm.
+        UserError: the network does not suit the shape.
     """
     if network == "mlp":
         sizes = [math.prod(image_shape), *_hidden(hidden), num_outputs]
@@ -74,15 +78,18 @@ def decoder(
     width: int | None = None,
     batch_norm: bool = False,
 ) -> nn.Sequential:
-    """A network from vectors (B, num_inputs) to images without a bound (B, C, H, W); the encoder's mirror.
+    """A network from vectors (B, num_inputs) to unbounded images (B, C, H, W); it mirrors the encoder.
 
     Args:
         image_shape: (C, H, W).
         num_inputs: length of a vector.
-        network: "mlp", "conv", "resnet", or "recurrent", for sequences alone.
+        network: "mlp", "conv", "resnet", or "recurrent", for sequences only.
         hidden: sizes of the dense layers of "mlp", from the image on, as in the encoder. None: [512, 256].
         width: channels of "conv" and "resnet" at full resolution, units of "recurrent". None: as in the encoder.
         batch_norm: normalise the layers of "conv" and "resnet" over the batch, as generators do.
+
+    Raises:
+        UserError: the network does not suit the shape.
     """
     if network == "mlp":
         sizes = [num_inputs, *reversed(_hidden(hidden)), math.prod(image_shape)]
@@ -105,17 +112,17 @@ def decoder(
 
 
 class Critic(nn.Module):
-    """Scores (B,) of images, and of their classes where it is conditional.
+    """Scores (B,) of images (B, C, H, W), and of their classes (B,) if conditional.
 
     `projection` adds the inner product of the image's features and a vector of its class (Miyato & Koyama
-    2018, arXiv 1802.05637); `concatenation` gives the class to the first layer as a channel each (Mirza &
-    Osindero 2014, arXiv 1411.1784).
+    2018, arXiv 1802.05637); `concatenation` adds a one-hot channel for each class to the first layer's input
+    (Mirza & Osindero 2014, arXiv 1411.1784).
 
     Args:
         image_shape: (C, H, W).
         network, hidden, width, spectral_norm: as for the encoder.
         conditional: whether the score depends on the class, and how.
-        num_classes: number of classes; for a conditional critic alone.
+        num_classes: number of classes; for a conditional critic only.
     """
 
     def __init__(
@@ -158,8 +165,8 @@ def normalise(network: nn.Module) -> nn.Module:
 def initialise(network: nn.Sequential) -> nn.Sequential:
     """Weights that keep the signal's variance through leaky rectifiers (He et al. 2015, arXiv 1502.01852).
 
-    torch's own shrink it threefold a layer, so that a deep autoencoder draws the mean image for long. The last
-    layer keeps them, for small first outputs.
+    torch's default shrinks it threefold per layer, so that a deep autoencoder outputs the mean image for many batches.
+    The last layer keeps the default, for small initial outputs.
     """
     for layer in [layer for layer in network.modules() if _is_weighted(layer)][:-1]:
         nn.init.kaiming_normal_(layer.weight, a=0.2)
@@ -168,12 +175,12 @@ def initialise(network: nn.Sequential) -> nn.Sequential:
 
 
 def tie_weights(first: nn.Sequential, second: nn.Sequential, num_layers: int, end: Literal["first", "last"]) -> None:
-    """Puts layers of one network, from its first or last on, in the place of those of another of equal form.
+    """Replaces the first or last layers of the second network by those of the first, of the same architecture.
 
-    Layers are counted by their weights (a residual block is one); what has none goes with the one before it.
+    Only layers with weights count (a residual block is one layer); the others belong to the layer before them.
 
     Raises:
-        ValueError: there are not that many layers.
+        ValueError: there are fewer layers.
     """
     starts = [i for i, layer in enumerate(first) if any(map(_is_weighted, layer.modules()))]
     if num_layers > len(starts):
@@ -185,7 +192,7 @@ def tie_weights(first: nn.Sequential, second: nn.Sequential, num_layers: int, en
 
 
 class _Reader(nn.Module):
-    """A GRU's last states, (B, 2 * width), that has read sequences (B, C, 1, L) in both directions."""
+    """The last states (B, 2 * width) of a GRU that reads sequences (B, C, 1, L) in both directions."""
 
     def __init__(self, num_channels: int, width: int):
         super().__init__()
@@ -196,7 +203,7 @@ class _Reader(nn.Module):
 
 
 class _Writer(nn.Module):
-    """Sequences (B, C, 1, L) that a GRU writes, which sees the code and a learned mark of the place at every step."""
+    """Sequences (B, C, 1, L) from a GRU that gets the latent code and a learned positional embedding at every step."""
 
     num_marks = 8
 
@@ -215,13 +222,15 @@ class _Writer(nn.Module):
 
 
 def run(network: nn.RNNBase, steps: Tensor | PackedSequence, states=None, twice: bool = False) -> tuple:
-    """What a recurrent network gives for steps (B, L, C), and its last states.
+    """The outputs (B, L, width) of a recurrent network for steps (B, L, C), and its last states.
 
-    On a GPU without cuDNN, where that has no derivative by the steps: in evaluation mode, or a second one.
+    On a GPU it runs without cuDNN where cuDNN has no derivative: in evaluation mode, and the second derivative.
 
     Args:
-        states: the first ones. None: 0.
-        twice: a second derivative may be asked for, by penalties of a critic's gradient.
+        network: the recurrent network.
+        steps: (B, L, C), or packed.
+        states: the initial states. None: 0.
+        twice: whether a second derivative may be needed, by penalties on a critic's gradient.
     """
     values = steps.data if isinstance(steps, PackedSequence) else steps
     is_derived = torch.is_grad_enabled() and values.requires_grad
@@ -240,7 +249,7 @@ def as_sequence(steps: Tensor) -> Tensor:
 
 
 class _Residual(nn.Module):
-    """A block of two convolutions beside a shortcut, resized before (a decoder's) or after them (an encoder's)."""
+    """A block of two convolutions beside a shortcut, resized before them (decoder) or after them (encoder)."""
 
     def __init__(
         self,
@@ -264,13 +273,13 @@ class _Residual(nn.Module):
 
 
 def _keeping(size: tuple[int, int]) -> dict:
-    """Form of a convolution that keeps the sides; of sequences it is one in one dimension."""
+    """Options of a convolution that keeps the sides; for sequences it is one-dimensional."""
     kernel = tuple(1 if side == 1 else 3 for side in size)
     return {"kernel_size": kernel, "padding": tuple(side // 2 for side in kernel)}
 
 
 def _halving(size: tuple[int, int]) -> dict:
-    """Form of a convolution that halves the sides, rounding up, and of one that gives just these; 1 stays 1."""
+    """Options of a convolution that halves the sides, rounding up, and of its transpose; sides of 1 stay 1."""
     kernel = tuple(1 if side == 1 else 4 - side % 2 for side in size)
     return {
         "kernel_size": kernel,
@@ -308,7 +317,7 @@ def _dense(sizes: list[int]) -> list[nn.Module]:
 
 
 def _pyramid(image_shape: tuple[int, int, int], width: int | None) -> tuple[list[tuple[int, int]], list[int]]:
-    """Image sizes from full resolution to at most 4 a side, and the number of channels at each."""
+    """Image sizes from full resolution to at most 4 per side, and the number of channels at each."""
     if max(image_shape[1:]) == 1:
         raise UserError("network: expected mlp for points and images of 1x1 (--model.network, --augment.autoencoder)")
     sizes = [tuple(image_shape[1:])]

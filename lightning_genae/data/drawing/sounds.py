@@ -41,12 +41,12 @@ def save_sounds(
 
 
 def _save_frames(path: Path, magnitudes: Tensor, num_columns: int, titles: tuple[str, ...]) -> Path:
-    """Writes magnitudes (N, F, T) as one grid, each row of frequencies from low to high upwards."""
+    """Writes magnitudes (N, F, T) as one grid, with frequencies rising upwards in each row."""
     from matplotlib import colormaps
 
     decibels = 20 * (magnitudes / magnitudes.max().clamp_min(1e-12)).clamp_min(1e-6).log10()
-    shares = (1 + decibels / RANGE).clamp(0, 1).flip(1)
-    colours = torch.from_numpy(colormaps["magma"](shares.numpy())[..., :3]).movedim(3, 1)
+    fractions = (1 + decibels / RANGE).clamp(0, 1).flip(1)
+    colours = torch.from_numpy(colormaps["magma"](fractions.numpy())[..., :3]).movedim(3, 1)
     save_grid(path, 2 * colours - 1, num_columns)
     if titles:
         add_header(path, titles)
@@ -56,7 +56,7 @@ def _save_frames(path: Path, magnitudes: Tensor, num_columns: int, titles: tuple
 def save_spectrograms(path: Path, waves: np.ndarray, sample_rate: int, titles: list[str] | None = None) -> Path:
     """Writes the spectrograms of sounds as one PNG, up to four beside each other, with one scale of loudness.
 
-    The frequencies are even up to 1 kHz and by octaves beyond, as they are heard.
+    The frequency axis is linear up to 1 kHz and logarithmic above, like hearing.
 
     Args:
         path: of the PNG.

@@ -8,20 +8,20 @@ MAX_LINE = 160  # characters of a line that a picture shows
 
 
 def save_page(path: Path, texts: list[str], num_columns: int, rows: tuple[str, ...] = ("",)) -> Path:
-    """Writes texts as one PNG, and beside it as .txt, a line each; line breaks and tabs are written as \\n and \\t.
+    """Writes texts as one PNG and, one per line, as a .txt next to it; line breaks and tabs are written as \\n and \\t.
 
     Args:
         path: of the PNG.
         texts: N of them.
-        num_columns: texts that belong to a row; an empty line separates rows.
+        num_columns: texts per row; an empty line separates rows.
         rows: what the rows show, by turns.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     width = max(map(len, rows))
     lines = []
     for i, text in enumerate(texts):
-        row, place = divmod(i, num_columns)
-        if place == 0 and i and (num_columns > 1 or row % len(rows) == 0):
+        row, column = divmod(i, num_columns)
+        if column == 0 and i and (num_columns > 1 or row % len(rows) == 0):
             lines.append("")
         lines.append(f"{rows[row % len(rows)]:{width}}  {as_line(text)}".strip() if width else as_line(text))
     path.with_suffix(".txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -30,7 +30,7 @@ def save_page(path: Path, texts: list[str], num_columns: int, rows: tuple[str, .
 
 
 def as_line(text: str) -> str:
-    """A text in one line, that shows also if there are only blanks."""
+    """A text in one line, visible even if it has only blanks."""
     if text and not text.strip(" "):
         return f"({len(text)} blanks)"
     for mark, written in {"\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}.items():
@@ -39,7 +39,7 @@ def as_line(text: str) -> str:
 
 
 def _picture(lines: list[str]) -> Image.Image:
-    # matplotlib brings a font that knows more than ASCII
+    # matplotlib includes a font with more than ASCII
     from matplotlib import font_manager
 
     font = ImageFont.truetype(font_manager.findfont("DejaVu Sans Mono"), 13)

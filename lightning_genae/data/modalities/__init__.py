@@ -1,11 +1,11 @@
-"""Modalities: what data can be, one class a file. To add one, add a file, and a data set that builds it.
+"""Modalities: the kinds of data, one class per file. To add one, add a file, and a data set that builds it.
 
-A modality owns all that differs between images, points, series, text, ...: how values are stored and what they are to
-people, which values can be (`project`), the losses and likelihoods that suit it, the extractor that measures it, how
-items are drawn and written. A class is in `_modality.py`, with the meaning of every part.
+A modality owns everything that differs between images, points, series, text, ...: how values are stored and their units
+for people, which values are valid (`project`), the losses and likelihoods that suit it, the extractor that measures it,
+how items are drawn and written. The base class in `_modality.py` documents every part.
 
-What does not go with all of them says by `modalities = ("image", ...)` with which it does: a class of a model, an
-augmentation, a metric or an extractor. `check` is the one place where that is asked. Nothing outside this folder
+A model, augmentation, metric or extractor that does not support all of them lists those it supports: `modalities =
+("image", ...)`. Only `check` tests that. Nothing outside this folder
 compares a modality's name; tests/test_modalities.py reads the syntax trees.
 """
 
@@ -28,7 +28,7 @@ def new(name: str, has_mask: bool = False) -> Modality:
 
 
 def modality_of(model) -> Modality:
-    """That of a model's samples, by the `modality` and `has_mask` that it was built with; images if it has none."""
+    """The modality of a model's samples, by its options `modality` and `has_mask`; images if it has none."""
     hparams = getattr(model, "hparams", {})
     return new(hparams.get("modality", "image"), hparams.get("has_mask", False))
 
@@ -39,14 +39,17 @@ def supports(part: type, modality: Modality) -> bool:
 
 
 def check(option: str, package: str, part: type, modality: Modality, among: Iterable[str] | None = None) -> None:
-    """Raises ValueError if what an option chose is not for data of this modality.
+    """Checks that the choice of an option supports a modality.
 
     Args:
         option: as it is typed.
-        package: that the choices are in.
-        part: what was chosen, a class.
+        package: of the choices.
+        part: the chosen class.
         modality: of the data.
         among: names of choices. None: all of the package.
+
+    Raises:
+        ValueError: the choice does not support the modality.
     """
     if supports(part, modality):
         return

@@ -1,4 +1,4 @@
-"""What every modality is."""
+"""The base class of modalities."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,24 +16,24 @@ Likelihood = Literal["bernoulli", "gaussian", "categorical"]
 
 @dataclass(frozen=True, eq=False)
 class Modality:
-    """What differs between one sort of data and another; all are tensors (C, H, W) in [-1, 1] to models.
+    """Everything that differs between kinds of data; for models all are tensors (C, H, W) in [-1, 1].
 
-    A data set builds it with its units; a model, which needs none, by `modalities.new`.
+    A data set builds it with units; a model, which needs none, by `modalities.new`.
 
     Args:
-        has_mask: items end at different places; the last channel, one more than the data have, is 1 where there is a
-            value and -1 beyond, where all others are 0.
+        has_mask: items end at different positions; an additional last channel is 1 where there is a value and -1
+            beyond, where all others are 0.
 
     Attributes:
-        item_name: what several items are called.
-        is_sequence: whether items go on in time, (C, 1, L).
-        is_categorical: whether an item has one of C tokens at every place, 1 in its channel and -1 in the others.
-        losses: reconstruction errors of decoders that suit it; the first one unless the user says otherwise.
-        likelihoods: of values given a code, likewise.
-        is_wave: whether an item is one channel that oscillates.
-        has_units: whether items mean nothing to people without the units of their data set.
-        is_drawn_together: whether all items are in one set of axes, so that no item has a picture of its own.
-        layout: how many pairs of items a picture shows, and in how many columns.
+        item_name: plural name of items.
+        is_sequence: whether items extend over time, (C, 1, L).
+        is_categorical: whether an item has one of C tokens at every position, 1 in its channel and -1 in the others.
+        losses: reconstruction errors that suit it; the first is the default.
+        likelihoods: of values given latents; the first is the default.
+        is_wave: whether an item is a wave, a single oscillating channel.
+        has_units: whether people need the units of the data set to read items.
+        is_drawn_together: whether a picture shows all items in the same axes.
+        layout: numbers of pairs of items and of columns in a picture.
     """
 
     has_mask: bool = False
@@ -54,7 +54,7 @@ class Modality:
         return type(self).__module__.rpartition(".")[2]
 
     def default_features(self, num_classes: int) -> str:
-        """The extractor whose features are compared unless the user says otherwise.
+        """The default extractor of the features that are compared.
 
         Args:
             num_classes: of the data, 0 without labels.
@@ -62,38 +62,38 @@ class Modality:
         return "pixels"
 
     def as_stored(self, x: Tensor) -> Tensor:
-        """Items (N, C, H, W) in [-1, 1] as a data set holds them: float32."""
+        """Items (N, C, H, W) in [-1, 1] as a data set stores them: float32."""
         return x.float()
 
     def project(self, x: Tensor) -> Tensor:
-        """Any values (N, C, H, W) as the nearest that can be: in [-1, 1], and 0 beyond the end of an item."""
+        """The nearest valid values (N, C, H, W) to any values: in [-1, 1], and 0 beyond the end of an item."""
         if not self.has_mask:
             return self.project_values(x)
-        there = valid(x)[:, None, None].to(x.dtype)
-        return torch.cat([self.project_values(x[:, :-1]) * there, 2 * there - 1], 1)
+        present = valid(x)[:, None, None].to(x.dtype)
+        return torch.cat([self.project_values(x[:, :-1]) * present, 2 * present - 1], 1)
 
     def project_values(self, x: Tensor) -> Tensor:
         """`project` without regard to a mask."""
         return x.clamp(-1, 1)
 
     def bound(self, output: Tensor) -> Tensor:
-        """A generator's output (N, C, H, W), without a bound, in [-1, 1]; differentiable."""
+        """An unbounded output (N, C, H, W) of a generator, mapped to [-1, 1]; differentiable."""
         return output.tanh()
 
     def apply_change(self, x: Tensor, before: Tensor, after: Tensor) -> Tensor:
-        """Items (N, C, H, W) changed as others are from `before` to `after`; a little beyond [-1, 1]."""
+        """Items (N, C, H, W) plus the change from `before` to `after`; may slightly exceed [-1, 1]."""
         return x + (after - before)
 
     def inverse_transform(self, images: Tensor) -> Sequence:
-        """What items (N, C, H, W), stored or in [-1, 1], are to people: in the units of their data set."""
+        """Items (N, C, H, W), stored or in [-1, 1], in the units of their data set."""
         return images
 
     def fidelity(self, x: Tensor, x_hat: Tensor) -> dict[str, float]:
-        """How like items their reconstructions (N, C, H, W) in [-1, 1] are, by name, beyond what all data have."""
+        """Measures of reconstructions (N, C, H, W) in [-1, 1] beyond those of all modalities, by name."""
         return {}
 
     def num_characters(self, images: Tensor) -> int | None:
-        """Characters of stored items (N, C, H, W), by which likelihoods of text are compared; None of what has none."""
+        """Number of characters in stored items (N, C, H, W), to compare likelihoods of text; None if not text."""
         return None
 
     def draw(
@@ -105,24 +105,26 @@ class Modality:
         titles: tuple[str, ...] = (),
         behind: Tensor | None = None,
     ) -> Path:
-        """Writes items (N, C, H, W) in [-1, 1] as one PNG, and beside it what a PNG cannot hold.
+        """Writes items (N, C, H, W) in [-1, 1] as one PNG, with more files for what a PNG cannot show.
 
         Args:
             path: of the PNG.
+            images: (N, C, H, W) in [-1, 1].
             num_columns: items in a row.
-            rows: what the rows show, by turns.
+            rows: labels of the rows, repeated in turn.
             titles: of the columns.
             behind: stored real items, which a picture of all items shows in grey.
         """
         raise NotImplementedError
 
     def write(self, stem: Path, samples: Tensor) -> dict[Path, str]:
-        """Writes stored items (N, C, H, W) as a picture and as other programs read them.
+        """Writes stored items (N, C, H, W) as a picture and in formats that other programs read.
 
         Args:
-            stem: path of the files without their endings.
+            stem: path of the files without their suffixes.
+            samples: stored items (N, C, H, W).
 
         Returns:
-            what each file holds, by its path.
+            the description of each file, by its path.
         """
         raise NotImplementedError

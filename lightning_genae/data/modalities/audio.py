@@ -14,11 +14,11 @@ from lightning_genae.data.storage import to_float
 
 @dataclass(frozen=True, eq=False)
 class Audio(Modality):
-    """Frames (bands, 1, L), scaled so that -80 dB is -1 and the loudest that can be is 1, or waves (1, 1, L); stored
+    """Frames (bands, 1, L), scaled so that -80 dB is -1 and the loudest possible is 1, or waves (1, 1, L); stored
     as float32.
 
     Args:
-        mel: between waves and frames; it knows the sample rate.
+        mel: converts between waves and frames; it has the sample rate.
         is_wave: whether items are waves.
     """
 
@@ -31,7 +31,7 @@ class Audio(Modality):
 
     @property
     def sample_rate(self) -> int:
-        """Samples a second."""
+        """Samples per second."""
         return self.mel.sample_rate
 
     def default_features(self, num_classes: int) -> str:
@@ -78,7 +78,7 @@ class Audio(Modality):
         from lightning_genae.data.drawing.sounds import MAX_HEARD, save_spectrograms, save_waves
 
         picture, numbers, waves = stem.with_suffix(".png"), stem.with_suffix(".npz"), self.inverse_transform(samples)
-        if len(samples) <= MAX_HEARD:  # the waves are made once: that takes its time
+        if len(samples) <= MAX_HEARD:  # the waves are computed once, because that is slow
             save_spectrograms(picture, waves, self.sample_rate)
         else:
             self.draw(picture, to_float(samples), num_columns=4)
@@ -89,6 +89,6 @@ class Audio(Modality):
 
 
 def spectral_convergence(magnitudes: Tensor, magnitudes_hat: Tensor) -> Tensor:
-    """The norm of the error of magnitudes (N, F, T) over their own norm, (N,); 0 is the best (arXiv 1808.06719)."""
+    """The norm of the error of magnitudes (N, F, T) over their norm, (N,); 0 is the best (arXiv 1808.06719)."""
     error = (magnitudes_hat - magnitudes).flatten(1).norm(dim=1)
     return error / magnitudes.flatten(1).norm(dim=1).clamp_min(1e-12)

@@ -1,4 +1,4 @@
-"""Points in the plane, of which all that a model can do wrong is seen and known."""
+"""Points in the plane, for which every failure of a model is visible."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ class Points(Modality):
 
     Args:
         centres: (K, 2), of the modes of a mixture of equal gaussians that the points are drawn from. None: unknown.
-        std: of each of them in both directions.
+        std: of each gaussian in both directions.
     """
 
     centres: Tensor | None = None

@@ -1,4 +1,4 @@
-"""Time series: numbers over time, in units of their own."""
+"""Time series: numbers over time, in the units of the data."""
 
 import csv
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from lightning_genae.data.storage import to_float
 
 @dataclass(frozen=True, eq=False)
 class Series(Modality):
-    """Series (C, 1, L), scaled to [-1, 1] by what the training data span, stored as float32.
+    """Series (C, 1, L), scaled to [-1, 1] by the range of the training data, stored as float32.
 
     Args:
-        channels: names of the C channels, the mask not among them.
-        centre: (C,), in the data's units, of what becomes 0.
-        half_range: (C,), in the data's units, of what becomes 1.
+        channels: names of the C channels, without the mask.
+        centre: (C,), in the data's units, which becomes 0.
+        half_range: (C,), in the data's units; centre + half_range becomes 1.
     """
 
     channels: tuple[str, ...] = ()
@@ -36,12 +36,12 @@ class Series(Modality):
         return (values - self.centre) / self.half_range
 
     def inverse_transform(self, images: Tensor) -> np.ndarray:
-        """Series (N, L, C) in the data's own units, with NaN beyond an end."""
+        """Series (N, L, C) in the data's units, with NaN beyond an end."""
         values = images.detach().float().cpu().squeeze(2).transpose(1, 2).numpy()
         if not self.has_mask:
             return values * self.half_range + self.centre
-        there = np.cumprod(values[..., -1:] > 0, axis=1).astype(bool)
-        return np.where(there, values[..., :-1] * self.half_range + self.centre, np.nan)
+        present = np.cumprod(values[..., -1:] > 0, axis=1).astype(bool)
+        return np.where(present, values[..., :-1] * self.half_range + self.centre, np.nan)
 
     def draw(
         self,

@@ -1,4 +1,4 @@
-"""Rows of a table: numbers without an order, each in a unit of its own."""
+"""Rows of a table: numbers without an order, each column in its unit."""
 
 import csv
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ MAX_PANELS = 6  # pairs of columns that a picture shows
 
 @dataclass(frozen=True, eq=False)
 class Table(Modality):
-    """Rows of C columns, as images (C, 1, 1), scaled to [-1, 1] by what the training data span; stored as float32.
+    """Rows of C columns, as images (C, 1, 1), scaled to [-1, 1] by the range of the training data; stored as float32.
 
     Args:
         columns: names of the C columns.
-        centre: (C,), in the data's units, of what becomes 0.
-        half_range: (C,), in the data's units, of what becomes 1.
+        centre: (C,), in the data's units, which becomes 0.
+        half_range: (C,), in the data's units; centre + half_range becomes 1.
     """
 
     columns: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ class Table(Modality):
         return (values - self.centre) / self.half_range
 
     def inverse_transform(self, images: Tensor) -> np.ndarray:
-        """Rows (N, C) in the data's own units."""
+        """Rows (N, C) in the data's units."""
         return images.detach().float().cpu().flatten(1).numpy() * self.half_range + self.centre
 
     def draw(
@@ -49,7 +49,7 @@ class Table(Modality):
         titles: tuple[str, ...] = (),
         behind: Tensor | None = None,
     ) -> Path:
-        """Pairs of columns, each over the other; of a single one its values in ascending order."""
+        """Scatter plots of pairs of columns; for a single column its values in ascending order."""
         sets, names = [images] if behind is None else [images, behind], self.columns
         sets = [torch.from_numpy(self.inverse_transform(part)) for part in sets]
         if len(names) == 1:

@@ -13,10 +13,10 @@ from lightning_genae.data.storage import to_float
 
 @dataclass(frozen=True, eq=False)
 class Text(Modality):
-    """Windows (V, 1, L) with one channel for each of V tokens, stored as uint8; what is drawn of a model as float32.
+    """Windows (V, 1, L) with one channel for each of V tokens, stored as uint8; samples of a model are float32.
 
     Args:
-        decode: makes texts of lists of tokens.
+        decode: from lists of tokens to texts.
     """
 
     decode: Callable[[list[list[int]]], list[str]] | None = None
@@ -32,7 +32,7 @@ class Text(Modality):
         return "rocket"
 
     def project_values(self, x: Tensor) -> Tensor:
-        """One token a place: the likeliest."""
+        """One token per position: the likeliest."""
         return torch.full_like(x, -1.0).scatter_(1, x.argmax(1, keepdim=True), 1.0)
 
     def bound(self, output: Tensor) -> Tensor:
@@ -40,22 +40,23 @@ class Text(Modality):
         return 2 * output.softmax(1) - 1
 
     def apply_change(self, x: Tensor, before: Tensor, after: Tensor) -> Tensor:
-        """The tokens that change from `before` to `after`, and else those that are there."""
+        """The tokens of `after` where they differ from `before`, otherwise those of `x`, (N, V, 1, L)."""
         changes = after.argmax(1, keepdim=True) != before.argmax(1, keepdim=True)
         return torch.where(changes, after, x)
 
     def inverse_transform(self, images: Tensor) -> list[str]:
-        """The texts (N,) of windows, of each place the largest channel."""
+        """The texts (N,) of windows, with the largest channel at each position."""
         return self.decode(tokens_of(images))
 
     def num_characters(self, images: Tensor) -> int:
         return sum(map(len, self.inverse_transform(images)))
 
     def joined(self, images: Tensor, places: Tensor | None) -> list[str]:
-        """The texts of stored windows (N, V, 1, L), those that overlap joined, so that each token is there once.
+        """The texts of stored windows (N, V, 1, L), with overlapping windows joined, so that each token occurs once.
 
         Args:
-            places: where the windows are cut from, (N, 3); see lightning_genae/data/dataset.py. None: none overlaps.
+            images: stored windows (N, V, 1, L).
+            places: positions of the windows, (N, 3); see lightning_genae/data/dataset.py. None: no windows overlap.
         """
         if places is None:
             return self.inverse_transform(images)
@@ -82,12 +83,12 @@ class Text(Modality):
         return save_page(path, self.inverse_transform(images), num_columns, rows)
 
     def write(self, stem: Path, samples: Tensor) -> dict[Path, str]:
-        """A picture, and a file with a text a line."""
+        """A picture, and a file with one text per line."""
         picture = stem.with_suffix(".png")
         self.draw(picture, to_float(samples), num_columns=len(samples))
         return {picture: "a picture", stem.with_suffix(".txt"): f"{len(samples)} texts, a line each"}
 
 
 def tokens_of(images: Tensor) -> list[list[int]]:
-    """The tokens (N, L) of windows (N, V, 1, L): of each place the largest channel."""
+    """The tokens (N, L) of windows (N, V, 1, L): the largest channel at each position."""
     return images.argmax(1).squeeze(1).tolist()

@@ -1,4 +1,4 @@
-"""What all feature extractors share."""
+"""The base class of feature extractors."""
 
 import hashlib
 import sys
@@ -90,7 +90,7 @@ def build(name: str | None, weights: str | None, dataset: Dataset) -> Extractor:
         takers = [other for other in registry.names(PACKAGE) if registry.load(PACKAGE, other).takes_weights]
         raise ValueError(f"--metrics.weights: goes with --metrics.features {' or '.join(takers)}, not with {name}")
     built = extractor(dataset, weights)
-    if package := registry.origin(extractor):  # whose features are not kept longer than its code is the same
+    if package := registry.origin(extractor):  # cached features are valid only for the same code
         built.description |= {"package": package, "source": source(sys.modules[extractor.__module__])}
     return built
 

@@ -17,20 +17,20 @@ from lightning_genae.evaluation.extractors._extractor import Extractor
 from lightning_genae.nn import networks
 
 log = logging.getLogger("lightning_genae")
-MAX_VALUES = 2**23  # of a batch: images larger than 128x128 in colour come in smaller ones
+MAX_VALUES = 2**23  # of a batch: RGB images above 128x128 come in smaller batches
 
 
 class ClassifierFeatures(Extractor):
-    """The 64 activations before the last layer, divided by one number.
+    """The 64 activations before the last layer, divided by their mean standard deviation over the training split.
 
-    That is their mean standard deviation over the training split, so that distances of different data sets have one
-    scale. The classifier is trained once, with a fixed seed, on all of the training split, whatever a run's subset and
-    its validation images are, and cached: it is a measuring device, the same for all, and no held-out image has a say.
+    Distances of different data sets then have the same scale. The classifier is trained once, with a fixed seed, on the
+    whole training split, independent of a run's subset and validation images, and cached: it is the same for all runs,
+    and does not depend on held-out images.
 
     Args:
         dataset: with labels.
         weights: not used.
-        num_steps: batches of 128 images that it learns from, fewer of large images.
+        num_steps: training batches of 128 images, or fewer if they are large.
     """
 
     modalities = ("image", "series", "text", "audio")
@@ -85,7 +85,7 @@ def _trained(dataset: Dataset, num_features: int, num_steps: int) -> tuple[nn.Se
 
 
 def _at_most(split: Images, num: int = 100_000) -> Images:
-    """The split, or so many of its images, drawn at random: a million say the same as these."""
+    """The split, or a random subset of `num` images, which is enough."""
     if len(split.labels) <= num:
         return split
     return split.subset(torch.randperm(len(split.labels), generator=torch.Generator().manual_seed(0))[:num])

@@ -1,4 +1,4 @@
-"""DINOv2's vision transformer (arXiv 2304.07193), which judges as people do (Stein et al. 2023, arXiv 2306.04675)."""
+"""DINOv2's vision transformer (arXiv 2304.07193), close to human judgement (Stein et al. 2023, arXiv 2306.04675)."""
 
 from pathlib import Path
 
@@ -69,5 +69,5 @@ def _from_file(timm, path: Path):
 def _prepare(images: Tensor) -> Tensor:
     x = to_rgb((to_float(images) + 1) / 2)
     x = F.interpolate(x, (224, 224), mode="bicubic", antialias=True).clamp(0, 1)
-    mean, deviation = (torch.tensor(values, device=x.device)[:, None, None] for values in (MEAN, DEVIATION))
-    return (x - mean) / deviation
+    mean, std = (torch.tensor(values, device=x.device)[:, None, None] for values in (MEAN, DEVIATION))
+    return (x - mean) / std

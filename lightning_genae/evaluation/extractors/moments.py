@@ -1,4 +1,4 @@
-"""Mean and deviation over time of each channel: of log-mel frames the Frechet audio distance's idea, without VGGish.
+"""Mean and standard deviation of each channel over time: for log-mel frames a Frechet audio distance without VGGish.
 
 Kilgour et al. 2018 (arXiv 1812.08466) take the features of VGGish, a network trained on sounds, instead.
 """
@@ -13,16 +13,16 @@ from lightning_genae.evaluation.extractors._extractor import Extractor
 
 
 class MomentFeatures(Extractor):
-    """The moments of C channels, (N, 2 C), less their means over the training split and divided by one number, their
-    mean deviation there.
+    """The moments of C channels, (N, 2 C), minus their means over the training split, divided by their mean standard
+    deviation there.
 
-    A sound's wave, which is one channel, is first split into `num_bands` bands, whose logarithmic power over time the
-    channels then are.
+    A sound's wave, which is one channel, is first split into `num_bands` bands, whose logarithmic power over time
+    becomes the channels.
 
     Args:
         dataset: of sequences; of its `pool` at most the first 5,000 are used.
         weights: not used.
-        num_bands: of a wave, each a factor wider than the one below.
+        num_bands: of a wave, each wider than the one below by a constant factor.
     """
 
     modalities = ("series", "text", "audio")
@@ -54,8 +54,8 @@ class _Moments(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Channels over time (N, C, L) to (N, 2 C)."""
         mean = x.mean(2, keepdim=True)
-        deviation = (x - mean).square().mean(2).sqrt()
-        return (torch.cat([mean.squeeze(2), deviation], 1) - self.centre) / self.scale
+        std = (x - mean).square().mean(2).sqrt()
+        return (torch.cat([mean.squeeze(2), std], 1) - self.centre) / self.scale
 
 
 class _Bands(nn.Module):

@@ -11,7 +11,7 @@ from lightning_genae.evaluation.extractors._extractor import Extractor
 
 
 class PixelFeatures(Extractor):
-    """Principal components over the training split, divided by one number, their mean standard deviation.
+    """Principal components over the training split, divided by their mean standard deviation.
 
     Args:
         dataset: of its `pool` at most the first 5,000 images are used.

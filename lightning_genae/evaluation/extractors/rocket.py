@@ -13,20 +13,20 @@ from lightning_genae.data.sequences import values_and_valid
 from lightning_genae.data.storage import to_float
 from lightning_genae.evaluation.extractors._extractor import Extractor
 
-WIDTHS = (7, 9, 11)  # of kernels, in places
+WIDTHS = (7, 9, 11)  # of kernels, in steps
 
 
 class RocketFeatures(Extractor):
-    """The share of positive values in each kernel's output, and their maximum; of masked sequences also their length.
+    """The fraction of positive values in each kernel's output, and their maximum; for masked sequences also the length.
 
-    Shares and maxima are divided by one number each, their mean standard deviation over the training split, so that
-    both count. Frechet distances of some hundred sequences need few features: there are far fewer kernels than ROCKET's
+    Fractions and maxima are each divided by their mean standard deviation over the training split, so that both
+    count. Frechet distances of some hundred sequences need few features: there are far fewer kernels than ROCKET's
     10,000, always the same for a shape, and each sees all channels.
 
     Args:
         dataset: of sequences; of its `pool` at most the first 5,000 are used.
         weights: not used.
-        num_kernels: half as many as there are features.
+        num_kernels: half the number of features.
     """
 
     modalities = ("series", "text", "audio")
@@ -39,8 +39,8 @@ class RocketFeatures(Extractor):
         network.fit(to_float(images[:500]))
         description = {"extractor": "rocket", "weights": "", "resize": "none"}
         super().__init__(network, 2 * num_kernels + has_mask, to_float, description)
-        deviations = self(images[:5000]).std(0)[: 2 * num_kernels].view(2, num_kernels)
-        network.factors /= deviations.mean(1).clamp(min=1e-6)
+        stds = self(images[:5000]).std(0)[: 2 * num_kernels].view(2, num_kernels)
+        network.factors /= stds.mean(1).clamp(min=1e-6)
         network.centre = self(images[:5000]).mean(0)
         description["weights"] = hash_weights(network)
 
@@ -76,28 +76,28 @@ class _Kernels(nn.Module):
         MiniRocket (Dempster et al. 2021, arXiv 2012.08791), from sequences (N, C, 1, L)."""
         values, valid = values_and_valid(images, self.has_mask)
         outputs = self.outputs(values).movedim(1, 2)[valid]
-        deviations = outputs.std(0).clamp(min=1e-6)
-        num = len(deviations)
-        shares = np.arange(1, num + 1) * (math.sqrt(5) - 1) / 2 % 1
-        columns = (outputs / deviations).T.double().numpy()
-        quantiles = torch.tensor([np.quantile(column, share) for column, share in zip(columns, shares)])
-        self.weight /= deviations[:, None, None]
-        # a little above, as outputs for tokens can equal a quantile, and rounding would decide what is positive
+        stds = outputs.std(0).clamp(min=1e-6)
+        num = len(stds)
+        fractions = np.arange(1, num + 1) * (math.sqrt(5) - 1) / 2 % 1
+        columns = (outputs / stds).T.double().numpy()
+        quantiles = torch.tensor([np.quantile(column, fraction) for column, fraction in zip(columns, fractions)])
+        self.weight /= stds[:, None, None]
+        # slightly above, because outputs for tokens can equal a quantile, and rounding would decide their sign
         self.bias = -(quantiles.float() + 1e-3)
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (N, 2 num), of masked sequences (N, 2 num + 1), of sequences (N, C, 1, L) in [-1, 1]."""
         values, valid = values_and_valid(images, self.has_mask)
         outputs, lengths = self.outputs(values) + self.bias[:, None], valid.sum(1, keepdim=True)
-        shares = ((outputs > 0) & valid[:, None]).sum(2) / lengths.clamp(min=1)
+        fractions = ((outputs > 0) & valid[:, None]).sum(2) / lengths.clamp(min=1)
         maxima = torch.where(valid[:, None], outputs, -torch.inf).amax(2).where(lengths > 0, 0)
-        features = [shares * self.factors[0], maxima * self.factors[1]]
+        features = [fractions * self.factors[0], maxima * self.factors[1]]
         if self.has_mask:
             features.append(lengths / valid.shape[1] * self.factors[0])
         return torch.cat(features, 1) - self.centre  # kernels of features (KID) depend on where 0 is
 
     def outputs(self, values: Tensor) -> Tensor:
-        """What the kernels, without biases, make of values (N, C, L), 0 beyond their ends: (N, num, L)."""
+        """Outputs (N, num, L) of the kernels, without biases, for values (N, C, L), 0 beyond their ends."""
         outputs = values.new_empty(len(values), len(self.weight), values.shape[2])
         for dilation in self.dilations:
             these = self.dilation == dilation

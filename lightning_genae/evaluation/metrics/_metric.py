@@ -1,4 +1,4 @@
-"""What all metrics of samples share."""
+"""The base class of metrics of samples."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -13,19 +13,19 @@ from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.modalities import Modality
 from lightning_genae.data.modalities.image import Image
 
-MAX_IMAGES = 2000  # for what compares every image with every other
+MAX_IMAGES = 2000  # for metrics that compare all pairs of images
 
 
 class Value(NamedTuple):
-    """What is said of a value of a metric, wherever it is shown.
+    """The description of a value of a metric, wherever it is shown.
 
     Attributes:
         label: in words, for rows and titles.
         form: a format specification.
-        higher_is_better: as torchmetrics has it; None where neither is, because it is right where real data are.
-        is_ratio: arms are compared by its logarithm, in percent: a distance or an error, whose spread grows with it;
-            not what can lie below 0, nor a fraction, nor what is a logarithm already.
-        in_brief: whether tables with a row a run show it.
+        higher_is_better: as in torchmetrics. None: neither; the value of real data is the best.
+        is_ratio: arms are compared by its logarithm, in percent: for a distance or an error, whose spread grows with
+            it; not for values that can be negative, fractions or logarithms.
+        in_brief: whether tables with one row per run show it.
         is_row: whether the table of a run has a row for it.
         note: a sentence below that table, of values and protocol by name, as str.format takes them.
     """
@@ -40,14 +40,14 @@ class Value(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """A set of images, as metrics see them; None where a metric does not need it.
+    """A set of images for metrics; a field is None where no metric needs it.
 
     Attributes:
         features: (N, num_features) of an extractor, float32.
         logits: (N, num_classes) of a classifier.
-        images: as they are stored, (N, C, H, W).
-        places: of windows that may share values, int64 (N, 3): which series each is cut from, its first step and the
-            step after its last; None where none shares a value with another, as samples never do.
+        images: stored images (N, C, H, W).
+        places: positions of windows that may share values, int64 (N, 3): index of the series, first step, and the step
+            after the last. None: no items share values, as for generated samples.
     """
 
     features: Tensor | None = None
@@ -59,17 +59,17 @@ class Samples(NamedTuple):
 class SampleMetric(torchmetrics.Metric):
     """Samples against real images; values in a dict, by name.
 
-    Over several processes `compute` is of the samples of all of them.
+    With several processes `compute` covers the samples of all of them.
 
     Args:
-        real: held-out images, which no model was trained on.
-        dataset: that they are of. None: images, of which nothing else is known.
+        real: held-out images, on which no model was trained.
+        dataset: of these images. None: only the images are known.
 
     Attributes:
-        values: what is said of each value, by its name; intervals, NAME_low and NAME_high, need nothing said.
-        order: place of its values in tables: those of a lower number come first, equal ones by name of the file.
-        modalities: of data that it is for, by their names; None: all of them.
-        needs_images: whether it looks at all samples themselves; else it may get the features of some alone.
+        values: the description of each value, by name; intervals, NAME_low and NAME_high, need none.
+        order: position of its values in tables: lower numbers come first, equal ones by name of the file.
+        modalities: names of the modalities that it supports. None: all of them.
+        needs_images: whether it needs the images of all samples; otherwise it may get only the features of some.
         trained_on: stored images (N, C, H, W) that the model was trained on, or None.
         modality: of the data.
     """
@@ -96,51 +96,51 @@ class SampleMetric(torchmetrics.Metric):
                 getattr(self, name).append(values)
 
     def compute(self) -> dict[str, float]:
-        """The values of all samples that were added."""
+        """The values of all added samples, by name."""
         parts = (getattr(self, name) for name in Samples._fields)
         return self.measure(Samples(*(dim_zero_cat(part) if len(part) else None for part in parts)))
 
     def measure(self, samples: Samples) -> dict[str, float]:
-        """The values of a set of samples; nothing if it lacks what this metric needs."""
+        """The values of a set of samples, by name; empty if it lacks what this metric needs."""
         raise NotImplementedError
 
     def left_out(self, num_samples: int) -> dict[str, str]:
-        """Values that so many samples are too few for, by name, with the reason, in words that follow "left out:"."""
+        """Values for which there are too few samples, by name, with the reason, to follow "left out:"."""
         return {}
 
     def floor(self, fresh: Samples) -> dict[str, float]:
-        """The values of real images that are not the held-out ones: no model is expected to be better."""
+        """The values of real images other than the held-out ones: no model is expected to be better."""
         return self.measure(fresh)
 
     def of_model(self, model) -> dict[str, float]:
-        """Values of the model itself, in evaluation mode, not of its samples; nothing for most."""
+        """Values of the model itself, in evaluation mode, not of its samples; empty for most metrics."""
         return {}
 
     def protocol(self) -> dict[str, object]:
-        """What its values depend on beside extractor, numbers of images and seeds, as plain values."""
+        """What its values depend on besides extractor, numbers of images and seeds, as plain values."""
         return {}
 
     def at_the_end(self, samples: Samples) -> dict[str, float]:
-        """More values, worth their time once a training; bounds of 95 % intervals are NAME_low and NAME_high."""
+        """More values, slow enough to compute only once; bounds of 95 % intervals are NAME_low and NAME_high."""
         return {}
 
 
 def jackknife(pseudo: Tensor, of_pairs: Tensor) -> tuple[float, float, float]:
-    """What a 95 % interval of a value of N samples is made of.
+    """The parts of a 95 % interval of a value of N samples.
 
     Args:
         pseudo: pseudo-values (N,) of the value, by samples.
-        of_pairs: the part of it that belongs to a pair of samples, times N^2 / 2, of some pairs (M,).
+        of_pairs: the contributions of some pairs of samples to the value, times N^2 / 2, (M,).
 
     Returns:
-        The jackknife's variance; what pairs add to it twice, and should but once (Efron & Stein 1981, doi
+        The jackknife's variance; the contribution of pairs, which it counts twice (Efron & Stein 1981, doi
         10.1214/aos/1176345462); the quantile of Student's t, with the degrees of freedom of their difference
         (Satterthwaite 1946, doi 10.2307/3002019).
     """
-    num, deviations = len(pseudo), pseudo - pseudo.mean()
-    variance = float(deviations.var()) / num
+    num, centred = len(pseudo), pseudo - pseudo.mean()
+    variance = float(centred.var()) / num
     pairs = min(2 * float(of_pairs.square().mean()) / num**2, 0.75 * variance)
-    error = float(deviations.pow(4).mean() - deviations.var() ** 2) / num**3  # variance of the variance
+    error = float(centred.pow(4).mean() - centred.var() ** 2) / num**3  # variance of the variance
     freedom = 2 * (variance - pairs) ** 2 / max(error, 1e-300)
     return variance, pairs, float(student.ppf(0.975, max(freedom, 2.0)))
 

@@ -1,4 +1,4 @@
-"""What metrics that train a recurrent network share: the network, its training, and which sequences it sees."""
+"""What metrics that train a recurrent network share: the network, its training, and its sequences."""
 
 from collections.abc import Callable
 
@@ -13,15 +13,15 @@ NUM_STEPS, BATCH_SIZE, LR = 200, 128, 2e-2
 
 
 class Recurrent(nn.Module):
-    """A GRU of one layer and a linear one on its states.
+    """A GRU of one layer and a linear layer on its states.
 
-    TimeGAN (Yoon et al. 2019) gives it half as many units as there are channels, which for a single channel are none;
+    In TimeGAN (Yoon et al. 2019) it has half as many units as there are channels, which is none for a single channel;
     here it has at least 8.
 
     Args:
         channels: of the sequences.
-        outputs: at every place.
-        deviation: by which values are divided, to learn in few steps however small they are.
+        outputs: at every position.
+        deviation: standard deviation by which values are divided, so that training is fast at any scale.
     """
 
     def __init__(self, channels: int, outputs: int, deviation: Tensor):
@@ -31,31 +31,35 @@ class Recurrent(nn.Module):
         self.head = nn.Linear(self.gru.hidden_size, outputs)
 
     def forward(self, values: Tensor) -> Tensor:
-        """Outputs (N, L, outputs) from values (N, C, L); those at a place know the places up to it."""
+        """Outputs (N, L, outputs) from values (N, C, L); an output depends on the positions up to its own."""
         return self.head(self.gru(values.movedim(1, 2) / self.deviation)[0])
 
 
 def stretches(images: Tensor, has_mask: bool, seed: int = 0, most: int = MAX_SEQUENCES) -> tuple[Tensor, Tensor]:
-    """At most so many stored sequences (N, C, 1, L), drawn at random, of each a stretch of at most MAX_LENGTH places
-    that starts anywhere; as values (N, C, L) and where they are valid (N, L)."""
+    """Random stretches of at most MAX_LENGTH steps from at most `most` stored sequences (N, C, 1, L).
+
+    Returns:
+        values (M, C, L) in [-1, 1], and where they are valid, bool (M, L).
+    """
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randperm(len(images), generator=generator)[:most]
     values, valid = values_and_valid(images[drawn], has_mask)
     length = min(values.shape[2], MAX_LENGTH)
     latest = (valid.sum(1) - length).clamp(min=0)
     starts = (torch.rand(len(latest), generator=generator) * (latest + 1)).long()
-    places = starts[:, None] + torch.arange(length)
-    return values.gather(2, places[:, None].expand(-1, values.shape[1], -1)), valid.gather(1, places)
+    positions = starts[:, None] + torch.arange(length)
+    return values.gather(2, positions[:, None].expand(-1, values.shape[1], -1)), valid.gather(1, positions)
 
 
 def train(make: Callable[[], nn.Module], loss: Callable[[nn.Module, Tensor], Tensor], num: int) -> nn.Module:
-    """A network, trained; always the same, and other random numbers stay as they are.
+    """Trains a network deterministically, without changing other random numbers.
 
     Args:
-        make: builds it.
-        loss: of the network on the sequences with these indices (BATCH_SIZE,), out of num.
+        make: builds the network.
+        loss: of the network on the sequences of indices (BATCH_SIZE,), below num.
+        num: number of sequences.
     """
-    # whoever evaluates may have switched gradients off
+    # the caller may have switched gradients off
     with torch.random.fork_rng(), torch.inference_mode(False), torch.enable_grad():
         torch.manual_seed(0)
         network = make()

@@ -1,4 +1,4 @@
-"""What a classifier says of the samples: its score, as the Inception Score (arXiv 1606.03498), and class coverage."""
+"""Classifier predictions on samples: a score like the Inception Score (arXiv 1606.03498), and class coverage."""
 
 from types import MappingProxyType
 
@@ -12,8 +12,8 @@ class ClassMetric(SampleMetric):
     """Values of the extractor's own classifier; none if it has none.
 
     `classifier_score`: exp of the mean KL divergence of a sample's classes to those of all samples, from 1 to the
-    number of classes, by torchmetrics, without splits; higher is better, but copies of one image a class are best.
-    `class_coverage`: share of the classes of real images that samples have at least a tenth as often.
+    number of classes, by torchmetrics, without splits; higher is better, but one image per class is best.
+    `class_coverage`: fraction of the real classes that are at least a tenth as frequent in samples.
     """
 
     values = MappingProxyType(

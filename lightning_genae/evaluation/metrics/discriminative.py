@@ -1,4 +1,4 @@
-"""Whether a recurrent network tells samples from real sequences, the score of TimeGAN (Yoon et al., NeurIPS 2019)."""
+"""Whether a recurrent network can discriminate samples: the score of TimeGAN (Yoon et al., NeurIPS 2019)."""
 
 from types import MappingProxyType
 
@@ -10,21 +10,21 @@ from lightning_genae.data.sequences import apart, num_independent, with_mask
 from lightning_genae.evaluation.metrics._metric import SampleMetric, Samples, Value
 from lightning_genae.evaluation.metrics._recurrent import MAX_SEQUENCES, Recurrent, stretches, train
 
-MIN_INDEPENDENT = 5  # real sequences in the test: of fewer a coin scores above 0.12
+MIN_INDEPENDENT = 5  # real sequences in the test set: with fewer, chance scores above 0.12
 
 Labelled = tuple[Tensor, Tensor, Tensor]  # sequences (N, C, L), where they are valid (N, L), and 1 for real ones (N,)
 
 
 class DiscriminativeMetric(SampleMetric):
-    """`discriminative_score`, |accuracy - 1/2| of a classifier of real and generated sequences that is trained on a
-    half of them, equally many of both, and tested on the other; from 0, it cannot tell them, to 1/2.
+    """`discriminative_score`, |accuracy - 1/2| of a classifier of real and generated sequences that is trained on
+    half of them, as many real as generated, and tested on the other half; from 0, it cannot discriminate, to 1/2.
 
-    TimeGAN's halves are drawn at random, but windows of one series overlap: a network that remembers what it was
-    trained on then tells real from real. Here no real sequence of one half shares a value with one of the other. The
-    accuracy is the mean of that on real and that on generated sequences.
+    TimeGAN's halves are drawn at random, but windows of a series overlap: a network that memorises its training half
+    then recognises real windows. Here no real sequence of one half shares a value with one of the other. The accuracy
+    is the mean of the accuracies on real and on generated sequences.
 
-    A coin would score 0.399 / sqrt(n) in the mean, where n is twice the number of real sequences in the test that share
-    no value; with more samples in the test it is less, down to 0.282 / sqrt(n).
+    Chance scores 0.399 / sqrt(n) on average, where n is twice the number of real sequences in the test set that share
+    no value; with more samples in the test set it is less, down to 0.282 / sqrt(n).
     """
 
     values = MappingProxyType(
@@ -53,7 +53,7 @@ class DiscriminativeMetric(SampleMetric):
         return {} if num >= MIN_INDEPENDENT else {"discriminative_score": reason}
 
     def accuracy(self, samples: Samples) -> float:
-        """Share of the sequences in the test that are classified rightly, the mean of real and of generated ones."""
+        """Fraction of test sequences that are classified correctly, the mean over real and generated."""
         (x, valid, is_real), test = self._halves(samples)
 
         def logits(network, x, valid):
@@ -64,11 +64,11 @@ class DiscriminativeMetric(SampleMetric):
 
         network = train(lambda: Recurrent(x.shape[1], 1, x.std()), loss, len(x))
         taken_for_real = logits(network, *test[:2]) > 0
-        right = taken_for_real == test[2].bool()
-        return float(sum(right[test[2] == label].double().mean() for label in (0, 1)) / 2)
+        correct = taken_for_real == test[2].bool()
+        return float(sum(correct[test[2] == label].double().mean() for label in (0, 1)) / 2)
 
     def _halves(self, samples: Samples) -> tuple[Labelled, Labelled]:
-        """What is trained on, with as many real as generated sequences, and what is tested on."""
+        """The training half, with as many real as generated sequences, and the test half."""
         halves = [
             [part.images[half] for half in apart(part.places, len(part.images), seed)]
             for seed, part in enumerate((self.real, samples))

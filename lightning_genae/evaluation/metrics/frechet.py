@@ -22,7 +22,7 @@ class FrechetMetric(SampleMetric):
     dimensions alone; where the smallest set is less than 8 times, `fd_infinity` is too low and left out (in
     benchmarks/metrics/intervals.md the bias over that number).
 
-    `fd_low`, `fd_high`: 95 % interval of the mean distance that sets of so many samples have to these very real images.
+    `fd_low`, `fd_high`: 95 % interval of the mean distance that sets of as many samples have to the same real images.
     Other held-out images are not in it, nor other trainings.
     """
 
@@ -64,11 +64,11 @@ class FrechetMetric(SampleMetric):
         return values
 
     def interval(self, samples: Samples) -> dict[str, float]:
-        """The 95 % interval of the mean distance that sets of so many samples have to these very real images.
+        """The 95 % interval of the mean distance that sets of as many samples have to the same real images.
 
         By the jackknife. As the distance is nearly quadratic in the samples' moments where it is small, its variance is
         taken to grow with it like that of a noncentral chi-squared variable; the interval holds the means that the
-        distance would not be too far from for their own variance, as Wilson's for shares does.
+        distance would not be too far from for their own variance, as Wilson's for fractions does.
         """
         value = max(self.measure(samples)["fd"], 1e-12)
         variance, of_pairs, reach = jackknife(*self._jackknife(samples.features.double()))

@@ -26,19 +26,20 @@ class KernelMetric(SampleMetric):
         return self.interval(samples)
 
     def interval(self, samples: Samples) -> dict[str, float]:
-        """The 95 % interval of the mean over sets of so many samples, against these very real images, by bootstrap of
-        all pairs of at most MAX_IMAGES a side, whose kernel is computed once.
+        """The 95 % interval of the mean over sets of as many samples, against the same real images, by bootstrap of
+        all pairs of at most MAX_IMAGES per side, whose kernel is computed once.
 
-        It is somewhat too wide where samples are as the real ones, since a bootstrap counts what pairs add three times,
-        and too narrow for few samples with long tails in few dimensions, as the kernel is of third degree; see
+        It is slightly too wide if samples are distributed like real images, because a bootstrap counts the contribution
+        of pairs three times, and too narrow for few samples with long tails in few dimensions, because the kernel is of
+        third degree; see
         benchmarks/metrics/intervals.md.
         """
         real, fake = (features[:MAX_IMAGES].double() for features in (self.real.features, samples.features))
         within, between = poly_kernel(fake, fake).fill_diagonal_(0), poly_kernel(fake, real).mean(1)
         num, generator = len(fake), torch.Generator().manual_seed(0)
         chosen = (torch.randint(num, (num,), generator=generator) for _ in range(self.num_resamples))
-        counts = torch.stack([one.bincount(minlength=num) for one in chosen]).double()
-        pairs = num**2 - counts.square().sum(1)  # without those of a sample and its copy
+        counts = torch.stack([indices.bincount(minlength=num) for indices in chosen]).double()
+        pairs = num**2 - counts.square().sum(1)  # without pairs of a sample and its copy
         distances = (counts @ within * counts).sum(1) / pairs - 2 * counts @ between / num
         low, high = (distances - distances.mean()).quantile(distances.new_tensor([0.025, 0.975])).tolist()
         value = self.measure(samples)["kid"]
@@ -46,7 +47,7 @@ class KernelMetric(SampleMetric):
 
 
 def kernel_distance(real: Tensor, fake: Tensor, subset_size: int = 500, num_subsets: int = 20) -> float:
-    """KID of two sets of features (N, d); its subsets are drawn with a fixed seed."""
+    """KID of features (N, d) and (M, d); its subsets are drawn with a fixed seed."""
     subset_size = min(subset_size, len(real), len(fake))
     metric = KernelInceptionDistance(
         feature=Given(real.shape[1]), subsets=num_subsets, subset_size=subset_size, sync_on_compute=False

@@ -12,10 +12,10 @@ from lightning_genae.evaluation.metrics._metric import SampleMetric, Samples, Va
 
 
 class LikelihoodMetric(SampleMetric):
-    """`log_likelihood`: mean of log p(x) in nats, an estimate from below by importance samples (arXiv 1509.00519), of
-    held-out images drawn at random; of text also `bits_per_character`, from above.
+    """`log_likelihood`: mean of log p(x) in nats, a lower bound by importance sampling (arXiv 1509.00519), of random
+    held-out images; for text also `bits_per_character`, an upper bound.
 
-    The protocol has what n-grams and gzip need for a character of the very same texts.
+    The protocol has the bits per character of n-grams and gzip for the same texts.
     """
 
     values = MappingProxyType(
@@ -55,7 +55,7 @@ class LikelihoodMetric(SampleMetric):
             self.floors = ngram.floors(trained_on, self.modality.inverse_transform(self.heldout))
 
     def measure(self, samples: Samples) -> dict[str, float]:
-        return {}  # samples have no say in it
+        return {}  # it does not depend on samples
 
     @torch.no_grad()
     def of_model(self, model) -> dict[str, float]:

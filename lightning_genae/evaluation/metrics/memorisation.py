@@ -12,14 +12,14 @@ from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.storage import blocks, to_float
 from lightning_genae.evaluation.metrics._metric import SampleMetric, Samples, Value
 
-BLOCK = 2**26  # values of images that others are compared with at once: 256 MB in float32
+BLOCK = 2**26  # values of images that are compared at once: 256 MB in float32
 
 
 class MemorisationMetric(SampleMetric):
-    """Distances of samples to the nearest image that was trained on, in pixels, of at most 1,000 samples.
+    """Distances of samples to the nearest image that was trained on, in pixel space, for at most 1,000 samples.
 
     `distance_to_train` is their mean, as root mean squared difference per pixel of images in [-1, 1]. `copying` is the
-    share of pairs of a sample and a held-out image in which the sample is the nearer to a training image: 1/2 for
+    fraction of pairs of a sample and a held-out image in which the sample is nearer to a training image: 1/2 for
     fresh images of the same kind, 1 for copies; also near 1 for blurred images, and near 0 for bad ones.
     """
 
@@ -46,7 +46,7 @@ class MemorisationMetric(SampleMetric):
         return {"distance_to_train": float(distances.mean()), "copying": float(nearer / pairs)}
 
     def floor(self, fresh: Samples) -> dict[str, float]:
-        """Those of the held-out images: the fresh ones may be among those that were trained on."""
+        """The values of the held-out images, because the fresh ones may be training images."""
         return {} if self.trained_on is None else {"distance_to_train": float(self.of_heldout.mean()), "copying": 0.5}
 
     def _of_heldout(self, real: Samples) -> Tensor:
@@ -64,15 +64,15 @@ class MemorisationMetric(SampleMetric):
 
 def nearest(images: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     """Root mean squared difference per pixel (N,) of stored images (N, C, H, W), in [-1, 1], to the nearest of others
-    (M, C, H, W), and which one that is (N,)."""
+    (M, C, H, W), and its index (N,)."""
     best, which = torch.full((len(images),), torch.inf), torch.zeros(len(images), dtype=torch.long)
     done = 0
     for block in blocks(others, 5000, BLOCK):  # not all of them in float32 at once
         y, start = to_float(block).flatten(1), 0
         for part in blocks(images, 1000, BLOCK):
-            distances, places = torch.cdist(to_float(part).flatten(1), y).min(1)
+            distances, positions = torch.cdist(to_float(part).flatten(1), y).min(1)
             here = slice(start, start + len(part))
-            which[here] = torch.where(distances < best[here], places + done, which[here])
+            which[here] = torch.where(distances < best[here], positions + done, which[here])
             best[here] = torch.minimum(distances, best[here])
             start += len(part)
         done += len(block)

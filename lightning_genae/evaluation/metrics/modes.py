@@ -1,4 +1,4 @@
-"""Which modes of a known mixture the samples have, as in VEEGAN (Srivastava et al. 2017, arXiv 1705.07761)."""
+"""The modes of a known mixture that samples cover, as in VEEGAN (Srivastava et al. 2017, arXiv 1705.07761)."""
 
 from types import MappingProxyType
 
@@ -8,7 +8,7 @@ from lightning_genae.evaluation.metrics._metric import SampleMetric, Samples, Va
 
 
 class ModeMetric(SampleMetric):
-    """`modes`, how many of the mixture's modes are found, and `good`, the fraction of good samples.
+    """`modes`, the number of the mixture's modes that are found, and `good`, the fraction of good samples.
 
     A good sample lies within three standard deviations of a mode; a mode is found if one sample does.
     """

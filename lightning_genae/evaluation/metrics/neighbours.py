@@ -12,11 +12,11 @@ from lightning_genae.evaluation.metrics._metric import MAX_IMAGES, SampleMetric,
 
 
 class NeighbourMetric(SampleMetric):
-    """Shares by k nearest neighbours among features, of at most MAX_IMAGES a side.
+    """Fractions by k nearest neighbours among features, of at most MAX_IMAGES per side.
 
-    `precision`: of the samples, within the neighbourhood of a real image (Kynkaanniemi et al. 2019); `recall`: of the
-    real images, within that of a sample; `density`: how many real neighbourhoods a sample is in, over k; `coverage`: of
-    the real images, with a sample in their neighbourhood (Naeem et al. 2020). Precision and density reward noise: they
+    `precision`: of samples in the neighbourhood of a real image (Kynkaanniemi et al. 2019); `recall`: of real images in
+    the neighbourhood of a sample; `density`: the number of real neighbourhoods that a sample is in, over k; `coverage`:
+    of real images with a sample in their neighbourhood (Naeem et al. 2020). Precision and density reward noise: they
     mean nothing without recall and coverage.
 
     k is 5 for all four, as in Naeem et al. and their package prdc; Kynkaanniemi et al. take 3 for precision and recall,
@@ -40,13 +40,13 @@ class NeighbourMetric(SampleMetric):
         distances = _distances(self.points, fake)
         in_real = distances < self.radii[:, None]
         in_fake = distances < radii(fake, self.num_neighbours)
-        shares = {
+        fractions = {
             "precision": in_real.any(0),
             "recall": in_fake.any(1),
             "density": in_real.sum(0) / self.num_neighbours,
             "coverage": in_real.any(1),
         }
-        return {name: float(share.double().mean()) for name, share in shares.items()}
+        return {name: float(values.double().mean()) for name, values in fractions.items()}
 
 
 def prdc(real: Tensor, fake: Tensor) -> dict[str, float]:

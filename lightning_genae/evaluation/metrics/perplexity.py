@@ -8,13 +8,13 @@ from lightning_genae.evaluation.ngram import CharacterNGram
 
 
 class PerplexityMetric(SampleMetric):
-    """Perplexities per character under n-grams of five characters, of at most MAX_IMAGES texts a side.
+    """Perplexities per character under n-grams of five characters, of at most MAX_IMAGES texts per side.
 
-    `perplexity`: of the samples, by the n-grams of held-out text: from 1 on, and right where that of real text is;
-    above they are no such text, below they say the most usual things again and again. `reverse_perplexity`: of
-    held-out text, by the n-grams of the samples, as in Zhao et al. 2018; lower is better, and samples that lack
-    variety, or sense, are bad. It depends on the number of samples; its floor is that of training windows as they are,
-    which a model can beat where they are few.
+    `perplexity`: of the samples, by the n-grams of held-out text, at least 1; best at the value of real text: higher
+    means unlike real text, lower means repetition of frequent phrases. `reverse_perplexity`: of
+    held-out text, by the n-grams of the samples, as in Zhao et al. 2018; lower is better; samples that
+    lack variety or sense have high values. It depends on the number of samples; its floor is that of training windows,
+    which a model can beat if they are few.
     """
 
     values = MappingProxyType(
@@ -40,8 +40,8 @@ class PerplexityMetric(SampleMetric):
     def __init__(self, real: Samples, dataset: Dataset | None = None):
         super().__init__(real, dataset)
         self.texts = self.modality.inverse_transform(real.images[:MAX_IMAGES])
-        # of held-out text, not of what was trained on, by which copies of that would be the best samples; so they are
-        # no better than other real text
+        # fitted to held-out text: with training text, copies of it would be the best samples; so they are no better
+        # than other real text
         self.model = CharacterNGram().fit(self.texts)
 
     def measure(self, samples: Samples) -> dict[str, float]:

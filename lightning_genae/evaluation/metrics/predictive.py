@@ -1,4 +1,4 @@
-"""Whether samples teach how real sequences go on: train on synthetic, test on real (Yoon et al., NeurIPS 2019)."""
+"""Whether samples teach to predict real sequences: train on synthetic, test on real (Yoon et al., NeurIPS 2019)."""
 
 from types import MappingProxyType
 
@@ -13,8 +13,8 @@ class PredictiveMetric(SampleMetric):
     """`predictive_score`, mean absolute error of predicting the next values of real sequences, in units of their range
     [-1, 1], by a recurrent network that is trained on generated ones.
 
-    TimeGAN predicts one channel by the others; here all channels are predicted by all. The network predicts the change
-    to the next place, so that at first it expects no change.
+    TimeGAN predicts one channel from the others; here all channels are predicted from all. The network predicts the
+    change to the next step, so that it starts by predicting no change.
     """
 
     values = MappingProxyType(

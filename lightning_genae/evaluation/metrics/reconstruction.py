@@ -1,4 +1,4 @@
-"""How like held-out images their reconstructions by the model are, if it has an encoder."""
+"""The similarity of held-out images and their reconstructions, for models with an encoder."""
 
 from collections.abc import Callable
 from types import MappingProxyType
@@ -11,10 +11,10 @@ from lightning_genae.evaluation.metrics._metric import SampleMetric, Samples, Va
 
 
 class ReconstructionMetric(SampleMetric):
-    """`mse`, `psnr`, `ssim`, and what else `fidelity.py` says of reconstructions of all held-out images.
+    """`mse`, `psnr`, `ssim`, and the other values of `fidelity.py`, for reconstructions of all held-out images.
 
     Attributes:
-        lpips: distance of two sets of images (N, C, H, W); see `fidelity.lpips`. None: it is left out.
+        lpips: distance of two sets of images (N, C, H, W); see `fidelity.lpips`. None: no LPIPS.
     """
 
     values = MappingProxyType(
@@ -31,7 +31,7 @@ class ReconstructionMetric(SampleMetric):
     lpips: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def measure(self, samples: Samples) -> dict[str, float]:
-        return {}  # samples are no reconstructions
+        return {}  # samples are not reconstructions
 
     @torch.no_grad()
     def of_model(self, model) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Self-BLEU: what samples of text share with each other (Texygen, Zhu et al. 2018, arXiv 1802.01886)."""
+"""Self-BLEU: the similarity of samples of text to each other (Texygen, Zhu et al. 2018, arXiv 1802.01886)."""
 
 from types import MappingProxyType
 
@@ -11,8 +11,8 @@ from lightning_genae.evaluation.metrics.words import filled_up, whole_words
 class SelfBLEUMetric(SampleMetric):
     """`self_bleu`: BLEU of each of the first 100 samples against the other ones, by torchmetrics, from 0 to 1.
 
-    It is of whole words, one to three in a row, counted over all samples together, because a window has few of them;
-    Texygen takes two to five in a row, and the mean over the samples. Right where that of real text is: higher means
+    It uses whole words, one to three in a row, counted over all samples together, because a window has few of them;
+    Texygen takes two to five in a row, and the mean over the samples. Best at the value of real text: higher means
     that samples repeat each other, and noise has 0.
     """
 
@@ -22,7 +22,7 @@ class SelfBLEUMetric(SampleMetric):
     modalities = ("text",)
     needs_images = True
     max_words = 3  # in a row
-    num_compared = 100  # it grows with their number, as its time does with the square
+    num_compared = 100  # the value grows with their number, and its time with the square
 
     def measure(self, samples: Samples) -> dict[str, float]:
         texts = [

@@ -15,12 +15,12 @@ LITTLE = 1e-12  # of a variance: what does not vary at all is taken for what var
 
 
 class SpectrumMetric(SampleMetric):
-    """Distances of what is known of two sets of sequences without regard to where in time something happens.
+    """Distances between two sets of sequences by statistics that do not depend on when something happens.
 
     `autocorrelation_distance`: mean absolute difference of the autocorrelations of a set, over channels and the lags
     from 1 to half the length; from 0 to 2. `spectrum_distance`: total variation distance (Alvarez-Esteban et al. 2015,
     arXiv 1501.04050) of the mean periodograms of a set, each of sum 1, so half their absolute difference; from 0 to 1,
-    the mean over channels. Both are of deviations from the mean over the whole set, by channel.
+    the mean over channels. Both are of values minus the mean of their channel over the whole set.
     """
 
     values = MappingProxyType(
@@ -56,11 +56,11 @@ def _of_set(images: Tensor, has_mask: bool) -> tuple[Tensor, Tensor]:
 
 
 def autocorrelations(centred: Tensor, valid: Tensor) -> Tensor:
-    """Those of channels at the lags from 1 to L // 2, (C, L // 2), each the mean over all pairs of valid places.
+    """Autocorrelations of channels at lags from 1 to L // 2, (C, L // 2), averaged over all pairs of valid positions.
 
     Args:
         centred: values about their mean (N, C, L), 0 where there are none.
-        valid: 1 at places with a value and 0 at others (N, 1, L).
+        valid: 1 at positions with a value and 0 at others (N, 1, L).
     """
     covariances = _sums_of_products(centred) / _sums_of_products(valid).clamp(min=1) + LITTLE
     return covariances[:, 1:] / covariances[:, :1]
@@ -74,7 +74,7 @@ def spectrum(centred: Tensor) -> Tensor:
 
 
 def _sums_of_products(x: Tensor) -> Tensor:
-    """Sums over sequences and places of x (N, C, L) at a place times x some places later, (C, L // 2 + 1)."""
+    """Sums over sequences and positions of products of x (N, C, L) at lags from 0 to L // 2, (C, L // 2 + 1)."""
     length = x.shape[2]
     padded = next_fast_len(length + length // 2)  # so that no lag wraps around
     powers = torch.fft.rfft(x, padded).abs().square().sum(0)

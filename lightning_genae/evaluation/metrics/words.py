@@ -1,4 +1,4 @@
-"""Words of sampled text: how many differ (distinct-n, Li et al. 2016, arXiv 1510.03055), and how many are words."""
+"""Words of sampled text: how many are distinct (distinct-n, Li et al. 2016, arXiv 1510.03055), and how many exist."""
 
 import re
 from itertools import pairwise
@@ -13,11 +13,11 @@ WHOLE_WORD = re.compile(r"(?<=[\W\d_])[^\W\d_]+(?=[\W\d_])")  # letters, with so
 
 
 class WordMetric(SampleMetric):
-    """Shares of the whole words of samples: letters only, and neither end of a window, which may cut them.
+    """Fractions of the whole words of samples: letters only, not at the ends of a window, which may cut them.
 
-    `distinct_1` and `distinct_2`: different words over all words, and pairs of neighbours, of the first 200 samples,
-    for it falls with their number; low where samples repeat each other, but noise has the highest. `known_words`: those
-    that real text has, trained on or held out. All are 0 without any words.
+    `distinct_1` and `distinct_2`: of distinct words, and distinct pairs of neighbours, in the first 200 samples,
+    because the fractions fall with their number; low if samples repeat each other, but highest for noise.
+    `known_words`: of words that occur in real text, training or held out. All are 0 without any words.
     """
 
     values = MappingProxyType(
@@ -50,8 +50,10 @@ class WordMetric(SampleMetric):
         }
 
     def floor(self, fresh: Samples) -> dict[str, float]:
-        """Known words are those of held-out windows that others have too, or the training text: the fresh ones may be
-        trained on, and what is new is known of itself only."""
+        """The values of real text; `known_words` is of held-out words that other windows or the training text have.
+
+        Fresh windows may be training text, and every word is known from its own window.
+        """
         elsewhere, once = set(self.of_train), set()
         for text in self.of_heldout:
             elsewhere |= once.intersection(text)
@@ -63,14 +65,14 @@ class WordMetric(SampleMetric):
 
 
 def whole_words(text: str) -> list[str]:
-    """The words of a text that neither of its ends can have cut, in small letters."""
+    """The words of a text that neither of its ends can have cut, in lower case."""
     return WHOLE_WORD.findall(text.lower())
 
 
 def filled_up(fresh: Samples, real: Samples) -> Samples:
-    """Fresh images and then held-out ones, for what is said of a number of them that the fresh ones may not reach.
+    """Fresh images and then held-out ones, for values of a number of images that the fresh ones may not reach.
 
-    The latter are in an order drawn at random: neighbours in a text are of one topic, and alike.
+    The latter are in random order, because neighbours in a text have the same topic.
     """
     order = torch.randperm(len(real.images), generator=torch.Generator().manual_seed(0))
     return Samples(images=torch.cat([fresh.images, real.images[order]]))
