@@ -24,7 +24,7 @@ from pytorch_lightning import Callback, Trainer
 
 from callbacks.budget import Budget
 from callbacks.ema import Ema
-from datamodules._base import ImageDataModule
+from datamodules import ImageDataModule
 from lightning_genae import registry
 from lightning_genae.augment import Composition, _training
 from lightning_genae.commands.parse import DEFAULT_STEPS

@@ -33,7 +33,7 @@ def draw(kind: str, num: int, d: int, generator: torch.Generator) -> torch.Tenso
 
 def coverage(metric_class, name: str, d: int, num: int, num_real: int, kind: str, repeats: int) -> str:
     """Share of 95 % intervals that hold the mean value of such sets."""
-    from lightning_genae.evaluation.metrics._metric import Samples
+    from lightning_genae.evaluation.metrics import Samples
 
     generator = torch.Generator().manual_seed(d * num)
     metric = metric_class(Samples(draw("equal", num_real, d, generator)))
@@ -44,7 +44,7 @@ def coverage(metric_class, name: str, d: int, num: int, num_real: int, kind: str
 
 def bias(d: int, ratio: int, kind: str, repeats: int) -> str:
     """Of `fd_infinity`, in per cent of the value, with its Monte Carlo error."""
-    from lightning_genae.evaluation.metrics._metric import Samples
+    from lightning_genae.evaluation.metrics import Samples
     from lightning_genae.evaluation.metrics.frechet import FrechetMetric
 
     generator = torch.Generator().manual_seed(0)

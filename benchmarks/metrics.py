@@ -48,8 +48,8 @@ def main() -> None:
 
 def sanity(cache: str) -> list[str]:
     """The table of real images, spoilt in more and more harmful ways."""
-    from lightning_genae.evaluation.extractors._extractor import build
-    from lightning_genae.evaluation.metrics._metric import Samples
+    from lightning_genae.evaluation.extractors import build
+    from lightning_genae.evaluation.metrics import Samples
     from lightning_genae.evaluation.metrics.frechet import FrechetMetric
     from lightning_genae.evaluation.metrics.neighbours import prdc
 
@@ -141,7 +141,7 @@ def cost(library: str, num: int, cache: str) -> tuple[float, float, float, float
 
 def ours(extractor, real, fake, cache: str) -> tuple[float, float, float]:
     from lightning_genae.evaluation.evaluation import reference
-    from lightning_genae.evaluation.metrics._metric import Samples
+    from lightning_genae.evaluation.metrics import Samples
     from lightning_genae.evaluation.metrics.frechet import FrechetMetric
     from lightning_genae.evaluation.metrics.kernel import KernelMetric
 

@@ -11,7 +11,7 @@ from lightning_genae import registry
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.evaluation import schedule
 from lightning_genae.evaluation.evaluation import MIN_IMAGES, Evaluation
-from lightning_genae.evaluation.extractors._extractor import PACKAGE as EXTRACTORS
+from lightning_genae.evaluation.extractors import PACKAGE as EXTRACTORS
 from lightning_genae.ranks import wait_for_first
 
 MAX_SAMPLES = 100_000  # all are held in memory

@@ -14,10 +14,9 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from lightning_genae import registry
-from lightning_genae.augment import _training
+from lightning_genae.augment import Composition, _training
 from lightning_genae.augment._augmentation import Augmentation, draw_fraction
 from lightning_genae.augment._autoencoding import AutoencodingAugmentation
-from lightning_genae.augment._composition import Composition
 from lightning_genae.augment._perturbations import fit_classes
 from lightning_genae.augment.ae import AUTOENCODER, AutoencoderAugment
 from lightning_genae.augment.noise import NoiseAugment

@@ -9,9 +9,7 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from lightning_genae import report
-from lightning_genae.augment import _quality
-from lightning_genae.augment._augmentation import Augmentation
-from lightning_genae.augment._composition import Composition
+from lightning_genae.augment import Augmentation, Composition, _quality
 from lightning_genae.augment.ae import AutoencoderAugment
 from lightning_genae.augment.noise import NoiseAugment
 from lightning_genae.augment.none import NoAugment

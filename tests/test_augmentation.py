@@ -11,10 +11,9 @@ import yaml
 from torch import nn
 
 from callbacks.adapt import Adapt
-from datamodules._base import ImageDataModule
+from datamodules import ImageDataModule
 from lightning_genae import registry
-from lightning_genae.augment._augmentation import Augmentation
-from lightning_genae.augment._composition import Composition
+from lightning_genae.augment import Augmentation, Composition
 from lightning_genae.augment._stream import Stream
 from lightning_genae.augment.ada import AdaptiveAugment
 from lightning_genae.augment.classic import ClassicAugment

@@ -16,7 +16,7 @@ from PIL import Image
 from scipy.io import savemat
 from torch import nn
 
-from datamodules._base import ImageDataModule, split_off
+from datamodules import ImageDataModule, split_off
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.digits import Digits
 from datamodules.fashion_mnist import FashionMNISTDataModule
@@ -27,7 +27,7 @@ from datamodules.svhn import SVHNDataModule
 from lightning_genae import registry
 from lightning_genae.data.dataset import Images
 from lightning_genae.data.storage import to_float
-from lightning_genae.evaluation.metrics._metric import Samples
+from lightning_genae.evaluation.metrics import Samples
 from lightning_genae.evaluation.metrics.modes import ModeMetric
 from tests.test_models import train
 

@@ -11,7 +11,7 @@ import yaml
 
 from callbacks.evaluate import Evaluate
 from lightning_genae import registry
-from lightning_genae.augment._composition import Composition
+from lightning_genae.augment import Composition
 from lightning_genae.commands.parse import PACKAGES
 from lightning_genae.config.parser import signature
 

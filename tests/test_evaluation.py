@@ -22,7 +22,7 @@ from torchmetrics.functional.image import lpips as torchmetrics_lpips
 import run
 from callbacks.evaluate import Evaluate
 from lightning_genae import registry
-from lightning_genae.augment._composition import Composition
+from lightning_genae.augment import Composition
 from lightning_genae.commands import length
 from lightning_genae.commands.parse import parse_run
 from lightning_genae.data.dataset import Dataset
@@ -30,7 +30,7 @@ from lightning_genae.data.modalities.audio import Audio, spectral_convergence
 from lightning_genae.data.storage import to_float
 from lightning_genae.evaluation import schedule
 from lightning_genae.evaluation.evaluation import Evaluation, reference
-from lightning_genae.evaluation.extractors._extractor import Extractor
+from lightning_genae.evaluation.extractors import Extractor
 from lightning_genae.evaluation.extractors.pixels import PixelFeatures
 from lightning_genae.evaluation.fidelity import fidelity, lpips
 from lightning_genae.evaluation.metrics.frechet import frechet_distance

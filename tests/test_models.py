@@ -8,7 +8,7 @@ import pytest
 import torch
 from pytorch_lightning import Trainer
 
-from datamodules._base import ImageDataModule
+from datamodules import ImageDataModule
 from lightning_genae import registry
 from lightning_genae.data import modalities
 from lightning_genae.data.dataset import Images
@@ -331,7 +331,7 @@ def test_classes_of_samples_without_labels_are_as_frequent_as_in_training(condit
 @pytest.mark.parametrize("arm", ["ada", "diffaug", "classic", "ae", "noise"])
 def test_r1_passes_the_augmentation_twice(arm, digits):
     """Its gradient by the critic's weights, through each arm, is that of finite differences."""
-    from lightning_genae.augment._composition import Composition
+    from lightning_genae.augment import Composition
 
     one = registry.load("lightning_genae.augment", arm)()
     augment = Composition({arm: one}, on="critic", fraction=0.7)

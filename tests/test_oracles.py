@@ -8,10 +8,10 @@ import torch
 from sklearn.decomposition import PCA
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
-from datamodules._base import ImageDataModule
+from datamodules import ImageDataModule
 from lightning_genae.data.dataset import Images
 from lightning_genae.data.storage import to_float
-from lightning_genae.evaluation.metrics._metric import Samples
+from lightning_genae.evaluation.metrics import Samples
 from lightning_genae.evaluation.metrics.frechet import frechet_distance
 from lightning_genae.evaluation.metrics.modes import ModeMetric
 from lightning_genae.models.aae import AdversarialAutoencoder

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules import _packs
-from datamodules._base import split_off
+from datamodules import _packs, split_off
 from datamodules._packs import Packed, new_array, opened
 from datamodules.folder import FolderDataModule
 from lightning_genae.augment._autoencoding import of_all

@@ -13,13 +13,13 @@ import yaml
 from pytorch_lightning import LightningModule, Trainer
 
 import run
-from datamodules._base import ImageDataModule
+from datamodules import ImageDataModule
 from lightning_genae.ablation.grid import pair
-from lightning_genae.augment._augmentation import Augmentation
+from lightning_genae.augment import Augmentation
 from lightning_genae.commands.parse import parse_run
 from lightning_genae.config.nested import flatten
-from lightning_genae.evaluation.extractors._extractor import Extractor
-from lightning_genae.evaluation.metrics._metric import SampleMetric, Samples
+from lightning_genae.evaluation.extractors import Extractor
+from lightning_genae.evaluation.metrics import SampleMetric, Samples
 from tests.conftest import ROOT
 
 INSTALL = 'pip install -e ".[test]" && '

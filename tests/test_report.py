@@ -16,7 +16,7 @@ from lightning_genae.ablation import pictures
 from lightning_genae.ablation.records import Record, compare, read
 from lightning_genae.ablation.report import FILES, Report
 from lightning_genae.ablation.statistics import compare as differences
-from lightning_genae.augment._composition import Composition
+from lightning_genae.augment import Composition
 from lightning_genae.augment.ae import AutoencoderAugment
 from lightning_genae.augment.classic import ClassicAugment
 from lightning_genae.augment.noise import NoiseAugment

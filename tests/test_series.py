@@ -18,8 +18,7 @@ from lightning_genae.data.modalities.text import Text
 from lightning_genae.data.sequences import apart, num_independent, values_and_valid, with_mask
 from lightning_genae.evaluation.evaluation import Evaluation
 from lightning_genae.evaluation.extractors.rocket import RocketFeatures
-from lightning_genae.evaluation.metrics import _recurrent, predictive
-from lightning_genae.evaluation.metrics._metric import Samples
+from lightning_genae.evaluation.metrics import Samples, _recurrent, predictive
 from lightning_genae.evaluation.metrics._recurrent import MAX_LENGTH, MAX_SEQUENCES, Recurrent, stretches
 from lightning_genae.evaluation.metrics.discriminative import DiscriminativeMetric
 from lightning_genae.evaluation.metrics.frechet import frechet_distance

@@ -18,7 +18,7 @@ from lightning_genae import registry
 from lightning_genae.data.modalities.text import Text
 from lightning_genae.data.storage import to_float
 from lightning_genae.evaluation.evaluation import Evaluation
-from lightning_genae.evaluation.metrics._metric import Samples
+from lightning_genae.evaluation.metrics import Samples
 from lightning_genae.evaluation.metrics.likelihood import LikelihoodMetric
 from lightning_genae.evaluation.metrics.perplexity import PerplexityMetric
 from lightning_genae.evaluation.metrics.self_bleu import SelfBLEUMetric

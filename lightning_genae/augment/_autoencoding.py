@@ -15,7 +15,7 @@ from lightning_genae.data.modalities import Modality
 from lightning_genae.data.modalities.image import Image
 from lightning_genae.data.storage import blocks, to_float
 from lightning_genae.evaluation.components import components
-from lightning_genae.evaluation.metrics._metric import MAX_IMAGES
+from lightning_genae.evaluation.metrics import MAX_IMAGES
 from lightning_genae.evaluation.metrics.frechet import frechet_distance
 
 Detail = Literal["residual", "decode"]

@@ -14,9 +14,9 @@ from lightning_genae.augment._augmentation import Augmentation
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.modalities import Modality
 from lightning_genae.data.storage import blocks, to_float
-from lightning_genae.evaluation.extractors._extractor import Extractor
+from lightning_genae.evaluation.extractors import Extractor
 from lightning_genae.evaluation.extractors.classifier import ClassifierFeatures
-from lightning_genae.evaluation.metrics._metric import MAX_IMAGES
+from lightning_genae.evaluation.metrics import MAX_IMAGES
 from lightning_genae.evaluation.metrics.frechet import frechet_distance
 from lightning_genae.evaluation.metrics.neighbours import prdc
 

@@ -10,7 +10,7 @@ from lightning_genae.augment._augmentation import Augmentation
 from lightning_genae.augment.ae import AutoencoderAugment
 from lightning_genae.data.dataset import Dataset, Images
 from lightning_genae.data.storage import num_at_once, to_float
-from lightning_genae.evaluation.metrics._metric import MAX_IMAGES
+from lightning_genae.evaluation.metrics import MAX_IMAGES
 from lightning_genae.options import warn_unused
 
 

@@ -19,8 +19,8 @@ from lightning_genae.data.sequences import num_independent
 from lightning_genae.data.storage import chosen_of
 from lightning_genae.errors import UserError
 from lightning_genae.evaluation import fidelity
-from lightning_genae.evaluation.extractors._extractor import Extractor, build
-from lightning_genae.evaluation.metrics._metric import MAX_IMAGES, SampleMetric, Samples
+from lightning_genae.evaluation.extractors import Extractor, build
+from lightning_genae.evaluation.metrics import MAX_IMAGES, SampleMetric, Samples
 from lightning_genae.evaluation.metrics.frechet import FrechetMetric
 from lightning_genae.evaluation.metrics.memorisation import MemorisationMetric
 from lightning_genae.evaluation.metrics.reconstruction import ReconstructionMetric

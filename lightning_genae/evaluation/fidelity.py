@@ -9,7 +9,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 
 from lightning_genae.data.modalities import Modality
 from lightning_genae.data.storage import as_input, blocks, num_at_once, to_float
-from lightning_genae.evaluation.extractors._extractor import given_file, load_state, to_rgb
+from lightning_genae.evaluation.extractors import given_file, load_state, to_rgb
 
 MAX_VALUES = 2**21  # of images that are compared at once: 8 MB in float32; SSIM needs a hundred times as much
 

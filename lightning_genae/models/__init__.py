@@ -17,5 +17,9 @@ What run.py, the callbacks and the contract test in tests/test_models.py require
 - where its generator is averaged: an attribute `averaged` (torch's AveragedModel) and `generator`; the
   callback `ema` updates it.
 
-`_two_players.py` is what all models with a critic share.
+`TwoPlayers` is what all models with a critic share.
 """
+
+from lightning_genae.models._two_players import TwoPlayers
+
+__all__ = ["TwoPlayers"]

@@ -8,7 +8,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from lightning_genae.data import modalities
-from lightning_genae.data.modalities._modality import Loss
+from lightning_genae.data.modalities import Loss
 from lightning_genae.nn import losses, networks
 from lightning_genae.nn.latents import Sampler, TrainingLatents
 from lightning_genae.options import chosen_of, warn_unused, warn_unused_size

@@ -12,9 +12,10 @@ compares a modality's name; tests/test_modalities.py reads the syntax trees.
 from collections.abc import Iterable
 
 from lightning_genae import registry
-from lightning_genae.data.modalities._modality import Modality
+from lightning_genae.data.modalities._modality import Likelihood, Loss, Modality
 
 PACKAGE = "lightning_genae.data.modalities"
+__all__ = ["PACKAGE", "Likelihood", "Loss", "Modality", "check", "modality_of", "new", "supports"]
 
 
 def new(name: str, has_mask: bool = False) -> Modality:

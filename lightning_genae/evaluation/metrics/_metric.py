@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
-import torchmetrics
 from scipy.stats import t as student
 from torch import Tensor, nn
-from torchmetrics.utilities import dim_zero_cat
 
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.modalities import Modality
@@ -56,10 +54,11 @@ class Samples(NamedTuple):
     places: Tensor | None = None
 
 
-class SampleMetric(torchmetrics.Metric):
+class SampleMetric:
     """Samples against real images; values in a dict, by name.
 
-    With several processes `compute` covers the samples of all of them.
+    It is no torchmetrics Metric, which it may use: the evaluation draws all samples, in the first process those of all,
+    and computes their features once for all metrics, so that there is no state to update, to gather or to reset.
 
     Args:
         real: held-out images, on which no model was trained.
@@ -74,31 +73,16 @@ class SampleMetric(torchmetrics.Metric):
         modality: of the data.
     """
 
-    full_state_update = False
     values: ClassVar[Mapping[str, Value]] = MappingProxyType({})
     order: ClassVar[int] = 50
     modalities: ClassVar[tuple[str, ...] | None] = None
     needs_images: ClassVar[bool] = False
 
     def __init__(self, real: Samples, dataset: Dataset | None = None):
-        super().__init__()
         self.real = real
         self.dataset = dataset
         self.trained_on = None if dataset is None else dataset.train.images
         self.modality: Modality = Image() if dataset is None else dataset.modality
-        for name in Samples._fields:
-            self.add_state(name, [], dist_reduce_fx="cat")
-
-    def update(self, samples: Samples) -> None:
-        """Adds samples."""
-        for name, values in samples._asdict().items():
-            if values is not None:
-                getattr(self, name).append(values)
-
-    def compute(self) -> dict[str, float]:
-        """The values of all added samples, by name."""
-        parts = (getattr(self, name) for name in Samples._fields)
-        return self.measure(Samples(*(dim_zero_cat(part) if len(part) else None for part in parts)))
 
     def measure(self, samples: Samples) -> dict[str, float]:
         """The values of a set of samples, by name; empty if it lacks what this metric needs."""

@@ -6,12 +6,12 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
-from datamodules._base import ImageDataModule
-from lightning_genae.augment._augmentation import Augmentation
+from datamodules import ImageDataModule
+from lightning_genae.augment import Augmentation
 from lightning_genae.cache import hash_weights
 from lightning_genae.data.dataset import Dataset, Images
 from lightning_genae.data.storage import to_float
-from lightning_genae.evaluation.extractors._extractor import Extractor
+from lightning_genae.evaluation.extractors import Extractor
 from lightning_genae.evaluation.metrics import SampleMetric, Samples, Value
 
 
