@@ -10,6 +10,7 @@ from torch import nn
 
 from lightning_genae import registry
 from lightning_genae.data import modalities
+from lightning_genae.data.modalities.image import Image
 from lightning_genae.models._two_players import TwoPlayers
 from lightning_genae.models.cogan import edges
 from lightning_genae.models.gan import Loss
@@ -586,7 +587,8 @@ def test_option(name, option):
 @pytest.mark.parametrize("name", registry.names(PACKAGE))
 def test_models_are_built_by_their_defaults(name):
     """What a signature says reaches the model, through all that it is derived from."""
-    model = registry.load(PACKAGE, name)((2, 1, 4) if name == "rnn_ae" else (1, 2, 2))
+    model_class = registry.load(PACKAGE, name)
+    model = model_class((1, 2, 2) if modalities.supports(model_class, Image()) else (2, 1, 4))
     known = {option: value for option, value in KNOWN.get(f"model {name}", {}).items() if value is not None}
     assert {option: model.hparams[option] for option in known} == known
 
