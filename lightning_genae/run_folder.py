@@ -148,8 +148,9 @@ class RunFolder:
     def _clear(self) -> None:
         """Removes the files of a run and nothing else; config.yaml last, so that the folder remains that of a run
         if the process is killed."""
-        pictures = ["codes.png", *(f"{name}/{'[0-9]' * 8}.png" for name in PICTURES)]
-        pictures += ["augmented/gate-*.png", "augmented/strengths-*.png"]
+        pictures = ["latents.png", *(f"{name}/{'[0-9]' * 8}.png" for name in PICTURES)]
+        pictures += ["augmented/quality-*.png", "augmented/strengths-*.png"]
+        pictures += ["codes.png", "augmented/gate-*.png"]  # the names of once
         pictures += [f"metrics/{name}.png" for name in ("nearest", "distances", "precision-recall")]
         checkpoints = [f"checkpoints/{LAST}", f"checkpoints/{BEFORE}", "hpc_ckpt_*.ckpt", f"checkpoints/*{UNFINISHED}"]
         patterns = ["model.safetensors", *pictures, *checkpoints, "metrics.csv", f"*{UNFINISHED}"]

@@ -298,7 +298,7 @@ def test_0_is_accepted_on_the_command_line(option):
 
 
 def test_time_that_stands_still_is_refused():
-    with pytest.raises(ValueError, match=r"--augment.warp: expected a share below 1"):
+    with pytest.raises(ValueError, match=r"--augment.warp: expected a fraction below 1"):
         make("classic", warp=1.0)
 
 

@@ -165,5 +165,5 @@ def test_usual_values_and_options_without_effect(caplog):
     assert arm.settings() == {"jitter": 0.5, "scale": 0.1, "warp": 0.2}
     expected = [f"--augment.{option} has no effect without images" for option in ("flip", "shift")]
     assert [record.message for record in caplog.records] == expected
-    with pytest.raises(ValueError, match=r"--augment.crop: expected a share below 1"):
+    with pytest.raises(ValueError, match=r"--augment.crop: expected a fraction below 1"):
         ClassicAugment(crop=1.0)

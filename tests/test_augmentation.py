@@ -399,7 +399,7 @@ def test_options_of_composed_arms(cli):
         (["--augment", "repeat", "--augment.on", "critic"], "--augment.on: expected data for repeat; got critic"),
         (["--model", "ae", "--augment", "diffaug"], "--augment.on: expected data for a model without a critic"),
         (["--augment", "noise", "--augment.strength", "2"], "--augment.strength: expected a number at least 0"),
-        (["--augment", "classic", "--augment.crop", "1"], "--augment.crop: expected a share below 1"),
+        (["--augment", "classic", "--augment.crop", "1"], "--augment.crop: expected a fraction below 1"),
     ],
 )
 def test_wrong_words(cli, words, message):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -226,6 +227,17 @@ def test_a_second_process_does_not_enter_a_running_one(cli, tmp_path):
         status, _, error = cli("--model", "ae", *SHORT, "--folder", "mine")
     assert status == 2
     assert "--folder: another process is training in 'mine'" in error
+
+
+def test_overwrite_clears_all_that_a_run_made(run_folder, tmp_path):
+    """No picture of the old run is taken for one of the new."""
+    shutil.copytree(run_folder, tmp_path / "run", ignore=shutil.ignore_patterns("wandb"))
+    (tmp_path / "run/latents.png").touch()  # by evaluate
+    (tmp_path / "run/notes.txt").touch()
+    assert list((tmp_path / "run").rglob("augmented/quality-*.png"))
+    RunFolder(tmp_path / "run")._clear()
+    left = {path.name for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert left - {".lock"} == {"notes.txt"}
 
 
 def test_overwrite_starts_anew_and_keeps_foreign_files(cli, tmp_path):

@@ -138,7 +138,7 @@ def test_samples_of_an_autoencoder_are_decoded_latents():
         ({"loss": "ce"}, "--model.loss: expected mse or bce or l1 for data of modality image; got ce"),
         (
             {"noise": "masking", "noise_level": 1.5},
-            "--model.noise_level: expected a share of pixels, at most 1; got 1.5",
+            "--model.noise_level: expected a fraction of pixels, at most 1; got 1.5",
         ),
     ],
 )

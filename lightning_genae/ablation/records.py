@@ -16,7 +16,7 @@ from lightning_genae.run_folder import NOT_HASHED, RunFolder
 GRID = "ablation.json"
 ARMS = "arms"  # the factor of runs whose arms have names
 SELECTORS = ("model", "augment", "data")
-GATE_KEYS = ("on", "fraction", "target")  # where an augmentation acts, and how often
+QUALITY_KEYS = ("on", "fraction", "target")  # where an augmentation acts, and how often
 
 
 @dataclass
@@ -51,8 +51,8 @@ class Record:
         """Settings of its augmentations before training, with all defaults resolved: {"ae": {"on": "critic",
         "fraction": 0.7, "target": None, ...}}. For runs of earlier versions, the settings in their quality report.
         """
-        gates = self.results.get("augment", {})
-        noted = {name: {key: gate[key] for key in GATE_KEYS if key in gate} for name, gate in gates.items()}
+        reports = self.results.get("augment", {})
+        noted = {name: {key: report[key] for key in QUALITY_KEYS if key in report} for name, report in reports.items()}
         return self.results.get("settings") or noted
 
     def setting(self, *parts: str) -> dict[str, object]:
@@ -72,7 +72,7 @@ class Record:
         settled = self.augmentations
         words |= {f"{name} on": _describe(augmentation) for name, augmentation in settled.items()}
         options |= {f"augment.{key}": value for values in settled.values() for key, value in values.items()}
-        without = {f"augment.{key}" for key in GATE_KEYS} if settled else set()
+        without = {f"augment.{key}" for key in QUALITY_KEYS} if settled else set()
         if not any(values.get("target") for values in [*settled.values(), {"target": options.get("augment.target")}]):
             without.add("augment.adapt_images")
         return words | {

@@ -105,7 +105,7 @@ def differences(comparison: Comparison, metric: str) -> Table:
         *cells, verdict_on_it = _difference(compared.get(arm), metric, form, ratios)
         row = [arm, _seeds(comparison, arm), _mean(summary, form), *cells]
         rows.append([*row, comparison.setting(arm), verdict_on_it])
-    header = ["arm", "seeds", f"{metric}, mean ± deviation"]
+    header = ["arm", "seeds", f"{metric}, mean ± std"]
     header += [f"to {comparison.baseline}, 95 % interval (t)", "by bootstrap", "p (t)", "p, Holm"]
     header += ["p, Holm, typical spread", "p, exact", "effect d", "smallest visible", SETTING, "verdict"]
     return Table(_title(comparison, metric), header, rows, _note(comparison, metric, ratios))
@@ -196,10 +196,10 @@ def costs(comparison: Comparison) -> Table:
         seconds = _mean_of(done, lambda record: record.results["timing"]["seconds"])
         speed = _mean_of(done, lambda record: record.results["timing"]["images_per_second"])
         fraction = _mean_of(done, _evaluation_fraction)
-        gates = [gate for record in done[:1] for gate in record.results["augment"].values()]
+        reports = [report for record in done[:1] for report in record.results["augment"].values()]
         words = "; ".join(
-            f"FD of originals {gate['originals']['fd']:.3g}, of variations {gate['variations']['fd']:.3g}"
-            for gate in gates
+            f"FD of originals {report['originals']['fd']:.3g}, of variations {report['variations']['fd']:.3g}"
+            for report in reports
         )
         row = [
             arm,

@@ -47,9 +47,9 @@ class ClassicAugment(Augmentation):
     ):
         super().__init__()
         if crop == 1:
-            raise ValueError("--augment.crop: expected a share below 1, so that something is left; got 1")
+            raise ValueError("--augment.crop: expected a fraction below 1, so that something is left; got 1")
         if warp == 1:
-            raise ValueError("--augment.warp: expected a share below 1, so that time does not stand still; got 1")
+            raise ValueError("--augment.warp: expected a fraction below 1, so that time does not stand still; got 1")
         self.crop = crop
         self.of_images = {"flip": flip, "shift": shift, "rotate": rotate, "contrast": contrast}
         self.of_series = {"jitter": jitter, "scale": scale, "warp": warp}

@@ -23,18 +23,18 @@ def nest(flat: dict, selectors: dict[str, str]) -> dict:
 def expand(section: dict, choice: str) -> dict:
     """A section whose choice has options in a mapping, {"autoencoder": {"name": "ae", "width": 8}}, with one key for
     each, {"autoencoder": "ae", "autoencoder.width": 8}."""
-    given = section.get(choice)
-    if not isinstance(given, dict):
+    chosen = section.get(choice)
+    if not isinstance(chosen, dict):
         return section
-    options = {choice if name == "name" else f"{choice}.{name}": value for name, value in given.items()}
+    options = {choice if name == "name" else f"{choice}.{name}": value for name, value in chosen.items()}
     return {name: value for name, value in section.items() if name != choice} | options
 
 
 def collect(section: dict, choice: str) -> dict:
     """What `expand` was given: a choice and its options, in one mapping."""
-    own = {name: value for name, value in section.items() if name.startswith(f"{choice}.")}
-    options = {"name": section[choice]} | {name.removeprefix(f"{choice}."): value for name, value in own.items()}
-    return {name: value for name, value in section.items() if name not in own} | {choice: options}
+    inner = {name: value for name, value in section.items() if name.startswith(f"{choice}.")}
+    options = {"name": section[choice]} | {name.removeprefix(f"{choice}."): value for name, value in inner.items()}
+    return {name: value for name, value in section.items() if name not in inner} | {choice: options}
 
 
 def flatten(config: dict) -> dict:

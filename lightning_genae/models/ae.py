@@ -64,7 +64,7 @@ class Autoencoder(LightningModule):
         self.loss = chosen_of("loss", loss, self.modality.losses, modality)
         warn_unused("noise_level", noise_level, noise != "no", "--model.noise")
         if noise == "masking" and (noise_level or 0) > 1:
-            raise ValueError(f"--model.noise_level: expected a share of pixels, at most 1; got {noise_level}")
+            raise ValueError(f"--model.noise_level: expected a fraction of pixels, at most 1; got {noise_level}")
         self.noise_level = noise_level or 0.3
         self.encoder = networks.initialise(networks.encoder(image_shape, latent_dim, network, hidden, width))
         self.decoder = networks.initialise(networks.decoder(image_shape, latent_dim, network, hidden, width))

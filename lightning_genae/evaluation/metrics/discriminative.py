@@ -28,7 +28,7 @@ class DiscriminativeMetric(SampleMetric):
     """
 
     values = MappingProxyType(
-        {"discriminative_score": Value("discriminative score (0: not told)", ".3f", False, in_brief=True)}
+        {"discriminative_score": Value("discriminative score (0: indistinguishable)", ".3f", False, in_brief=True)}
     )
     order = 12
 
