@@ -14,6 +14,7 @@ from pytorch_lightning import LightningModule, Trainer
 
 import run
 from datamodules import ImageDataModule
+from lightning_genae import registry
 from lightning_genae.ablation.grid import pair
 from lightning_genae.augment import Augmentation
 from lightning_genae.commands.parse import parse_run
@@ -188,6 +189,11 @@ def squares(examples):
     datamodule = examples[ImageDataModule]()
     datamodule.setup()
     return datamodule
+
+
+def test_the_groups_of_entry_points_are_those_that_are_looked_for():
+    text = (ROOT / "docs/extending.md").read_text()
+    assert set(re.findall(r"^\| `(lightning_genae\.[a-z.]+)` \|", text, re.MULTILINE)) == set(registry.GROUPS.values())
 
 
 def test_example_of_a_data_set(squares):
