@@ -4,7 +4,7 @@ from itertools import islice
 
 import numpy as np
 import torch
-from pytorch_lightning import LightningDataModule
+from pytorch_lightning import LightningDataModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
@@ -47,11 +47,12 @@ class Batches(LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         trainer = self.trainer
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        sampler = _ResumingSampler(self, num_replicas=world_size, rank=rank)
-        return self._loader(self.dataset.train, sampler=sampler, drop_last=True)
+        images = _WholeBatches(self._served.train)
+        sampler = _ResumingSampler(self, images, num_replicas=world_size, rank=rank)
+        return self._loader(images, sampler=sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader:
-        return self._loader(self.dataset.heldout)
+        return self._loader(_WholeBatches(self._served.heldout))
 
     def on_after_batch_transfer(self, batch: list[Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """Converts a batch to [-1, 1] on the device, and in training applies the augmentation.
@@ -62,41 +63,52 @@ class Batches(LightningDataModule):
         """
         images, labels = batch
         images = to_float(images)
-        if self.trainer.training:
+        if self._attached.training:
             if self.augment is not None:
-                self.augment.restart(self._batch_seed(stream=0))
+                self.augment.restart(self._batch_seed(stream=0))  # type: ignore[operator]  # a method, not a tensor
                 images = self.augment(images, labels)
             _seed(self._batch_seed(stream=1))
             self.batches += 1
-        return images.to(self.trainer.lightning_module.dtype), labels
+        return images.to(self._attached.lightning_module.dtype), labels
 
     def state_dict(self) -> dict:
-        return {"batches": self.batches, "fingerprint": self.dataset.fingerprint}
+        return {"batches": self.batches, "fingerprint": self._served.fingerprint}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        if state_dict["fingerprint"] != self.dataset.fingerprint:
+        if state_dict["fingerprint"] != self._served.fingerprint:
             raise ValueError("--data: the checkpoint was trained on other images; --overwrite starts the run anew")
         self.batches = state_dict["batches"]
 
     def examples(self, part: str, num: int) -> tuple[Tensor, Tensor]:
         """The first items (num, C, H, W) of a part of the data, in [-1, 1], and their labels (num,), on the device."""
-        images, labels = (values[:num].to(self.trainer.strategy.root_device) for values in getattr(self.dataset, part))
+        device = self._attached.strategy.root_device
+        images, labels = (values[:num].to(device) for values in getattr(self.dataset, part))
         return to_float(images), labels
 
     @property
     def batches_per_epoch(self) -> int:
         world_size = self.trainer.world_size if self.trainer else 1
-        return len(self.dataset.train.images) // world_size // self.batch_size
+        return len(self._served.train.images) // world_size // self.batch_size
 
     @property
     def progress(self) -> dict[str, int]:
         """Batches, items (over all processes) and whole epochs that training has seen."""
-        images = self.batches * self.batch_size * self.trainer.world_size
+        images = self.batches * self.batch_size * self._attached.world_size
         return {"batches": self.batches, "images": images, "epoch": self.batches // self.batches_per_epoch}
 
-    def _loader(self, split: Images, **options) -> DataLoader:
+    @property
+    def _served(self) -> Dataset:
+        assert self.dataset is not None  # set by `setup` at the latest
+        return self.dataset
+
+    @property
+    def _attached(self) -> Trainer:
+        assert self.trainer is not None  # set by Lightning before it asks for batches
+        return self.trainer
+
+    def _loader(self, images: "_WholeBatches", **options) -> DataLoader:
         return DataLoader(
-            _WholeBatches(split),
+            images,
             batch_size=self.batch_size,
             collate_fn=_as_is,
             num_workers=self.num_workers,
@@ -106,7 +118,7 @@ class Batches(LightningDataModule):
         )
 
     def _batch_seed(self, stream: int) -> int:
-        key = (self.seed, self.trainer.global_rank, self.batches, stream)
+        key = (self.seed, self._attached.global_rank, self.batches, stream)
         return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
 
 
@@ -130,8 +142,8 @@ class _WholeBatches(TorchDataset):
         return len(self.split.images)
 
     def __getitems__(self, indices: list[int]) -> list[Tensor]:
-        indices = torch.as_tensor(indices)
-        return [self.split.images[indices], self.split.labels[indices]]
+        index = torch.as_tensor(indices)
+        return [self.split.images[index], self.split.labels[index]]
 
 
 def _as_is(batch: list[Tensor]) -> list[Tensor]:
@@ -144,8 +156,8 @@ class _ResumingSampler(DistributedSampler):
     Lightning's order depends on all random numbers drawn before, and restarts on resuming.
     """
 
-    def __init__(self, batches: Batches, num_replicas: int, rank: int):
-        super().__init__(batches.dataset.train.images, num_replicas, rank, seed=batches.seed, drop_last=True)
+    def __init__(self, batches: Batches, images: _WholeBatches, num_replicas: int, rank: int):
+        super().__init__(images, num_replicas, rank, seed=batches.seed, drop_last=True)
         self.cursor = batches
 
     def __iter__(self):

@@ -7,6 +7,7 @@ import warnings
 from functools import cached_property
 from math import log2
 from types import ModuleType
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,9 +15,15 @@ from torch import Tensor
 
 FLOOR = -80.0  # dB relative to the loudest possible wave in [-1, 1]; quieter sounds count as silence
 
+_Frames = TypeVar("_Frames", np.ndarray, Tensor)
+
 
 def sound_libraries() -> tuple[ModuleType, ModuleType]:
-    """librosa and soundfile, imported only when sounds are read or generated, because it takes seconds."""
+    """librosa and soundfile, imported only when sounds are read or generated, because it takes seconds.
+
+    Raises:
+        ImportError: they are not installed.
+    """
     try:
         import librosa
         import soundfile
@@ -55,7 +62,11 @@ class Mel:
         return np.linalg.pinv(self.bands)
 
     def encode(self, waves: np.ndarray) -> np.ndarray:
-        """Waves (N, L * hop) in [-1, 1] to frames (N, num_mels, L) in [-1, 1], float32."""
+        """Waves (N, L * hop) in [-1, 1] to frames (N, num_mels, L) in [-1, 1], float32.
+
+        Raises:
+            ImportError: librosa is not installed.
+        """
         librosa, _ = sound_libraries()
         spectra = librosa.stft(waves, n_fft=self.n_fft, hop_length=self.hop)[..., :-1]  # the last starts after the end
         power = self.bands @ np.abs(spectra) ** 2 / self.loudest
@@ -68,6 +79,9 @@ class Mel:
 
         The power of the frequencies is from the pseudo-inverse of the bands, the phase from the fast Griffin-Lim
         algorithm (Perraudin et al. 2013).
+
+        Raises:
+            ImportError: librosa is not installed.
         """
         librosa, _ = sound_libraries()
         frames = np.pad(frames, ((0, 0), (0, 1)), mode="edge")  # the frame that encode drops
@@ -92,5 +106,5 @@ class Mel:
         return torch.stft(waves, self.n_fft, self.hop, window=window, return_complex=True).abs() / self.loudest**0.5
 
 
-def _to_db(frames):
+def _to_db(frames: _Frames) -> _Frames:
     return (frames - 1) * (-FLOOR / 2)

@@ -35,7 +35,8 @@ def num_independent(places: Tensor | None, num: int) -> int:
     """The largest number of `num` windows of which no two share a value; `places` as for `apart`."""
     if places is None:
         return num
-    free, chosen = {}, 0  # for each series, the first step after the chosen windows
+    chosen = 0
+    free: dict[int, int] = {}  # for each series, the first step after the chosen windows
     for series, start, end in sorted(places.tolist(), key=lambda place: place[2]):
         if start >= free.get(series, start):
             free[series], chosen = end, chosen + 1

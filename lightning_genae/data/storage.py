@@ -13,12 +13,12 @@ AT_ONCE = 2**25  # values of images that are processed at once: 128 MB in float3
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Images in [-1, 1], clamped, to uint8."""
+    """Images of any shape in [-1, 1], clamped, to uint8."""
     return ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 def to_float(images: Tensor) -> Tensor:
-    """Stored images to float32 in [-1, 1]: uint8 is scaled, float32 is unchanged."""
+    """Stored images of any shape to float32 in [-1, 1]: uint8 is scaled, float32 is unchanged."""
     return images if images.is_floating_point() else images.float() / 127.5 - 1
 
 

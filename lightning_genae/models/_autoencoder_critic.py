@@ -3,16 +3,19 @@
 import torch
 from torch import Tensor, nn
 
-from lightning_genae.models._two_players import TwoPlayers
+from lightning_genae.models._two_players import Transform, TwoPlayers
 from lightning_genae.nn import losses, networks
 
 
 class AutoencoderCritic(TwoPlayers):
     """A generator against an autoencoder, which scores images by how well it reconstructs them."""
 
+    critic_transform: Transform
+    critic: nn.Sequential
+
     def __init__(self, image_shape: tuple[int, int, int], num_classes: int = 0, **kwargs):
         super().__init__(image_shape, num_classes, **kwargs)
-        latent_dim = self.hparams.latent_dim
+        latent_dim = self.hparams["latent_dim"]
         self.generator = self.new_decoder(latent_dim, batch_norm=True)
         critic = self.new_encoder(latent_dim), self.new_decoder(latent_dim)
         self.critic = nn.Sequential(*map(networks.initialise, critic))

@@ -2,17 +2,20 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 from pytorch_lightning import LightningModule
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lightning_genae.data import modalities
 from lightning_genae.nn import networks
 from lightning_genae.options import Decay, warn_unused_size
+
+Transform = Callable[[Tensor, Tensor], Tensor]
 
 
 class TwoPlayers(LightningModule, ABC):
@@ -49,6 +52,10 @@ class TwoPlayers(LightningModule, ABC):
     """
 
     modalities: ClassVar[tuple[str, ...] | None] = ("image", "points", "series", "audio", "table")
+    critic_transform: Transform | None
+    critic: nn.Module
+    generator: nn.Module
+    dtype: torch.dtype  # never its name, which Lightning's type allows too
 
     def __init__(
         self,
@@ -72,40 +79,40 @@ class TwoPlayers(LightningModule, ABC):
         self.automatic_optimization = False  # two optimizers
         warn_unused_size(network, hidden, width)
         self.modality = modalities.new(modality, has_mask)
-        self.critic_transform: Callable[[Tensor, Tensor], Tensor] | None = _as_they_are
-        self.size = {"network": network, "hidden": hidden, "width": width}
+        self.critic_transform = _as_they_are
+        self.size: networks.Size = {"network": network, "hidden": hidden, "width": width}
 
     @abstractmethod
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
-        """The critic's loss on images (B, C, H, W) in [-1, 1] of classes (B,)."""
+        """The critic's loss, a scalar, on images (B, C, H, W) in [-1, 1] of classes (B,)."""
 
     @abstractmethod
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
-        """The other player's loss on the same batch."""
+        """The other player's loss, a scalar, on the same batch."""
 
     def after_critic_step(self) -> None:
         """Called after each update of the critic."""
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        optimizer_critic, optimizer_generator = self.optimizers()
+        optimizer_critic, optimizer_generator = cast(list[LightningOptimizer], self.optimizers())
         with self.toggled_optimizer(optimizer_critic):
             self._update(optimizer_critic, "critic", self.loss_critic(*batch))
         self.after_critic_step()
-        if (self.batches + 1) % self.hparams.n_critic == 0:
+        if (self.batches + 1) % self.hparams["n_critic"] == 0:
             with self.toggled_optimizer(optimizer_generator):
                 self._update(optimizer_generator, "generator", self.loss_generator(*batch))
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         critics = set(self.critic.parameters())
         others = [weight for weight in self.parameters() if weight.requires_grad and weight not in critics]
-        betas = (self.hparams.beta1, self.hparams.beta2)
+        betas = (self.hparams["beta1"], self.hparams["beta2"])
         critic = [weight for weight in self.critic.parameters() if weight.requires_grad]
-        return [torch.optim.Adam(weights, lr=self.hparams.lr, betas=betas) for weights in (critic, others)]
+        return [torch.optim.Adam(weights, lr=self.hparams["lr"], betas=betas) for weights in (critic, others)]
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         # here, not after manual_backward, because in fp16 gradients are scaled until now
-        if self.hparams.gradient_clip > 0:
-            self.clip_gradients(optimizer, gradient_clip_val=self.hparams.gradient_clip)
+        if self.hparams["gradient_clip"] > 0:
+            self.clip_gradients(optimizer, gradient_clip_val=self.hparams["gradient_clip"])
 
     @property
     def batches(self) -> int:
@@ -114,37 +121,40 @@ class TwoPlayers(LightningModule, ABC):
 
     def average_generator(self) -> None:
         """Builds `averaged`, whose parameters follow the generator's and whose buffers are separate."""
-        average = get_ema_multi_avg_fn(self.hparams.ema)
+        average = get_ema_multi_avg_fn(self.hparams["ema"])
         self.averaged = AveragedModel(self.generator, multi_avg_fn=average).requires_grad_(False)
 
     def new_encoder(self, num_outputs: int, **options) -> nn.Sequential:
         """A network from images (B, C, H, W) to vectors (B, num_outputs), sized by the options."""
-        return networks.encoder(self.hparams.image_shape, num_outputs, **self.size, **options)
+        return networks.encoder(self.hparams["image_shape"], num_outputs, **self.size, **options)
 
     def new_decoder(self, num_inputs: int, **options) -> nn.Sequential:
         """A network from vectors (B, num_inputs) to images (B, C, H, W), sized by the options."""
-        return networks.decoder(self.hparams.image_shape, num_inputs, **self.size, **options)
+        return networks.decoder(self.hparams["image_shape"], num_inputs, **self.size, **options)
 
     def noise(self, num: int) -> Tensor:
         """z ~ N(0, I), (num, latent_dim)."""
-        return torch.randn(num, self.hparams.latent_dim, device=self.device, dtype=self.dtype)
+        return torch.randn(num, self.hparams["latent_dim"], device=self.device, dtype=self.dtype)
 
     def watch(self, output_real: Tensor, decision_threshold: float = 0.0) -> None:
         """Sets the overfitting signal r_t = E[sign of the critic's outputs on real images (B,)] (arXiv 2006.06676)."""
         self.overfitting = (output_real.detach() - decision_threshold).sign().mean()
 
     def score(self, output_real: Tensor, output_fake: Tensor, decision_threshold: float = 0.0) -> None:
-        """Sets `critic_accuracy`: the fraction of a batch, half real, half generated, that the critic gets right."""
+        """Sets `critic_accuracy`: the fraction of a batch, half real, half generated, that the critic gets right.
+
+        Its outputs are (B,) each.
+        """
         correct = (output_real.detach() > decision_threshold).float().mean() + (
             output_fake.detach() < decision_threshold
         ).float().mean()
         self.critic_accuracy = correct / 2
 
     def log_part(self, name: str, value: Tensor, prog_bar: bool = False) -> None:
-        """Logs a term of a loss as train/NAME."""
+        """Logs a term of a loss, a scalar, as train/NAME."""
         self.log(f"train/{name}", value.detach(), prog_bar=prog_bar, batch_size=1)
 
-    def _update(self, optimizer: torch.optim.Optimizer, player: str, loss: Tensor) -> None:
+    def _update(self, optimizer: LightningOptimizer, player: str, loss: Tensor) -> None:
         self.manual_backward(loss)
         optimizer.step()
         optimizer.zero_grad()

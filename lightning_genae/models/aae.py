@@ -75,8 +75,8 @@ class AdversarialAutoencoder(TwoPlayers):
         adversarial = losses.generator("ns", self.critic(z))
         self.log_part("reconstruction", reconstruction)
         self.log_part("adversarial", adversarial)
-        return reconstruction + self.hparams.adversarial * adversarial
+        return reconstruction + self.hparams["adversarial"] * adversarial
 
     def _draw(self, num: int) -> Tensor:
         like = next(self.encoder.parameters())
-        return draw_prior(self.hparams.prior, num, self.hparams.latent_dim, like)
+        return draw_prior(self.hparams["prior"], num, self.hparams["latent_dim"], like)

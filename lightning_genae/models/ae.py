@@ -86,22 +86,22 @@ class Autoencoder(LightningModule):
     @torch.no_grad()
     def sample(self, num: int, labels: Tensor | None = None) -> Tensor:
         """Images (num, C, H, W) in [-1, 1] decoded from drawn latents; labels are ignored."""
-        return self.modality.project(self.decode(self.latents.draw(num, self.hparams.sampler).to(self.dtype)))
+        return self.modality.project(self.decode(self.latents.draw(num, self.hparams["sampler"]).to(self.dtype)))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, _ = batch
         z = self.encode(self._corrupt(x))
         loss = losses.reconstruction(self.loss, self.decoder(z), x)
-        self.latents.keep(z if self.hparams.noise == "no" else self.encode(x))
+        self.latents.keep(z if self.hparams["noise"] == "no" else self.encode(x))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(x))
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=self.hparams.lr)
+        return torch.optim.Adam(self.parameters(), lr=self.hparams["lr"])
 
     def _corrupt(self, x: Tensor) -> Tensor:
-        if self.hparams.noise == "gaussian":
+        if self.hparams["noise"] == "gaussian":
             return x + self.noise_level * torch.randn_like(x)
-        if self.hparams.noise == "masking":
+        if self.hparams["noise"] == "masking":
             return x.masked_fill(torch.rand_like(x) < self.noise_level, -1.0)
         return x

@@ -23,6 +23,9 @@ class BEGAN(AutoencoderCritic):
         lr: learning rate of Adam for both players, above 0.
     """
 
+    k: Tensor
+    error_real: Tensor
+
     def __init__(
         self,
         image_shape: tuple[int, int, int],
@@ -51,7 +54,7 @@ class BEGAN(AutoencoderCritic):
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
         fake = self.error(self.critic_transform(self.generate(len(x)), labels))
         k, convergence = losses.equilibrium(
-            self.k, self.error_real, self._over_processes(fake), self.hparams.gamma, self.hparams.lambda_k
+            self.k, self.error_real, self._over_processes(fake), self.hparams["gamma"], self.hparams["lambda_k"]
         )
         self.k.copy_(k)
         self.log_part("error_fake", fake)

@@ -4,7 +4,7 @@ import torch
 from jsonargparse.typing import PositiveInt
 from torch import Tensor, nn
 
-from lightning_genae.models._two_players import TwoPlayers
+from lightning_genae.models._two_players import Transform, TwoPlayers
 from lightning_genae.nn import losses
 
 
@@ -21,11 +21,13 @@ class BiGAN(TwoPlayers):
         latent_dim: dimensions of the latent code, at least 1.
     """
 
+    critic_transform: Transform
+
     def __init__(self, image_shape: tuple[int, int, int], num_classes: int = 0, latent_dim: PositiveInt = 16, **kwargs):
         super().__init__(image_shape, num_classes, latent_dim=latent_dim, **kwargs)
         self.encoder = self.new_encoder(latent_dim)
         self.generator = self.new_decoder(latent_dim, batch_norm=True)
-        self.critic = _JointCritic(self.new_encoder(256), latent_dim)
+        self.critic = _JointCritic(self.new_encoder(256), 256, latent_dim)
         self.watch(torch.zeros(1))
         self.average_generator()
 
@@ -70,9 +72,8 @@ class BiGAN(TwoPlayers):
 class _JointCritic(nn.Module):
     """Scores (B,) of images (B, C, H, W) together with latents (B, d)."""
 
-    def __init__(self, features: nn.Sequential, latent_dim: int):
+    def __init__(self, features: nn.Sequential, num_features: int, latent_dim: int):
         super().__init__()
-        num_features = features[-1].out_features
         self.features = features
         self.score = nn.Sequential(
             nn.LeakyReLU(0.2), nn.Linear(num_features + latent_dim, 256), nn.LeakyReLU(0.2), nn.Linear(256, 1)

@@ -1,5 +1,6 @@
 """Coupled GANs, which learn pairs of images without training pairs (Liu & Tuzel 2016, arXiv 1606.07536)."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -7,7 +8,7 @@ from jsonargparse.typing import NonNegativeInt
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from lightning_genae.models._two_players import TwoPlayers
+from lightning_genae.models._two_players import Transform, TwoPlayers
 from lightning_genae.nn import losses, networks
 
 
@@ -26,6 +27,7 @@ class CoGAN(TwoPlayers):
     """
 
     modalities = ("image", "points")
+    critic_transform: Transform
 
     def __init__(
         self,
@@ -36,10 +38,10 @@ class CoGAN(TwoPlayers):
         **kwargs,
     ):
         super().__init__(image_shape, num_classes, **kwargs)
-        generators = [self.new_decoder(self.hparams.latent_dim, batch_norm=True) for _ in range(2)]
+        generators = [self.new_decoder(self.hparams["latent_dim"], batch_norm=True) for _ in range(2)]
         critics = [self.new_encoder(1) for _ in range(2)]
-        networks.tie_weights(*generators, num_shared, "first")
-        networks.tie_weights(*critics, num_shared, "last")
+        networks.tie_weights(generators[0], generators[1], num_shared, "first")
+        networks.tie_weights(critics[0], critics[1], num_shared, "last")
         self.generator, self.critic = _Pair(generators), _Pair(critics)
         self.watch(torch.zeros(1))
         self.average_generator()
@@ -62,15 +64,15 @@ class CoGAN(TwoPlayers):
         fake = self._judge(fake, (labels, labels))
         self.watch(torch.cat(real))
         self.score(torch.cat(real), torch.cat(fake))
-        return sum(losses.critic("ns", *outputs) for outputs in zip(real, fake))
+        return losses.critic("ns", real[0], fake[0]) + losses.critic("ns", real[1], fake[1])
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
-        fake = self._generate(self.generator, len(x))
-        return sum(losses.generator("ns", output) for output in self._judge(fake, (labels, labels)))
+        first, second = self._judge(self._generate(self.generator, len(x)), (labels, labels))
+        return losses.generator("ns", first) + losses.generator("ns", second)
 
     def to_second(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) in [-1, 1] to their counterparts in the second domain."""
-        return -x if self.hparams.second == "negatives" else edges(x)
+        return -x if self.hparams["second"] == "negatives" else edges(x)
 
     def _judge(self, pair: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         return self.critic(*(self.critic_transform(images, classes) for images, classes in zip(pair, labels)))
@@ -92,7 +94,7 @@ def edges(x: Tensor) -> Tensor:
 class _Pair(nn.Module):
     """Two networks, one for each domain."""
 
-    def __init__(self, networks: list[nn.Module]):
+    def __init__(self, networks: Sequence[nn.Module]):
         super().__init__()
         self.first, self.second = networks
 

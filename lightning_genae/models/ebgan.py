@@ -36,7 +36,7 @@ class EBGAN(AutoencoderCritic):
 
     def energy(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Energies (B,) of images (B, C, H, W) in [-1, 1], and their latents (B, latent_dim)."""
-        z = self.encode(x + self.hparams.noise * torch.randn_like(x) if self.hparams.noise else x)
+        z = self.encode(x + self.hparams["noise"] * torch.randn_like(x) if self.hparams["noise"] else x)
         return losses.reconstruction_error(x, self.critic[1](z), power=2), z
 
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
@@ -48,10 +48,10 @@ class EBGAN(AutoencoderCritic):
         )
         self.log_part("energy_real", real.mean())
         self.log_part("energy_fake", fake.mean())
-        return losses.energy_critic(real, fake, self.hparams.margin)
+        return losses.energy_critic(real, fake, self.hparams["margin"])
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
         energy, z = self.energy(self.critic_transform(self.generate(len(x)), labels))
         pulling_away = losses.pulling_away(z)
         self.log_part("pulling_away", pulling_away)
-        return energy.mean() + self.hparams.pulling_away * pulling_away
+        return energy.mean() + self.hparams["pulling_away"] * pulling_away

@@ -7,7 +7,7 @@ from jsonargparse.typing import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from lightning_genae.models._two_players import TwoPlayers
+from lightning_genae.models._two_players import Transform, TwoPlayers
 from lightning_genae.nn import losses, networks
 from lightning_genae.options import warn_unused
 
@@ -46,6 +46,8 @@ class GAN(TwoPlayers):
     """
 
     modalities = None  # all
+    critic_transform: Transform
+    class_fractions: Tensor
 
     def __init__(
         self,
@@ -71,7 +73,7 @@ class GAN(TwoPlayers):
         self.game = "wgan" if loss == "wgan-gp" else loss
         self.clip = (clip or 0.01) if loss == "wgan" else None
         self.penalty = (10.0 if loss == "wgan-gp" else 0.0) if gradient_penalty is None else gradient_penalty
-        self.generator = self.new_decoder(self.hparams.latent_dim + self.num_conditions, batch_norm=True)
+        self.generator = self.new_decoder(self.hparams["latent_dim"] + self.num_conditions, batch_norm=True)
         self.critic = networks.Critic(
             image_shape, **self.size, spectral_norm=spectral_norm, conditional=conditional, num_classes=num_classes
         )
@@ -83,7 +85,7 @@ class GAN(TwoPlayers):
             self.register_buffer("class_fractions", torch.full((num_classes,), 1 / num_classes))
 
     def on_fit_start(self) -> None:
-        dataset = getattr(self.trainer.datamodule, "dataset", None)
+        dataset = getattr(self.trainer.datamodule, "dataset", None)  # type: ignore[attr-defined]  # set dynamically
         if self.num_conditions and dataset is not None:
             counts = torch.bincount(dataset.train.labels, minlength=self.num_conditions)
             self.class_fractions.copy_(counts / counts.sum())
@@ -104,8 +106,8 @@ class GAN(TwoPlayers):
         return self.modality.project(self.modality.bound(output))
 
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
-        original = x.detach().requires_grad_(self.hparams.r1 > 0)
-        with torch.set_grad_enabled(self.hparams.r1 > 0):
+        original = x.detach().requires_grad_(self.hparams["r1"] > 0)
+        with torch.set_grad_enabled(self.hparams["r1"] > 0):
             x = self.critic_transform(original, labels)
         with torch.no_grad():
             fake = self.critic_transform(self._generate(labels), labels)
@@ -116,10 +118,10 @@ class GAN(TwoPlayers):
             self.watch(output_real, self.decision_threshold)
             self.score(output_real, output_fake, self.decision_threshold)
         loss = losses.critic(self.game, output_real, output_fake)
-        if self.hparams.r1 > 0:
+        if self.hparams["r1"] > 0:
             r1 = losses.r1(lambda images: self.critic(images, labels), original, seen=x)
             self.log_part("r1", r1)
-            loss = loss + self.hparams.r1 * r1
+            loss = loss + self.hparams["r1"] * r1
         if self.penalty > 0:
             penalty = losses.gradient_penalty(lambda images: self.critic(images, labels), x.detach(), fake)
             self.log_part("gradient_penalty", penalty)
@@ -141,4 +143,5 @@ class GAN(TwoPlayers):
     def _input(self, num: int, labels: Tensor | None) -> Tensor:
         if not self.num_conditions:
             return self.noise(num)
+        assert labels is not None  # `sample` draws them
         return torch.cat([self.noise(num), one_hot(labels, self.num_conditions).to(self.dtype)], 1)

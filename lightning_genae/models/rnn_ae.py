@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from lightning_genae.data import modalities
 from lightning_genae.data.sequences import lengths
@@ -65,6 +65,7 @@ class RecurrentAutoencoder(LightningModule):
     """
 
     modalities = ("series", "text", "audio")
+    dtype: torch.dtype  # never its name, which Lightning's type allows too
 
     def __init__(
         self,
@@ -128,14 +129,15 @@ class RecurrentAutoencoder(LightningModule):
         """
         # in reverse, so that the steps decoded first were read last (Sutskever et al. 2014, arXiv 1409.3215)
         steps = as_steps(x)
-        if self.hparams.has_mask:
+        in_reverse: Tensor | PackedSequence
+        if self.hparams["has_mask"]:
             num = lengths(x).clamp(min=1)
             index = (num[:, None] - 1 - torch.arange(x.shape[3], device=x.device)).clamp(min=0)
             steps = steps.gather(1, index[:, :, None].expand_as(steps))
-            steps = pack_padded_sequence(steps, num.cpu(), batch_first=True, enforce_sorted=False)
+            in_reverse = pack_padded_sequence(steps, num.cpu(), batch_first=True, enforce_sorted=False)
         else:
-            steps = steps.flip(1)
-        _, states = run(self.encoder, steps)
+            in_reverse = steps.flip(1)
+        _, states = run(self.encoder, in_reverse)
         last = states[0] if isinstance(states, tuple) else states
         latents = self.to_code(last.transpose(0, 1).flatten(1))
         return latents.chunk(2, dim=1) if self.variational else (latents, None)
@@ -169,19 +171,20 @@ class RecurrentAutoencoder(LightningModule):
         mean, log_variance = self.posterior(x)
         weights = []
         for _ in range(num_latents):
-            if self.variational:
+            log_ratio: Tensor | float = 0.0  # log p(z) - log q(z | x)
+            if log_variance is None:
+                z = self._draw_latents(len(x))
+            else:
                 noise = torch.randn_like(mean)
                 z = mean + (log_variance / 2).exp() * noise
-                log_ratio = (noise.square() + log_variance - z.square()).sum(1) / 2  # log p(z) - log q(z | x)
-            else:
-                z, log_ratio = self._draw_latents(len(x)), 0.0
+                log_ratio = (noise.square() + log_variance - z.square()).sum(1) / 2
             weights.append(self._log_p(self._teacher_forced(z, x), x) + log_ratio)
         return torch.stack(weights).logsumexp(0) - math.log(num_latents)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, _ = batch
         mean, log_variance = self.posterior(x)
-        z = reparameterise(mean, log_variance) if self.variational else mean
+        z = mean if log_variance is None else reparameterise(mean, log_variance)
         is_teacher_forced = torch.rand(()).item() < self._teacher_fraction()
         hidden = self.word_dropout
         output = (
@@ -192,7 +195,7 @@ class RecurrentAutoencoder(LightningModule):
         log_p = self._log_p(output, x).mean()
         parts = {"log_likelihood": log_p}
         loss = -log_p
-        if self.variational:
+        if log_variance is not None:
             kl = losses.kl_to_standard_normal(mean, log_variance).mean(0)
             rate = kl.clamp_min(self.free_bits * math.log(2)).sum()
             loss = loss + self.beta * min(1.0, (self._batches + 1) / max(1, self.warmup)) * rate
@@ -206,12 +209,12 @@ class RecurrentAutoencoder(LightningModule):
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        lr = self.hparams.lr or (5e-3 if self.modality.is_categorical else 2e-3)
+        lr = self.hparams["lr"] or (5e-3 if self.modality.is_categorical else 2e-3)
         return torch.optim.Adam(self.parameters(), lr=lr)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        if self.hparams.gradient_clip > 0:
-            self.clip_gradients(optimizer, gradient_clip_val=self.hparams.gradient_clip)
+        if self.hparams["gradient_clip"] > 0:
+            self.clip_gradients(optimizer, gradient_clip_val=self.hparams["gradient_clip"])
 
     @property
     def _batches(self) -> int:
@@ -219,17 +222,17 @@ class RecurrentAutoencoder(LightningModule):
 
     def _teacher_fraction(self) -> float:
         passed = self._batches / self.teacher_decay if self.teacher_decay else 0.0
-        return self.hparams.teacher_forcing * max(0.0, 1 - passed)
+        return self.hparams["teacher_forcing"] * max(0.0, 1 - passed)
 
     def _draw_latents(self, num: int) -> Tensor:
         if self.variational:
-            return torch.randn(num, self.hparams.latent_dim, device=self.device, dtype=self.dtype)
-        return self.latents.draw(num, self.hparams.sampler or "mixture").to(self.dtype)
+            return torch.randn(num, self.hparams["latent_dim"], device=self.device, dtype=self.dtype)
+        return self.latents.draw(num, self.hparams["sampler"] or "mixture").to(self.dtype)
 
-    def _states(self, z: Tensor):
+    def _states(self, z: Tensor) -> Tensor | tuple[Tensor, ...]:
         """The decoder's initial states, from latents (B, latent_dim)."""
         states = self.start(z).tanh().unflatten(1, (self.num_states, -1)).transpose(0, 1).contiguous()
-        return states.chunk(2) if self.hparams.cell == "lstm" else states
+        return states.chunk(2) if self.hparams["cell"] == "lstm" else states
 
     def _teacher_forced(self, z: Tensor, x: Tensor, hidden: float = 0.0) -> Tensor:
         """Outputs (B, L, C) of the decoder, which gets the true previous steps except a hidden fraction of them.
@@ -267,7 +270,7 @@ class RecurrentAutoencoder(LightningModule):
         """Outputs (B, L, C) as values in [-1, 1]; those of tokens as probabilities, mapped to [-1, 1]."""
         if self.loss == "ce":
             return 2 * output.softmax(2) - 1
-        if self.hparams.has_mask:
+        if self.hparams["has_mask"]:
             return torch.cat([output[..., :-1].clamp(-1, 1), 2 * output[..., -1:].sigmoid() - 1], 2)
         return output.clamp(-1, 1)
 
@@ -301,7 +304,7 @@ class RecurrentAutoencoder(LightningModule):
             log_p = -0.5 * ((difference / scale.exp()).square() + math.log(2 * math.pi)) - scale
         else:
             log_p = -difference.abs() / scale.exp() - scale - math.log(2)
-        if not self.hparams.has_mask:
+        if not self.hparams["has_mask"]:
             return log_p.flatten(1).sum(1)
         present = (target[..., -1:] > 0).to(output.dtype)
         ends = F.binary_cross_entropy_with_logits(output[..., -1:], present, reduction="none")

@@ -44,6 +44,9 @@ class VAE(LightningModule):
         lr: learning rate of Adam, above 0.
     """
 
+    log_sigma: Tensor
+    dtype: torch.dtype  # never its name, which Lightning's type allows too
+
     def __init__(
         self,
         image_shape: tuple[int, int, int],
@@ -65,14 +68,15 @@ class VAE(LightningModule):
         self.save_hyperparameters()
         warn_unused_size(network, hidden, width)
         self.modality = modalities.new(modality, has_mask)
-        self.likelihood = likelihood = chosen_of("likelihood", likelihood, self.modality.likelihoods, modality)
-        warn_unused("sigma", sigma, likelihood == "gaussian", "--model.likelihood gaussian")
+        self.likelihood = chosen_of("likelihood", likelihood, self.modality.likelihoods, modality)
+        warn_unused("sigma", sigma, self.likelihood == "gaussian", "--model.likelihood gaussian")
         self.encoder = networks.initialise(networks.encoder(image_shape, 2 * latent_dim, network, hidden, width))
         self.decoder = networks.initialise(networks.decoder(image_shape, latent_dim, network, hidden, width))
-        if likelihood == "gaussian" and sigma is None:
-            self.log_sigma = nn.Parameter(torch.tensor(-1.0))
-        elif likelihood == "gaussian":
-            self.register_buffer("log_sigma", torch.tensor(math.log(sigma)))
+        if self.likelihood == "gaussian":
+            if sigma is None:
+                self.log_sigma = nn.Parameter(torch.tensor(-1.0))
+            else:
+                self.register_buffer("log_sigma", torch.tensor(math.log(sigma)))
 
     def encode(self, x: Tensor) -> Tensor:
         """Latents (B, latent_dim), the means, of images (B, C, H, W) in [-1, 1]."""
@@ -95,7 +99,7 @@ class VAE(LightningModule):
     @torch.no_grad()
     def sample(self, num: int, labels: Tensor | None = None) -> Tensor:
         """Images (num, C, H, W) in [-1, 1] decoded from latents of the prior; labels are ignored."""
-        z = torch.randn(num, self.hparams.latent_dim, device=self.device, dtype=self.dtype)
+        z = torch.randn(num, self.hparams["latent_dim"], device=self.device, dtype=self.dtype)
         return self.modality.project(self.decode(z))
 
     @torch.no_grad()
@@ -121,7 +125,7 @@ class VAE(LightningModule):
         z = reparameterise(mean, log_variance)
         log_p = self._log_p(self.decoder(z), x).mean()
         kl = losses.kl_to_standard_normal(mean, log_variance).mean(0)
-        rate = kl.clamp_min(self.hparams.free_bits * math.log(2)).sum()
+        rate = kl.clamp_min(self.hparams["free_bits"] * math.log(2)).sum()
         # per pixel, so that the learning rate means the same for images of every size
         loss = (self._kl_weight() * rate - log_p) / x[0].numel()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(x))
@@ -132,11 +136,11 @@ class VAE(LightningModule):
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=self.hparams.lr)
+        return torch.optim.Adam(self.parameters(), lr=self.hparams["lr"])
 
     def _kl_weight(self) -> float:
-        fraction = min(1.0, (self.trainer.fit_loop.total_batch_idx + 1) / max(1, self.hparams.warmup))
-        return self.hparams.beta * fraction
+        fraction = min(1.0, (self.trainer.fit_loop.total_batch_idx + 1) / max(1, self.hparams["warmup"]))
+        return self.hparams["beta"] * fraction
 
     def _log_p(self, output: Tensor, x: Tensor) -> Tensor:
         if self.likelihood == "gaussian":

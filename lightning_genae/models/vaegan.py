@@ -7,7 +7,7 @@ from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from lightning_genae.checkpoints import read
-from lightning_genae.models._two_players import TwoPlayers
+from lightning_genae.models._two_players import Transform, TwoPlayers
 from lightning_genae.nn import losses, networks
 from lightning_genae.nn.latents import Sampler, TrainingLatents, reparameterise
 from lightning_genae.options import warn_unused
@@ -42,6 +42,9 @@ class VAEGAN(TwoPlayers):
         lr: learning rate of Adam for both players, above 0.
     """
 
+    critic_transform: Transform
+    critic: networks.Critic
+
     def __init__(
         self,
         image_shape: tuple[int, int, int],
@@ -58,7 +61,7 @@ class VAEGAN(TwoPlayers):
         **kwargs,
     ):
         super().__init__(image_shape, num_classes, latent_dim=latent_dim, lr=lr, **kwargs)
-        self.hparams.start = None  # a checkpoint of this model no longer needs the other one
+        self.hparams["start"] = None  # a checkpoint of this model no longer needs the other one
         warn_unused("kl", kl, variational, "--model.variational true")
         warn_unused("sampler", sampler, not variational, "--model.variational false")
         self.kl_weight = 2.0 if kl is None else kl
@@ -74,7 +77,7 @@ class VAEGAN(TwoPlayers):
 
     def encode(self, x: Tensor) -> Tensor:
         """Latents (B, latent_dim), means if variational, of images (B, C, H, W) in [-1, 1]."""
-        return self.encoder(x)[:, : self.hparams.latent_dim]
+        return self.encoder(x)[:, : self.hparams["latent_dim"]]
 
     def decode(self, z: Tensor) -> Tensor:
         """Images (B, C, H, W) in [-1, 1] of latents (B, latent_dim)."""
@@ -117,11 +120,11 @@ class VAEGAN(TwoPlayers):
             self.log_part(name, value)
         weights = {name: self.hparams[name] for name in ("pixels", "features", "adversarial")}
         weights["kl"] = self.kl_weight
-        return sum(weights[name] * value for name, value in parts.items())
+        return sum((weights[name] * value for name, value in parts.items()), start=x.new_zeros(()))
 
     def _encode_and_kl(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Latents (B, d), drawn if variational, and their mean KL divergence to N(0, I) in nats."""
-        if not self.hparams.variational:
+        if not self.hparams["variational"]:
             return self.encoder(x), torch.zeros((), device=x.device)
         mean, log_variance = self.encoder(x).chunk(2, dim=1)
         return reparameterise(mean, log_variance), losses.kl_to_standard_normal(mean, log_variance).sum(1).mean()
@@ -134,7 +137,7 @@ class VAEGAN(TwoPlayers):
         return self.latents.draw(num, sampler).to(self.dtype)
 
     def _start_from(self, path: Path) -> None:
-        players = {"decoder": self.generator} | ({} if self.hparams.variational else {"encoder": self.encoder})
+        players = {"decoder": self.generator} | ({} if self.hparams["variational"] else {"encoder": self.encoder})
         state = read("--model.start", path, "give another one")["state_dict"]
         try:
             state["latents.latents"]  # other models with a decoder, such as a vae, keep no latents

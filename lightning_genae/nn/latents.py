@@ -21,6 +21,8 @@ class TrainingLatents(nn.Module):
     """
 
     num_components = 10  # of the mixture, as in the RAE paper (Ghosh et al. 2019, arXiv 1903.12436)
+    latents: Tensor
+    num_seen: Tensor
 
     def __init__(self, latent_dim: int, num_kept: int = 1024):
         super().__init__()
@@ -62,7 +64,8 @@ class TrainingLatents(nn.Module):
             num_components = min(self.num_components, len(latents))
             mixture = GaussianMixture(num_components, reg_covar=1e-5, random_state=0).fit(latents.numpy())
             parts = mixture.weights_, mixture.means_, mixture.covariances_
-            self._fitted = latents.clone(), tuple(map(torch.from_numpy, parts))
+            weights, means, covariances = map(torch.from_numpy, parts)
+            self._fitted = latents.clone(), (weights, means, covariances)
         return self._fitted[1]
 
 

@@ -44,7 +44,7 @@ def to_image(kind: str, output: Tensor) -> Tensor:
 
 
 def gaussian_log_likelihood(output: Tensor, x: Tensor, log_sigma: Tensor) -> Tensor:
-    """Log density (B,) in nats of images x (B, C, H, W) under N(output, sigma^2)."""
+    """Log density (B,) in nats of images x (B, C, H, W) under N(output, sigma^2), log_sigma being a scalar."""
     squared = ((x - output) * (-log_sigma).exp()).square()
     return -(0.5 * (squared + math.log(2 * math.pi)) + log_sigma).flatten(1).sum(1)
 
@@ -104,16 +104,23 @@ GAMES = {
 
 
 def critic(kind: str, real: Tensor, fake: Tensor) -> Tensor:
-    """The critic's loss from its outputs on real and on generated images, (B,) each; `kind` is one of GAMES.
+    """The critic's loss from its outputs on real and on generated images, (B,) each.
 
     For ns it is log 4 for a critic that cannot discriminate and log 4 - 2 JSD(p, q) for the optimal one; for
     an f-divergence the minimum is minus the divergence.
+
+    Raises:
+        KeyError: the kind is not one of GAMES.
     """
     return GAMES[kind].real(_full(real)).mean() + GAMES[kind].fake(_full(fake)).mean()
 
 
 def generator(kind: str, fake: Tensor) -> Tensor:
-    """The generator's loss from the critic's outputs on its images, (B,); `kind` is one of GAMES."""
+    """The generator's loss from the critic's outputs on its images, (B,).
+
+    Raises:
+        KeyError: the kind is not one of GAMES.
+    """
     return GAMES[kind].generator(_full(fake)).mean()
 
 
@@ -164,7 +171,7 @@ def pulling_away(z: Tensor) -> Tensor:
 
 
 def equilibrium(k: Tensor, real: Tensor, fake: Tensor, gamma: float, lambda_k: float) -> tuple[Tensor, Tensor]:
-    """BEGAN's next k, in [0, 1], and its convergence measure M (Berthelot et al. 2017, arXiv 1703.10717).
+    """BEGAN's next k, in [0, 1], and its convergence measure M (Berthelot et al. 2017, arXiv 1703.10717), all scalars.
 
     Args:
         k: weight of the generated images' error in the critic's loss.

@@ -9,7 +9,7 @@ as in TimeGAN (Yoon et al. 2019). A decoder's output is unbounded; the model map
 
 import math
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,14 @@ from lightning_genae.errors import UserError
 
 Network = Literal["mlp", "conv", "resnet", "recurrent"]
 Conditional = Literal["no", "projection", "concatenation"]
+
+
+class Size(TypedDict):
+    """The kind of a network and its size, as for `encoder`."""
+
+    network: Network
+    hidden: list[int] | None
+    width: int | None
 
 
 def encoder(
@@ -46,9 +54,9 @@ def encoder(
         ValueError: "recurrent" has no spectral norm.
         UserError: the network does not suit the shape.
     """
+    layers: list[nn.Module]
     if network == "mlp":
-        sizes = [math.prod(image_shape), *_hidden(hidden), num_outputs]
-        layers = [nn.Flatten(), *_dense(sizes)]
+        layers = [nn.Flatten(), *_dense([math.prod(image_shape), *_hidden(hidden), num_outputs])]
     elif network == "recurrent":
         if spectral_norm:
             raise ValueError("--model.spectral_norm: expected mlp, conv or resnet; got recurrent (--model.network)")
@@ -66,8 +74,10 @@ def encoder(
                 layers.append(_Residual(c_in, c_out, _keeping(sizes[0]), after=nn.AdaptiveAvgPool2d(size)))
             layers.append(nn.LeakyReLU(0.2))
         layers += [nn.Flatten(), nn.Linear(channels[-1] * math.prod(sizes[-1]), num_outputs)]
-    layers = nn.Sequential(*layers)
-    return normalise(layers) if spectral_norm else layers
+    whole = nn.Sequential(*layers)
+    if spectral_norm:
+        normalise(whole)
+    return whole
 
 
 def decoder(
@@ -92,13 +102,14 @@ def decoder(
         UserError: the network does not suit the shape.
     """
     if network == "mlp":
-        sizes = [num_inputs, *reversed(_hidden(hidden)), math.prod(image_shape)]
-        return nn.Sequential(*_dense(sizes), nn.Unflatten(1, image_shape))
+        dense = _dense([num_inputs, *reversed(_hidden(hidden)), math.prod(image_shape)])
+        return nn.Sequential(*dense, nn.Unflatten(1, image_shape))
     if network == "recurrent":
         return nn.Sequential(_Writer(num_inputs, image_shape, _units(image_shape, width)))
     sizes, channels = _pyramid(image_shape, width)
     sizes, channels = sizes[::-1], channels[::-1]
-    layers = [nn.Linear(num_inputs, channels[0] * math.prod(sizes[0])), nn.Unflatten(1, (channels[0], *sizes[0]))]
+    layers: list[nn.Module] = [nn.Linear(num_inputs, channels[0] * math.prod(sizes[0]))]
+    layers.append(nn.Unflatten(1, (channels[0], *sizes[0])))
     if network == "conv":
         layers += _activation(channels[0], batch_norm)
         for size, c_in, c_out in zip(sizes[1:], channels, channels[1:]):
@@ -125,6 +136,9 @@ class Critic(nn.Module):
         num_classes: number of classes; for a conditional critic only.
     """
 
+    score: nn.Linear
+    embedding: nn.Embedding | None
+
     def __init__(
         self,
         image_shape: tuple[int, int, int],
@@ -138,7 +152,9 @@ class Critic(nn.Module):
         super().__init__()
         self.num_maps = num_classes if conditional == "concatenation" else 0
         shape = (image_shape[0] + self.num_maps, *image_shape[1:])
-        *layers, self.score = encoder(shape, 1, network, hidden, width, spectral_norm)
+        *layers, score = encoder(shape, 1, network, hidden, width, spectral_norm)
+        assert isinstance(score, nn.Linear)  # as of every encoder
+        self.score = score
         self.features = nn.Sequential(*layers)
         self.embedding = None
         if conditional == "projection":
@@ -148,6 +164,7 @@ class Critic(nn.Module):
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         if self.num_maps:
+            assert labels is not None  # who scores with a conditional critic gives it the classes
             maps = F.one_hot(labels, self.num_maps).to(x.dtype)[:, :, None, None]
             x = torch.cat([x, maps.expand(-1, -1, *x.shape[2:])], 1)
         features = self.features(x)
@@ -169,8 +186,8 @@ def initialise(network: nn.Sequential) -> nn.Sequential:
     The last layer keeps the default, for small initial outputs.
     """
     for layer in [layer for layer in network.modules() if _is_weighted(layer)][:-1]:
-        nn.init.kaiming_normal_(layer.weight, a=0.2)
-        nn.init.zeros_(layer.bias)
+        nn.init.kaiming_normal_(layer.get_parameter("weight"), a=0.2)
+        nn.init.zeros_(layer.get_parameter("bias"))
     return network
 
 
@@ -310,7 +327,7 @@ def _hidden(hidden: list[int] | None) -> list[int]:
 
 
 def _dense(sizes: list[int]) -> list[nn.Module]:
-    layers = []
+    layers: list[nn.Module] = []
     for n_in, n_out in pairwise(sizes):
         layers += [nn.Linear(n_in, n_out), nn.LeakyReLU(0.2)]
     return layers[:-1]
@@ -320,8 +337,8 @@ def _pyramid(image_shape: tuple[int, int, int], width: int | None) -> tuple[list
     """Image sizes from full resolution to at most 4 per side, and the number of channels at each."""
     if max(image_shape[1:]) == 1:
         raise UserError("network: expected mlp for points and images of 1x1 (--model.network, --augment.autoencoder)")
-    sizes = [tuple(image_shape[1:])]
+    sizes = [(image_shape[1], image_shape[2])]
     while max(sizes[-1]) > 4:
-        sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))
+        sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
     width = 16 if width is None else width
     return sizes, [width * min(2**level, 8) for level in range(len(sizes))]

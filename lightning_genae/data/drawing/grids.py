@@ -1,5 +1,6 @@
 """Images as a grid, points as a scatter, numbers as curves: a PNG each."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -31,7 +32,7 @@ def add_header(path: Path, titles: tuple[str, ...]) -> None:
 
 def save_scatter(
     path: Path,
-    panels: dict[str, tuple[Tensor, Tensor | None]],
+    panels: Mapping[str, tuple[Tensor, Tensor | None]],
     limits: tuple[float, float] | None = None,
     behind: list[Tensor] | None = None,
 ) -> Path:
@@ -49,7 +50,8 @@ def save_scatter(
     path.parent.mkdir(parents=True, exist_ok=True)
     figure = Figure(figsize=(5 * len(panels), 5), layout="constrained")
     grid = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (title, (points, labels)), grey in zip(grid, panels.items(), behind or [None] * len(panels)):
+    greys: Sequence[Tensor | None] = behind or [None] * len(panels)
+    for axes, (title, (points, labels)), grey in zip(grid, panels.items(), greys):
         if grey is not None:
             axes.scatter(*grey.T, s=12, c="0.8")
         colours = None if labels is None else "tab10" if labels.max() < 10 else "tab20"

@@ -1,5 +1,6 @@
 """Series as small multiples: a grid of cells with lines, all on the same scale."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ def save_lines(
     path: Path,
     series: np.ndarray,
     num_columns: int,
-    channels: list[str],
+    channels: Sequence[str],
     rows: tuple[str, ...] = ("",),
     titles: tuple[str, ...] = (),
 ) -> Path:

@@ -24,6 +24,9 @@ def new(name: str, has_mask: bool = False) -> Modality:
     Args:
         name: a file of this package.
         has_mask: whether the last channel says where items end; see `Modality`.
+
+    Raises:
+        UserError: there is no such modality.
     """
     return registry.load(PACKAGE, name)(has_mask=has_mask)
 
@@ -36,7 +39,8 @@ def modality_of(model) -> Modality:
 
 def supports(part: type, modality: Modality) -> bool:
     """Whether a model, augmentation, metric or extractor (a class) is for data of this modality."""
-    return getattr(part, "modalities", None) is None or modality.name in part.modalities
+    own = getattr(part, "modalities", None)
+    return own is None or modality.name in own
 
 
 def check(option: str, package: str, part: type, modality: Modality, among: Iterable[str] | None = None) -> None:
@@ -57,5 +61,5 @@ def check(option: str, package: str, part: type, modality: Modality, among: Iter
     fitting = [name for name in among or registry.names(package) if supports(registry.load(package, name), modality)]
     raise ValueError(
         f"{option}: expected {' or '.join(fitting)} for data of modality {modality.name} (--data); got "
-        f"{registry.name_of(part)}, which is for {', '.join(part.modalities)}"
+        f"{registry.name_of(part)}, which is for {', '.join(getattr(part, 'modalities', ()))}"
     )

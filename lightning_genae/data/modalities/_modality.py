@@ -1,9 +1,8 @@
 """The base class of modalities."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -84,8 +83,8 @@ class Modality:
         """Items (N, C, H, W) plus the change from `before` to `after`; may slightly exceed [-1, 1]."""
         return x + (after - before)
 
-    def inverse_transform(self, images: Tensor) -> Sequence:
-        """Items (N, C, H, W), stored or in [-1, 1], in the units of their data set."""
+    def inverse_transform(self, images: Tensor) -> Any:
+        """Items (N, C, H, W), stored or in [-1, 1], in the units of their data set: N texts, or an array or tensor."""
         return images
 
     def fidelity(self, x: Tensor, x_hat: Tensor) -> dict[str, float]:

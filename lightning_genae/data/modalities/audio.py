@@ -32,27 +32,32 @@ class Audio(Modality):
     @property
     def sample_rate(self) -> int:
         """Samples per second."""
-        return self.mel.sample_rate
+        return self._converter.sample_rate
+
+    @property
+    def _converter(self) -> Mel:
+        assert self.mel is not None  # a data set gives it; a model's modality, without units, converts nothing
+        return self.mel
 
     def default_features(self, num_classes: int) -> str:
         return "moments"
 
     def transform(self, waves: np.ndarray) -> np.ndarray:
         """Waves (N, num_samples) in [-1, 1] as items (N, C, 1, L), float32."""
-        return (waves[:, None] if self.is_wave else self.mel.encode(waves))[:, :, None]
+        return (waves[:, None] if self.is_wave else self._converter.encode(waves))[:, :, None]
 
     def inverse_transform(self, images: Tensor) -> np.ndarray:
         """Waves (N, num_samples) in [-1, 1], float32."""
         x = images.detach().float().cpu().clamp(-1, 1).squeeze(2)
         if self.is_wave:
             return x.squeeze(1).numpy()
-        waves = [self.mel.decode(frames) for frames in x.numpy()]
-        return np.array(waves, np.float32).reshape(len(x), x.shape[2] * self.mel.hop)
+        waves = [self._converter.decode(frames) for frames in x.numpy()]
+        return np.array(waves, np.float32).reshape(len(x), x.shape[2] * self._converter.hop)
 
     def magnitudes(self, x: Tensor) -> Tensor:
         """Items (N, C, 1, L) in [-1, 1] as magnitudes (N, bands or frequencies, frames), no longer in dB."""
         x = x.float().squeeze(2)
-        return self.mel.magnitudes_of_waves(x.squeeze(1)) if self.is_wave else self.mel.magnitudes(x)
+        return self._converter.magnitudes_of_waves(x.squeeze(1)) if self.is_wave else self._converter.magnitudes(x)
 
     def fidelity(self, x: Tensor, x_hat: Tensor) -> dict[str, float]:
         """`spectral_convergence`, the mean over the sounds."""

@@ -46,6 +46,7 @@ class Text(Modality):
 
     def inverse_transform(self, images: Tensor) -> list[str]:
         """The texts (N,) of windows, with the largest channel at each position."""
+        assert self.decode is not None  # a data set gives it; a model's modality reads nothing
         return self.decode(tokens_of(images))
 
     def num_characters(self, images: Tensor) -> int:
@@ -60,13 +61,15 @@ class Text(Modality):
         """
         if places is None:
             return self.inverse_transform(images)
-        joined, reached = [], 0
+        joined: list[list[int]] = []
+        reached = 0
         for (_, start, end), window in sorted(zip(places.tolist(), tokens_of(images))):
             if start < reached:
                 joined[-1] += window[reached - start :]
             else:
                 joined.append(window)
             reached = end
+        assert self.decode is not None
         return self.decode(joined)
 
     def draw(
