@@ -15,6 +15,7 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from typing import Literal
@@ -83,7 +84,7 @@ def options(
 
 
 COMMAND_LINE = new_command_line(options)
-VERBS = {
+VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "sample": sample,
     "evaluate": evaluate,
     "prefetch": partial(prefetch, COMMAND_LINE),

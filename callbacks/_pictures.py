@@ -6,6 +6,8 @@ import torch
 from pytorch_lightning import Trainer
 from torch import Tensor
 
+from lightning_genae.data.dataset import Dataset
+
 
 def show(trainer: Trainer, folder: Path, images: Tensor, num_columns: int, rows: tuple[str, ...] = ("",)) -> Path:
     """Writes a picture of images to `folder`, named by the batches trained so far, and to every logger.
@@ -16,8 +18,9 @@ def show(trainer: Trainer, folder: Path, images: Tensor, num_columns: int, rows:
         num_columns: images in a row.
         rows: titles of the rows, repeated in turn; for sequences.
     """
-    path = folder / f"{trainer.datamodule.batches:08d}.png"
-    dataset = trainer.datamodule.dataset
+    datamodule = trainer.datamodule  # type: ignore[attr-defined]  # set, not declared
+    dataset: Dataset = datamodule.dataset
+    path = folder / f"{datamodule.batches:08d}.png"
     dataset.modality.draw(path, images, num_columns, rows, behind=dataset.heldout.images)
     publish(trainer, folder.name, path)
     return path
@@ -30,10 +33,10 @@ def publish(trainer: Trainer, name: str, path: Path) -> None:
         if not hasattr(logger, "log_image"):
             continue
         logger.log_image(name, [str(path)])
-        if text.is_file():
+        if text.is_file() and hasattr(logger, "log_table"):
             lines = text.read_text(encoding="utf-8").splitlines()
             logger.log_table(f"{name}-texts", columns=["text"], data=[[line] for line in lines])
-        if sounds:
+        if sounds and hasattr(logger, "log_audio"):
             logger.log_audio(
                 f"{name}-sounds", [str(sound) for sound in sounds], caption=[sound.stem for sound in sounds]
             )
@@ -42,10 +45,12 @@ def publish(trainer: Trainer, name: str, path: Path) -> None:
 def for_latents(trainer: Trainer, model, num: int) -> Tensor | None:
     """Held-out images whose latents a picture can show, in the model's precision; None if there is nothing to show:
     without an encoder, for data drawn in a single plot, and on all processes except the first."""
-    is_drawn_alone = not trainer.datamodule.dataset.modality.is_drawn_together
+    datamodule = trainer.datamodule  # type: ignore[attr-defined]  # set, not declared
+    dataset: Dataset = datamodule.dataset
+    is_drawn_alone = not dataset.modality.is_drawn_together
     if not (trainer.is_global_zero and hasattr(model, "encode") and is_drawn_alone):
         return None
-    x, _ = trainer.datamodule.examples("heldout", num)
+    x, _ = datamodule.examples("heldout", num)
     return x.to(model.dtype)
 
 

@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import threading
+from collections.abc import Callable
+from types import FrameType
 
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
@@ -22,7 +24,7 @@ class Signals:
 
     def __init__(self):
         self.asked = 0
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
 
     def listen(self) -> None:
         """Installs the handlers, except for signals that the process ignores, for example under nohup."""

@@ -2,7 +2,7 @@
 
 import math
 import time
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse.typing import PositiveInt
 from pytorch_lightning import Callback
@@ -15,7 +15,10 @@ from lightning_genae.evaluation.extractors import PACKAGE as EXTRACTORS
 from lightning_genae.ranks import wait_for_first
 
 MAX_SAMPLES = 100_000  # all are held in memory
-Features = Literal[tuple(registry.names(EXTRACTORS))]
+if TYPE_CHECKING:
+    Features = str
+else:
+    Features = Literal[tuple(registry.names(EXTRACTORS))]
 
 
 class Evaluate(Callback):
@@ -35,6 +38,9 @@ class Evaluate(Callback):
         looks: evaluations in the course of the training, equally far apart, the last one at its end. null: 5, or fewer
             if they would take more than a tenth of the time of this training without augmentation; as many for all
             augmentations and seeds that share a cache, and 1 for less than 250 batches.
+
+    Raises:
+        ValueError: the number of samples is too small or too large.
     """
 
     def __init__(
@@ -47,7 +53,12 @@ class Evaluate(Callback):
     ):
         if num_samples is not None and not MIN_IMAGES <= num_samples <= MAX_SAMPLES:
             raise ValueError(f"--metrics.num_samples: expected {MIN_IMAGES} to {MAX_SAMPLES:,}; got {num_samples:,}")
-        self.options = {"features": features, "weights": weights, "lpips": lpips, "num_samples": num_samples}
+        self.options: dict[str, Any] = {
+            "features": features,
+            "weights": weights,
+            "lpips": lpips,
+            "num_samples": num_samples,
+        }
         self.looks = looks
         self.steps: int | None = None
         self.values: dict[str, float] = {}
@@ -74,6 +85,7 @@ class Evaluate(Callback):
         return self.evaluation.protocol | planned
 
     def on_train_start(self, trainer, pl_module) -> None:
+        assert self.steps is not None  # `plan` was called
         # from the first process: with other caches, processes could disagree on the looks and wait forever
         self.plan(self.steps, trainer.strategy.broadcast(self.looks))
 

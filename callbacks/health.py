@@ -31,6 +31,8 @@ class Health(Callback):
     most_accuracy = 0.995
     num_samples = 100
     least_batches = 200  # earlier, no generator has learned to vary
+    right: torch.Tensor  # sum of the critic's accuracies
+    num: int  # of batches in it
 
     def __init__(self, steps: int):
         self.every = max(1, steps // 20)

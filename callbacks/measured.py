@@ -11,6 +11,7 @@ from callbacks._pictures import pairs, publish
 from callbacks.evaluate import Evaluate
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.storage import to_float
+from lightning_genae.evaluation.metrics import Samples
 from lightning_genae.evaluation.metrics.memorisation import MemorisationMetric, nearest
 from lightning_genae.evaluation.metrics.neighbours import curve
 
@@ -32,13 +33,16 @@ class Measured(Callback):
             return
         evaluation = self.evaluate.evaluation
         self.folder.mkdir(parents=True, exist_ok=True)
-        memorisation = evaluation.metric(MemorisationMetric)
+        real, samples = evaluation.real, evaluation.samples
+        # the evaluation has measured, and gives every metric features and images
+        assert samples is not None and samples.images is not None
+        assert real.features is not None and samples.features is not None
         paths = {
-            "distances": self._distances(memorisation, evaluation.samples),
-            "precision-recall": self._precision_recall(evaluation.real.features, evaluation.samples.features),
+            "distances": self._distances(evaluation.metric(MemorisationMetric), samples),
+            "precision-recall": self._precision_recall(real.features, samples.features),
         }
         if not evaluation.dataset.modality.is_drawn_together:
-            paths["nearest"] = self._nearest(evaluation.samples.images, evaluation.dataset)
+            paths["nearest"] = self._nearest(samples.images, evaluation.dataset)
         for name, path in paths.items():
             publish(trainer, name, path)
 
@@ -51,8 +55,9 @@ class Measured(Callback):
         shown = pairs(to_float(samples), to_float(dataset.train.images[which]), num_columns)
         return dataset.modality.draw(self.folder / "nearest.png", shown, num_columns, rows=("sample", "nearest"))
 
-    def _distances(self, memorisation: MemorisationMetric, samples) -> Path:
+    def _distances(self, memorisation: MemorisationMetric, samples: Samples) -> Path:
         """How far samples and held-out images are from the nearest training image."""
+        assert memorisation.of_heldout is not None  # it knows what was trained on
         figure, axes = _figure()
         sets = {"held-out data": memorisation.of_heldout, "samples": memorisation.distances(samples)}
         largest = max(float(distances.max()) for distances in sets.values())

@@ -44,7 +44,7 @@ class MetricsCsv(Logger):
         if self.row is None or int(self.row["batches"]) != progress["batches"]:
             self.row, self.row_at = dict(progress), None
         self.row.update(metrics)
-        self._write()
+        self._write(self.row)
 
     def log_hyperparams(self, *args, **kwargs) -> None:
         """They are in config.yaml."""
@@ -71,11 +71,11 @@ class MetricsCsv(Logger):
                 self.row, self.columns = row, list(row)
         self._rewrite()
         if self.row:
-            self._write()
+            self._write(self.row)
 
-    def _write(self) -> None:
+    def _write(self, row: dict) -> None:
         """Writes the last row over its earlier version; rewrites the file first if there is a new column."""
-        columns = list(dict.fromkeys([*self.columns, *self.row]))
+        columns = list(dict.fromkeys([*self.columns, *row]))
         if columns != self.columns:
             self.columns = columns
             self._rewrite()
@@ -84,7 +84,7 @@ class MetricsCsv(Logger):
             if self.row_at is None:
                 self.row_at = file.seek(0, os.SEEK_END)
             file.seek(self.row_at)
-            csv.DictWriter(file, columns).writerow(self.row)
+            csv.DictWriter(file, columns).writerow(row)
             file.truncate()
 
     def _rows(self) -> Iterator[dict]:

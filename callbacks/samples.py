@@ -56,7 +56,8 @@ class Samples(Callback):
         if modality.is_drawn_together:
             return model.sample(self.num_points)
         if hasattr(model, "sample_pairs"):
-            return pairs(*model.sample_pairs(self.num // 2), num_columns=8)
+            above, below = model.sample_pairs(self.num // 2)
+            return pairs(above, below, num_columns=8)
         num_classes = min(getattr(model, "num_conditions", 0), self.max_classes)
         if num_classes:
             labels = torch.arange(num_classes, device=model.device).repeat_interleave(8)

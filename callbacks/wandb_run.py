@@ -4,7 +4,7 @@ import logging
 import netrc
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -73,19 +73,20 @@ class WandbRun(WandbLogger):
         self._do(lambda: super(WandbRun, self).log_hyperparams(params))
 
     @rank_zero_only
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         self._log(lambda: dict(metrics))
 
     @rank_zero_only
-    def log_image(self, key: str, images: list[str], **kwargs) -> None:
+    def log_image(self, key: str, images: list[str], *args, **kwargs) -> None:
         self._log(lambda: {key: [wandb.Image(image) for image in images]})
 
     @rank_zero_only
-    def log_audio(self, key: str, audios: list[str], caption: list[str], **kwargs) -> None:
-        self._log(lambda: {key: [wandb.Audio(audio, caption=text) for audio, text in zip(audios, caption)]})
+    def log_audio(self, key: str, audios: list[str], *args, **kwargs) -> None:
+        pairs = list(zip(audios, kwargs["caption"]))
+        self._log(lambda: {key: [wandb.Audio(audio, caption=text) for audio, text in pairs]})
 
     @rank_zero_only
-    def log_table(self, key: str, columns: list[str], data: list[list], **kwargs) -> None:
+    def log_table(self, key: str, columns: list | None = None, data: list | None = None, *args, **kwargs) -> None:
         self._log(lambda: {key: wandb.Table(columns=columns, data=data)})
 
     @rank_zero_only
@@ -134,9 +135,17 @@ def _mode() -> str:
 
 def _settings() -> wandb.Settings:
     """W&B's settings, without metadata on the user: command line, user name, machine, repository."""
-    unknown = {"x_disable_meta": True, "disable_git": True, "disable_code": True, "disable_job_creation": True}
-    patience = {"init_timeout": INIT_SECONDS, "finish_timeout": UPLOAD_SECONDS}
-    return wandb.Settings(silent=_mode() != "online", console="off", base_url=_server(), **patience, **unknown)
+    return wandb.Settings(
+        silent=_mode() != "online",
+        console="off",
+        base_url=_server(),
+        init_timeout=INIT_SECONDS,
+        finish_timeout=UPLOAD_SECONDS,
+        x_disable_meta=True,
+        disable_git=True,
+        disable_code=True,
+        disable_job_creation=True,
+    )
 
 
 def _server() -> str:
@@ -176,10 +185,10 @@ def publish_report(folder: Path, tables: dict[str, tuple[list[str], list[list[st
         name=f"ablation-{folder.name}",
         job_type="report",
         dir=folder,
-        mode=_mode(),
+        mode=_mode(),  # type: ignore[arg-type]  # from the environment, W&B checks it
         resume="allow" if online else None,
         settings=_settings(),
     )
-    run.log({title: wandb.Table(columns, rows) for title, (columns, rows) in tables.items()})
+    run.log({title: wandb.Table([*columns], rows) for title, (columns, rows) in tables.items()})
     run.log({"report": wandb.Html(str(page), inject=False)})
     run.finish()

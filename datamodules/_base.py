@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,8 +18,12 @@ from lightning_genae.data.dataset import Dataset, Images
 from lightning_genae.data.modalities import Modality
 from lightning_genae.data.modalities.image import Image
 
-Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)])  # the range that scikit-learn accepts
-NumWorkers = restricted_number_type("NumWorkers", int, [(">=", 0), ("<=", 1000)])  # processes
+if TYPE_CHECKING:
+    Seed = int
+    NumWorkers = int
+else:
+    Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)])  # the range that scikit-learn accepts
+    NumWorkers = restricted_number_type("NumWorkers", int, [(">=", 0), ("<=", 1000)])  # processes
 MIN_VALIDATION, MAX_VALIDATION = 10, 10_000  # images for choices: fewer are too noisy, more add little
 
 
@@ -56,10 +61,16 @@ class ImageDataModule(Batches):
         self.places: Mapping[str, Tensor] = {}
 
     def load(self) -> tuple[Images, Images, int]:
-        """The training split, the held-out split and the number of classes (0 without labels)."""
+        """The training split, the held-out split and the number of classes (0 without labels).
+
+        Raises:
+            OSError: a file is missing or cannot be read.
+            ValueError: an option is wrong for these files, or a file is not as it should be.
+        """
         raise NotImplementedError
 
     def setup(self, stage: str | None = None) -> None:
+        """Loads and splits the data, once. Raises what `load` raises, and ValueError for less than a batch of it."""
         super().setup(stage)
         if self.dataset is not None:
             return
@@ -72,9 +83,16 @@ class ImageDataModule(Batches):
                 f"(beside {len(validation.images)} to choose by and {len(heldout.images)} held out) and "
                 f"batches of {self.batch_size}; give a smaller --data.batch_size, or more {items}"
             )
-        parts = {"train": train, "pool": pool, "validation": validation, "heldout": heldout}
-        about = {"modality": self.modality, "num_classes": num_classes, "places": self.places}
-        self.dataset = Dataset(**parts, **about, cache_dir=self.cache_dir)
+        self.dataset = Dataset(
+            train=train,
+            pool=pool,
+            validation=validation,
+            heldout=heldout,
+            modality=self.modality,
+            num_classes=num_classes,
+            places=self.places,
+            cache_dir=self.cache_dir,
+        )
 
     def split(self, pool: Images, num_heldout: int) -> tuple[Images, Images]:
         """The training set and the validation set, two disjoint parts of the training split.
@@ -142,6 +160,12 @@ class PublishedDataModule(ImageDataModule):
         raise NotImplementedError
 
     def prepare_data(self) -> None:
+        """Downloads the files if that is asked for and they are not there.
+
+        Raises:
+            NotADirectoryError: the root is a file.
+            ValueError: the download failed.
+        """
         if not self.download or self.is_there():
             return
         try:

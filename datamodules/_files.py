@@ -41,7 +41,11 @@ def find(root: Path, suffixes: tuple[str, ...], noun: str) -> list[str]:
 
 
 def classes(paths: list[str], root: Path, noun: str) -> tuple[Tensor, int]:
-    """A label for each path, int64 (N,), and the number of classes, which is 0 with fewer than two subfolders."""
+    """A label for each path, int64 (N,), and the number of classes, which is 0 with fewer than two subfolders.
+
+    Raises:
+        ValueError: there are subfolders, and a file in none of them.
+    """
     start = len(os.path.join(root, ""))
     first = [name if deeper else "" for name, deeper, _ in (path[start:].partition(os.sep) for path in paths)]
     names = sorted(set(first) - {""})

@@ -54,7 +54,8 @@ class IdxDataModule(PublishedDataModule):
                 raise ValueError(
                     f"--data.root: '{folder}' holds {len(split.images)} images but {len(split.labels)} labels"
                 )
-        return *splits, 10
+        train, heldout = splits
+        return train, heldout, 10
 
     def _folder(self) -> Path | None:
         """The first folder with the images."""
@@ -65,32 +66,37 @@ def _find(folder: Path, name: str) -> Path | None:
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
 
 
+def _existing(folder: Path, name: str) -> Path:
+    path = _find(folder, name)
+    if path is None:
+        raise FileNotFoundError(
+            "--data.root: one of the four files is missing; expected images and labels of both splits"
+        )
+    return path
+
+
 def _read_images(folder: Path, name: str) -> Tensor:
-    return _read_idx(_find(folder, f"{name}-images-idx3-ubyte"), 3).unsqueeze(1)
+    return _read_idx(_existing(folder, f"{name}-images-idx3-ubyte"), 3).unsqueeze(1)
 
 
 def _read_labels(folder: Path, name: str) -> Tensor:
-    path = _find(folder, f"{name}-labels-idx1-ubyte")
+    path = _existing(folder, f"{name}-labels-idx1-ubyte")
     labels = _read_idx(path, 1).long()
     check_labels(labels, 10, path)
     return labels
 
 
-def _read_idx(path: Path | None, num_dims: int) -> Tensor:
+def _read_idx(path: Path, num_dims: int) -> Tensor:
     """uint8 tensor of an IDX file: a magic number 0, 0, 8, dimensions; their sizes; the bytes."""
-    if path is None:
-        raise FileNotFoundError(
-            "--data.root: one of the four files is missing; expected images and labels of both splits"
-        )
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             content = file.read(MAX_BYTES)  # a damaged file may unpack to any size
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"--data.root: '{path}' is damaged: {error}") from error
     start = 4 + 4 * num_dims
-    sizes = np.frombuffer(content, ">u4", num_dims, offset=4) if len(content) >= start else []
+    sizes = np.frombuffer(content, ">u4", num_dims, offset=4).tolist() if len(content) >= start else []
     data = content[start:]
-    if content[:4] != bytes([0, 0, 8, num_dims]) or 0 in sizes or len(data) != math.prod(map(int, sizes)):
+    if content[:4] != bytes([0, 0, 8, num_dims]) or 0 in sizes or len(data) != math.prod(sizes):
         raise ValueError(
             f"--data.root: '{path}' is no IDX file of bytes in {num_dims} dimensions, or is cut short; fetch it anew"
         )

@@ -127,7 +127,7 @@ class Packed:
     def _forget(self) -> None:
         """Releases the pages that were read. Otherwise they, and others read ahead, would count as memory of this
         process; the system may keep them in its cache."""
-        self.array._mmap.madvise(mmap.MADV_DONTNEED)
+        self.array._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]  # private to numpy
 
     def split(self, size: int) -> Iterator[Tensor]:
         """The images in blocks of at most `size`, one at a time."""

@@ -5,8 +5,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 
 Ground = Literal["white", "black"]
+Mode = Literal["L", "RGB"]
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
 # by content, not by suffix: for an EPS, Pillow would have Ghostscript run its program
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -44,7 +46,7 @@ def look(path: Path) -> Form:
     return form
 
 
-def read(path: Path, mode: Literal["L", "RGB"], ground: Ground = "white", bits: int | None = None) -> Image.Image:
+def read(path: Path, mode: Mode, ground: Ground = "white", bits: int | None = None) -> Image.Image:
     """An image in a mode, upright.
 
     Args:
@@ -59,8 +61,8 @@ def read(path: Path, mode: Literal["L", "RGB"], ground: Ground = "white", bits: 
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
-            stored = [tile.args if isinstance(tile.args, str) else tile.args[0] for tile in image.tile]
-            if image.format == "TIFF" and image.mode in GREY_16:
+            stored = [tile.args[0] if isinstance(tile.args, tuple) else tile.args for tile in image.tile]
+            if isinstance(image, TiffImageFile) and image.mode in GREY_16:
                 bits = min(image.tag_v2.get(258, (16,))[0], 16) if bits is None else bits
                 bits = None if bits == 16 else bits
             size = image.size
@@ -123,8 +125,8 @@ def _flat(image: Image.Image, ground: Ground) -> Image.Image:
         return image
     layers = image.convert("RGBA")
     flat = Image.alpha_composite(Image.new("RGBA", layers.size, ground), layers).convert("RGB")
-    alpha = layers.getchannel("A").getextrema()
-    if alpha[0] < alpha[1] and all(low == high for low, high in flat.getextrema()):
+    alpha, colours = np.asarray(layers)[..., 3], np.asarray(flat)
+    if alpha.min() < alpha.max() and (colours == colours[0, 0]).all():
         other = "black" if ground == "white" else "white"
         raise ValueError(f"shows nothing on {ground}; expected --data.background {other} for what it holds")
     return flat
@@ -137,6 +139,7 @@ def _named(path: Path, error: Exception) -> Exception:
     if isinstance(error, MemoryError):
         return MemoryError(f"--data.root: '{path}' takes more memory than there is")
     if isinstance(error, Image.DecompressionBombError):
+        assert Image.MAX_IMAGE_PIXELS is not None  # else no image would be too large
         return ValueError(
             f"--data.root: '{path}' unpacks to too many pixels; expected at most {2 * Image.MAX_IMAGE_PIXELS:,}; "
             "make it smaller or remove it"

@@ -30,11 +30,8 @@ def read_csv(path: Path, columns: list[str] | None, series: str | None) -> tuple
     """
     names, rows = read_rows(path)
     is_default = series is None and DEFAULT_SERIES in names
-    by = (
-        None
-        if series is None and not is_default
-        else column(names, DEFAULT_SERIES if is_default else series, "--data.series")
-    )
+    name = DEFAULT_SERIES if is_default else series
+    by = None if name is None else column(names, name, "--data.series")
     chosen = [i for i, name in enumerate(names) if i != by and not (is_default and name == "step")]
     if columns is not None:
         chosen = [column(names, name, "--data.columns") for name in columns]
@@ -183,7 +180,7 @@ def _is_no_name(cell: str) -> bool:
 
 
 def column(names: list[str], wanted: str, option: str) -> int:
-    """The index of a column, from its name or its number."""
+    """The index of a column, from its name or its number; raises ValueError if there is no such column."""
     if wanted in names:
         return names.index(wanted)
     if re.fullmatch(r"\d+", wanted, re.ASCII) and int(wanted) < len(names):

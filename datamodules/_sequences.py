@@ -5,18 +5,23 @@ from torch import Tensor
 
 from datamodules._base import ImageDataModule, split_off
 from lightning_genae.data.dataset import Images
+from lightning_genae.data.modalities import Modality
 from lightning_genae.data.modalities.series import Series
 
 
 class SequenceDataModule(ImageDataModule):
     """Batches of sequences of one length L with C channels, as images (B, C, 1, L)."""
 
-    modality = Series()
+    modality: Modality = Series()
 
     def split(self, pool: Images, num_heldout: int) -> tuple[Images, Images]:
         """Like `ImageDataModule.split`, except for windows of series: there, the validation set shares no values with
         the training set. It consists of whole series, with the classes in proportion, or of the end of a single series;
-        windows across its border are in neither part."""
+        windows across its border are in neither part.
+
+        Raises:
+            ValueError: there are fewer than `num_train`, or too few for validation.
+        """
         if "pool" not in self.places:
             return super().split(pool, num_heldout)
         free, aside = self._apart(pool, num_heldout)
@@ -30,7 +35,8 @@ class SequenceDataModule(ImageDataModule):
             free = split_off(Images(free, pool.labels[free]), num_train, self.drawn_by)[1].images
         parts = {"train": free, "validation": aside}
         self.places = {**self.places, **{name: self.places["pool"][chosen] for name, chosen in parts.items()}}
-        return tuple(Images(pool.images[chosen], pool.labels[chosen]) for chosen in parts.values())
+        train, validation = (Images(pool.images[chosen], pool.labels[chosen]) for chosen in parts.values())
+        return train, validation
 
     def _apart(self, pool: Images, num_heldout: int) -> tuple[Tensor, Tensor]:
         """Which sequences of the training split may be trained on and which are kept aside, in random order, so

@@ -33,11 +33,11 @@ class CIFAR10DataModule(PublishedDataModule):
     def load(self) -> tuple[Images, Images, int]:
         folder = self._binary_folder()
         if folder:
-            train = [_read_binary(folder / f"data_batch_{i}.bin") for i in range(1, 6)]
-            train = Images(torch.cat([part.images for part in train]), torch.cat([part.labels for part in train]))
+            parts = [_read_binary(folder / f"data_batch_{i}.bin") for i in range(1, 6)]
+            train = Images(torch.cat([part.images for part in parts]), torch.cat([part.labels for part in parts]))
             return train, _read_binary(folder / "test_batch.bin"), 10
         try:
-            return *(_read_python(self.root, train) for train in (True, False)), 10
+            return _read_python(self.root, train=True), _read_python(self.root, train=False), 10
         except RuntimeError as error:
             raise FileNotFoundError(
                 f"--data.root: expected CIFAR-10's files (cifar-10-batches-bin or cifar-10-batches-py) in "
@@ -58,10 +58,10 @@ def _read_binary(path: Path) -> Images:
     """Records of one label byte and 3072 bytes of a 3x32x32 image."""
     if not path.is_file():
         raise FileNotFoundError(f"--data.root: expected '{path}', which is missing")
-    records = np.fromfile(path, np.uint8)
-    if len(records) == 0 or len(records) % 3073:
-        raise ValueError(f"--data.root: expected records of 3073 bytes in '{path}', got {len(records)} bytes")
-    records = torch.from_numpy(records.reshape(-1, 3073))
+    content = np.fromfile(path, np.uint8)
+    if len(content) == 0 or len(content) % 3073:
+        raise ValueError(f"--data.root: expected records of 3073 bytes in '{path}', got {len(content)} bytes")
+    records = torch.from_numpy(content.reshape(-1, 3073))
     check_labels(records[:, 0].long(), 10, path)
     return Images(records[:, 1:].reshape(-1, 3, 32, 32).contiguous(), records[:, 0].long())
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from datamodules._base import MIN_VALIDATION, ImageDataModule, split_off
 from datamodules._files import classes, find, stamps
 from datamodules._packs import key_of, new_array, opened, packed
-from datamodules._read_image import SUFFIXES, Ground, look, read
+from datamodules._read_image import SUFFIXES, Ground, Mode, look, read
 from lightning_genae.data.dataset import Images
 
 _PACK_VERSION = 3  # of how images are read; a change makes new packs
@@ -64,9 +64,10 @@ class FolderDataModule(ImageDataModule):
         # split by index before packing, so that both splits lie in one piece of the memory map
         index = Images(torch.arange(len(paths)), labels)
         order = torch.cat([part.images for part in split_off(index, num_heldout, seed=0)])
-        images = Images(opened(self._pack([paths[i] for i in order.tolist()])), labels[order])
+        content = opened(self._pack([paths[i] for i in order.tolist()]))
+        images = Images(content, labels[order])  # type: ignore[arg-type]  # a Packed is indexed like a tensor
         num_train = len(paths) - num_heldout
-        return *(images.subset(side) for side in (slice(num_train), slice(num_train, None))), num_classes
+        return images.subset(slice(num_train)), images.subset(slice(num_train, None)), num_classes
 
     def split(self, pool: Images, num_heldout: int) -> tuple[Images, Images]:
         """Like `ImageDataModule.split`, except that the training set stays a view of the memory map, without a copy, if
@@ -91,14 +92,15 @@ class FolderDataModule(ImageDataModule):
             images[i] = self._read(path, mode).reshape(height, width, num_channels).transpose(2, 0, 1)
         images.flush()
 
-    def _format(self, paths: list[Path]) -> tuple[str, tuple[int, int]]:
+    def _format(self, paths: list[Path]) -> tuple[Mode, tuple[int, int]]:
         """The mode, L or RGB, and the size that all images get, from the files' headers."""
-        is_grey, sizes = True, {}
+        is_grey = True
+        sizes: dict[tuple[int, int], Path] = {}
         for path in paths:
             form = look(path)
             is_grey &= form.is_grey
             sizes.setdefault(form.size, path)
-        mode = "L" if is_grey else "RGB"
+        mode: Mode = "L" if is_grey else "RGB"
         if self.image_size:
             return mode, (self.image_size, self.image_size)
         if len(sizes) > 1:
@@ -109,7 +111,7 @@ class FolderDataModule(ImageDataModule):
             )
         return mode, next(iter(sizes))
 
-    def _read(self, path: Path, mode: str) -> np.ndarray:
+    def _read(self, path: Path, mode: Mode) -> np.ndarray:
         image = read(path, mode, self.background, self.bits)
         if self.image_size:
             image = functional.center_crop(functional.resize(image, self.image_size), self.image_size)

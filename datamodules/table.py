@@ -53,8 +53,9 @@ class TableDataModule(ImageDataModule):
             chosen = [column(names, name, "--data.columns") for name in self.columns]
         values = numbers(path, names, rows, chosen)
         self._check(values, [names[i] for i in chosen], rows)
-        classes = sorted({row[by] for _, row in rows}) if by is not None else []
-        labels = torch.tensor([classes.index(row[by]) if classes else 0 for _, row in rows])
+        of_rows = [] if by is None else [row[by] for _, row in rows]
+        classes = sorted(set(of_rows))
+        labels = torch.tensor([classes.index(name) for name in of_rows] or [0] * len(rows))
         num_heldout = round(len(rows) * self.heldout_fraction)
         if not 2 <= num_heldout <= len(rows) - 2:
             raise ValueError(

@@ -82,11 +82,11 @@ class TextDataModule(SequenceDataModule):
         if self.lowercase:
             texts = [text.lower() for text in texts]
         cuts = [round(len(text) * (1 - self.heldout_fraction)) for text in texts]
-        train = "\n\n".join(text[:cut] for text, cut in zip(texts, cuts))
-        heldout = "\n\n".join(text[cut:] for text, cut in zip(texts, cuts))
-        self.tokenizer = _tokenizer(self.tokens, train, self.vocabulary)
+        train_text = "\n\n".join(text[:cut] for text, cut in zip(texts, cuts))
+        heldout_text = "\n\n".join(text[cut:] for text, cut in zip(texts, cuts))
+        self.tokenizer = _tokenizer(self.tokens, train_text, self.vocabulary)
         self.modality = Text(decode=partial(self.tokenizer.decode_batch, skip_special_tokens=False))
-        train, heldout = self._windows(train, self.stride), self._windows(heldout, self.window)
+        train, heldout = self._windows(train_text, self.stride), self._windows(heldout_text, self.window)
         self._check(train, heldout)
         if self.stride < self.window:
             self.places = {
@@ -142,11 +142,11 @@ def _tokenizer(tokens: str, text: str, vocabulary: int):
     except ImportError as error:
         raise ImportError('--data: text needs the package tokenizers; pip install -e ".[sequences]"') from error
     text = text.replace(UNKNOWN, "")  # it has its token already
-    options = {"vocab_size": vocabulary, "special_tokens": [UNKNOWN], "show_progress": False}
+    options: dict = {"vocab_size": vocabulary, "special_tokens": [UNKNOWN], "show_progress": False}
     if tokens == "characters":
         tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
         tokenizer.pre_tokenizer = pre_tokenizers.FixedLength(1)
-        trainer = trainers.WordLevelTrainer(**options)
+        trainer: trainers.Trainer = trainers.WordLevelTrainer(**options)
     else:
         tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
         tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(PIECES), behavior="isolated")

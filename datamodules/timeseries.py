@@ -39,6 +39,8 @@ class TimeSeriesDataModule(SequenceDataModule):
         heldout: fraction that is held out: the last part of a long series, or some of many, drawn at random.
     """
 
+    modality: Series
+
     def __init__(
         self,
         root: str | None = None,

@@ -78,7 +78,9 @@ def mark_used(path: Path) -> None:
         os.utime(path)
 
 
-def of_many(images, folder: str | None, kind: str, key: Callable[[], dict], work: Callable[[], "Tensor"]) -> "Tensor":
+def of_many(
+    images: "Tensor", folder: str | None, kind: str, key: Callable[[], dict], work: Callable[[], "Tensor"]
+) -> "Tensor":
     """A result computed from images. It is cached for images that stay on disk because they are many, and computed anew
     for images in memory.
 
@@ -143,16 +145,19 @@ def _files_of(module: ModuleType) -> list[Path]:
         package = next((parent for parent in around if getattr(parent, "__file__", None)), module)
         if hasattr(package, "__path__"):
             return sorted(path for folder in package.__path__ for path in Path(folder).rglob("*.py"))
+    assert module.__file__ is not None, f"{module} has no source"
     if hasattr(module, "__path__"):
         return sorted(Path(module.__file__).parent.rglob("*.py"))
     return [Path(module.__file__)]
 
 
-def hash_images(images) -> str:
+def hash_images(images: "Tensor") -> str:
     """A hash of the shape and values of images; images on disk provide their own hash, `content`."""
     content = hashlib.sha256(str((tuple(images.shape), images.dtype)).encode())
-    on_disk = hasattr(images, "content")
-    content.update(images.content.encode() if on_disk else images.detach().cpu().contiguous().numpy().data)
+    if hasattr(images, "content"):
+        content.update(images.content.encode())
+    else:
+        content.update(images.detach().cpu().contiguous().numpy().data)
     return content.hexdigest()[:16]
 
 

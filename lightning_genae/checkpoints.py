@@ -34,6 +34,7 @@ class WholeCheckpoints(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict, path: str | Path, storage_options: object = None) -> None:
+        """Raises FloatingPointError for values that are not finite, and OSError if the disk is full."""
         if bad := not_finite(checkpoint):
             raise FloatingPointError(f"{bad} is not finite, and is not saved; '{path}' is what it was")
         path = Path(path)
@@ -47,7 +48,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         return torch.load(path, map_location=map_location or "cpu", weights_only=True)
 
 
-def read(option: str, path: str | Path, remedy: str) -> dict:
+def read(option: str, path: Path, remedy: str) -> dict:
     """The content of a checkpoint or of a model.safetensors, on the CPU.
 
     Args:
@@ -60,7 +61,7 @@ def read(option: str, path: str | Path, remedy: str) -> dict:
         OSError: the file cannot be read.
     """
     with report_damage(option, path, remedy):
-        is_safe = Path(path).suffix == ".safetensors"
+        is_safe = path.suffix == ".safetensors"
         state = weights.read(path) if is_safe else torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(state, dict) or "state_dict" not in state:
             raise ValueError("it holds no weights of a model")

@@ -46,7 +46,7 @@ def is_users(error: Exception) -> bool:
     return isinstance(error, USERS_FILES) or getattr(error, "errno", None) in TOO_LONG
 
 
-def lacks_memory(error: Exception | None) -> bool:
+def lacks_memory(error: BaseException | None) -> bool:
     """Whether an error of torch means that the GPU or the machine is out of memory."""
     is_torchs = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
     return isinstance(error, RuntimeError) and is_torchs

@@ -1,12 +1,16 @@
 """Common parts of the options of models: types of numbers, and warnings about settings without effect."""
 
 import logging
+from typing import TYPE_CHECKING
 
 from jsonargparse.typing import restricted_number_type
 
 log = logging.getLogger("lightning_genae")
 
-Decay = restricted_number_type("Decay", float, [(">=", 0), ("<", 1)])
+if TYPE_CHECKING:
+    Decay = float
+else:
+    Decay = restricted_number_type("Decay", float, [(">=", 0), ("<", 1)])
 
 
 def warn_unused(option: str, value, used: bool, needs: str, section: str = "model") -> None:

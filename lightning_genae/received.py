@@ -5,6 +5,7 @@ a config file, or through a link in a folder.
 """
 
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from types import UnionType
@@ -21,7 +22,7 @@ PLAIN = (
 WRITTEN = ("folder", "cache", "data.root")  # options that name folders to write to
 
 
-def check_config(path: str, options: dict[str, object], is_given) -> None:
+def check_config(path: str, options: dict[str, object], is_given: Callable[[str], bool]) -> None:
     """Raises ValueError for options of a config file that write outside the current folder and the folder of the file.
 
     Args:

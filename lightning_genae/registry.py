@@ -23,8 +23,9 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 
 from lightning_genae.errors import UserError
 
@@ -103,9 +104,9 @@ def summary(package: str, name: str) -> str:
     (entry,) = _outside(package)[name]
     try:
         module, name_in_it = _target(entry)
-        return f"{_first_line(_file(module), name_in_it)} ({entry.dist.name})".lstrip()
+        return f"{_first_line(_file(module), name_in_it)} ({_distribution(entry).name})".lstrip()
     except (OSError, SyntaxError, ValueError) as error:
-        return f"({entry.dist.name}, whose file cannot be read: {' '.join(str(error).split())[:100]})"
+        return f"({_distribution(entry).name}, whose file cannot be read: {' '.join(str(error).split())[:100]})"
 
 
 def check(option: str, package: str, name: str) -> None:
@@ -146,7 +147,7 @@ def name_of(choice: type) -> str:
 def origin(choice: type) -> str | None:
     """Name and version of the package that adds a class; None for classes of this project."""
     entry = _entry_of(choice)
-    return _distribution(entry) if entry else None
+    return _named(entry) if entry else None
 
 
 def suggest(word: str, choices: list[str] | dict[str, str]) -> str:
@@ -158,7 +159,9 @@ def suggest(word: str, choices: list[str] | dict[str, str]) -> str:
 
 def _files(package: str) -> dict[str, Path]:
     """The files of this project's choices by name."""
-    folder = Path(importlib.util.find_spec(package).submodule_search_locations[0])
+    spec = importlib.util.find_spec(package)
+    assert spec and spec.submodule_search_locations, f"{package} is no package"
+    folder = Path(spec.submodule_search_locations[0])
     return {path.stem: path for path in folder.glob("*.py") if not path.stem.startswith("_")}
 
 
@@ -181,7 +184,7 @@ def _outside(package: str) -> dict[str, list[EntryPoint]]:
 def _fault(package: str, name: str) -> str | None:
     """What is wrong with a name that other packages define; None if it is valid."""
     entries = _outside(package).get(name, [])
-    sources = [OWN] * (name in _files(package)) + [_distribution(entry) for entry in entries]
+    sources = [OWN] * (name in _files(package)) + [_named(entry) for entry in entries]
     if len(sources) > 1:
         return f"expected '{name}' from one package; got it from {' and from '.join(sources)}; uninstall all but one"
     if entries and not NAME.fullmatch(name):
@@ -197,13 +200,13 @@ def _load_outside(option: str, entry: EntryPoint) -> type:
             raise TypeError(f"'{entry.value}' must be a class, or a module that defines one public class")
     except Exception as error:
         raise ImportError(
-            f"{option}: expected to import '{entry.name}' of {_distribution(entry)}; got {type(error).__name__}: "
-            f"{error}; install what it needs, or uninstall {entry.dist.name}"
+            f"{option}: expected to import '{entry.name}' of {_named(entry)}; got {type(error).__name__}: "
+            f"{error}; install what it needs, or uninstall {_distribution(entry).name}"
         ) from error
     return classes[0]
 
 
-def _public_classes(module) -> list[type]:
+def _public_classes(module: ModuleType) -> list[type]:
     """The public classes that a module defines itself."""
     return [
         value
@@ -228,8 +231,14 @@ def _target(entry: EntryPoint) -> tuple[str, str]:
     return module.strip(), name.strip()
 
 
-def _distribution(entry: EntryPoint) -> str:
-    return f"{entry.dist.name} {entry.dist.version}"
+def _distribution(entry: EntryPoint) -> Distribution:
+    assert entry.dist is not None  # only an entry point made by hand has none
+    return entry.dist
+
+
+def _named(entry: EntryPoint) -> str:
+    """The name and the version of the package that an entry point belongs to."""
+    return f"{_distribution(entry).name} {_distribution(entry).version}"
 
 
 def _file(module: str) -> Path:

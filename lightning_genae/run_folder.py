@@ -64,6 +64,7 @@ class RunFolder:
 
         Raises:
             FileNotFoundError: this is not a run folder.
+            Damaged: the file is damaged.
         """
         path = self.path / "config.yaml"
         if not path.is_file():
@@ -75,12 +76,12 @@ class RunFolder:
 
     @property
     def results(self) -> dict:
-        """The content of results.json; empty before a run."""
+        """The content of results.json; empty before a run. Raises Damaged if it is damaged."""
         path = self.path / "results.json"
         remedy = "the command that trained the run goes on and writes it anew"
         return _mapping(path, json.loads, remedy) if path.is_file() else {}
 
-    def update(self, **changes) -> None:
+    def update(self, **changes: object) -> None:
         """Changes entries of results.json, atomically."""
         write_text(self.path / "results.json", json.dumps(self.results | changes, indent=2) + "\n")
 

@@ -27,8 +27,9 @@ class _Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}  # noqa: RUF012
 
-    def compose_node(self, parent, index):
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node:
         node = super().compose_node(parent, index)
+        assert node is not None  # types-PyYAML allows it, PyYAML does not return it
         if node.tag not in PLAIN:
             raise self._wrong("plain values", f"the tag {node.tag}", node)
         names = set()
@@ -130,4 +131,5 @@ def _text(arm: str, name: str, value: object) -> str:
 def _kind(value: object) -> str:
     if not value:
         return "nothing"
-    return {dict: "a mapping", list: "a list"}.get(type(value)) or repr(value)[:80]
+    names: dict[type, str] = {dict: "a mapping", list: "a list"}
+    return names.get(type(value)) or repr(value)[:80]

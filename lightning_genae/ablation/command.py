@@ -27,7 +27,7 @@ from lightning_genae.ablation.work import GridFolder, work
 from lightning_genae.cache import digest
 from lightning_genae.config.command_line import CommandLine
 from lightning_genae.config.nested import flatten
-from lightning_genae.config.parser import new_parser, parse_verb
+from lightning_genae.config.parser import new_parser, parse_arguments, parse_verb
 from lightning_genae.errors import UserError
 from lightning_genae.received import check_links
 from lightning_genae.run_folder import RunFolder
@@ -85,6 +85,10 @@ def ablate(
         complete: fills in defaults that depend on the config.
         time_of: from a config, the seconds per batch and the number of batches.
         publish: takes the grid's folder, tables by title (columns, rows) and the path of the report's page.
+
+    Raises:
+        ValueError: an argument is wrong, or does not fit what is in the folder.
+        OSError: the launcher is slurm, and there is none here.
     """
     parser = new_parser("python run.py ablate [--OPTION VALUE,VALUE ...]")
     parser.add_function_arguments(ablate_options, as_group=True)
@@ -92,7 +96,7 @@ def ablate(
         parser.print_help()
         return 0
     ablate_words, slurm, words = _sort(grids.pair(arguments), set(vars(parser.get_defaults())))
-    options = parse_verb(parser, ablate_words)
+    options = parse_arguments(parser, ablate_words)
     if slurm and options["launcher"] == "local":
         raise UserError(f"--slurm.{next(iter(slurm))}: expected it with --launcher slurm or print; got local")
     arms = read_arms(options["arms"], set(vars(parser.get_defaults()))) if options["arms"] else {}
@@ -221,7 +225,11 @@ def compare_options(
 
 
 def compare(arguments: list[str]) -> None:
-    """Finished runs side by side; ablations and folders of runs with statistics and a report."""
+    """Finished runs side by side; ablations and folders of runs with statistics and a report.
+
+    Raises:
+        ValueError: an argument is wrong, or a folder holds no run or a damaged one.
+    """
     parser = new_parser("python run.py compare FOLDER ... [--OPTION VALUE ...]")
     parser.add_argument("folders", nargs="+", help="run folders, those of ablations, or folders that hold run folders")
     parser.add_function_arguments(compare_options, as_group=True)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lightning_genae.cache import digest
 from lightning_genae.config.command_line import TRAINER_ALIASES, CommandLine
@@ -30,7 +30,7 @@ class Cell(NamedTuple):
 
     config: dict
     words: list[str]
-    values: dict[str, object]
+    values: dict[str, str]
     arm: str = ""
 
     @property
@@ -122,6 +122,9 @@ def pair(words: list[str]) -> dict[str, str]:
     """Options, without their dashes, and their values as text; a flag alone is true, the last value counts.
 
     An option with two names, such as `--model.name` and `--model`, gets the name that a config uses.
+
+    Raises:
+        UserError: a word is neither an option nor a value.
     """
     pairs, i = {}, 0
     while i < len(words):
@@ -139,7 +142,7 @@ def pair(words: list[str]) -> dict[str, str]:
 
 
 def split(text: str) -> list[str]:
-    """The values of `a,b,0..4`; a list in brackets is one value."""
+    """The values of `a,b,0..4`; a list in brackets is one value. Raises ValueError for a range that is too long."""
     values = []
     for part in SEPARATOR.split(text):
         ends = RANGE.fullmatch(part)
@@ -224,19 +227,19 @@ def _product(
     minutes for thousands of cells.
     """
     first = chosen | {name: values[0] for name, values in options.items()}
-    base = command_line.parse(_words(first))
-    resolved = {}
+    base = _parsed(command_line, first)
+    resolved: dict[tuple[str, str], Any] = {}
     for name, values in options.items():
         inner = _inner_numbers(values)
         for value in [value for value in values if value not in inner]:
-            config = base if value == values[0] else command_line.parse(_words(first | {name: value}))
+            config = base if value == values[0] else _parsed(command_line, first | {name: value})
             resolved[name, value] = _get(config, name)
         number = type(resolved[name, values[-1]])  # the last value of a range is an end, which was parsed
         resolved |= {(name, value): number(value) for value in inner}
     varied = [name for name in options if name in axes]
     cells = []
-    for values in itertools.product(*(options[name] for name in varied)):
-        cell_values = dict(zip(varied, values))
+    for combination in itertools.product(*(options[name] for name in varied)):
+        cell_values = dict(zip(varied, combination))
         config = {name: dict(value) if isinstance(value, dict) else value for name, value in base.items()}
         for name, value in cell_values.items():
             _set(config, name, resolved[name, value])
@@ -245,6 +248,12 @@ def _product(
         words = _words({name: value for name, value in (first | cell_values).items() if name != "folder"})
         cells.append(Cell(config, [*words, "--folder", config["folder"]], labels, arm))
     return cells
+
+
+def _parsed(command_line: CommandLine, options: dict[str, str]) -> dict:
+    config = command_line.parse(_words(options))
+    assert config is not None  # the words of a grid ask for no help
+    return config
 
 
 def _inner_numbers(values: list[str]) -> set[str]:
@@ -279,10 +288,10 @@ def _set(config: dict, name: str, value: object) -> None:
         config[section] = value
 
 
-def _name(labels: dict[str, object], seed: int) -> str:
+def _name(labels: dict[str, str], seed: int) -> str:
     """A cell's folder, relative to the grid's: its values, then its seed."""
     parts = [
-        str(value) if name in ("model", "augment", "data") else f"{name}={value}"
+        value if name in ("model", "augment", "data") else f"{name}={value}"
         for name, value in labels.items()
         if name != "seed" and value != UNSET
     ]

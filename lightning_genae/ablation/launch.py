@@ -129,7 +129,9 @@ def _ignore_signals() -> None:
 
 def run_py() -> Path:
     """The path of run.py, found without importing it, because run.py imports this package."""
-    return Path(importlib.util.find_spec("run").origin).resolve()
+    spec = importlib.util.find_spec("run")
+    assert spec and spec.origin, "run.py is not installed"
+    return Path(spec.origin).resolve()
 
 
 def private(folder: Path) -> Path:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -25,7 +26,7 @@ def paired(comparison: Comparison, metric: str) -> dict[str, bytes]:
     arms = list(comparison.arms)[:MAX_ARMS]
     values = {arm: comparison.values(arm, metric) for arm in arms}
 
-    def draw(axes) -> None:
+    def draw(axes: Axes) -> None:
         for seed in comparison.seeds:
             seed_values = [values[arm].get(seed, np.nan) for arm in arms]
             axes.plot(range(len(arms)), seed_values, color="C0", alpha=0.7, linewidth=1, marker="o", markersize=4)
@@ -39,7 +40,7 @@ def paired(comparison: Comparison, metric: str) -> dict[str, bytes]:
                     xytext=(4, 0),
                     textcoords="offset points",
                 )
-        means = [np.mean(list(values[arm].values())) if values[arm] else np.nan for arm in arms]
+        means = [float(np.mean(list(values[arm].values()))) if values[arm] else np.nan for arm in arms]
         axes.plot(range(len(arms)), means, linestyle="", marker="_", markersize=22, markeredgewidth=2, color="C1")
         axes.set_xticks(range(len(arms)), arms, rotation=20, ha="right")
         axes.set(ylabel=metric, xlim=(-0.5, len(arms) - 0.3))
@@ -52,7 +53,7 @@ def over_training(comparison: Comparison, metric: str) -> dict[str, bytes]:
     its 95 % interval; PNG by style."""
     curves = _curves(comparison, metric)
 
-    def draw(axes) -> None:
+    def draw(axes: Axes) -> None:
         for arm, (images, summaries) in curves.items():
             (line,) = axes.plot(images, [summary.mean for summary in summaries], label=arm, marker=".")
             low, high = ([getattr(summary, side) for summary in summaries] for side in ("low", "high"))
@@ -85,14 +86,14 @@ def samples(comparison: Comparison, metric: str) -> dict[str, bytes]:
     for arm in list(comparison.arms)[:MAX_ARMS]:
         values = comparison.values(arm, metric)
         if values:
-            seed = sorted(values, key=values.get)[(len(values) - 1) // 2]
+            seed = sorted(values, key=values.__getitem__)[(len(values) - 1) // 2]
             path = comparison.arms[arm][seed].picture()
             if path is not None:
                 pictures[f"{arm}, seed {seed}, {metric} {values[seed]:.3g}"] = path.read_bytes()
     return pictures
 
 
-def _in_styles(draw: Callable, width: float) -> dict[str, bytes]:
+def _in_styles(draw: Callable[[Axes], None], width: float) -> dict[str, bytes]:
     pictures = {}
     for style, colours in STYLES.items():
         with _colours(colours):
@@ -110,7 +111,8 @@ def _in_styles(draw: Callable, width: float) -> dict[str, bytes]:
 
 @contextmanager
 def _colours(colours: dict[str, str]) -> Iterator[None]:
-    ticks = {"xtick.color": colours["text.color"], "ytick.color": colours["text.color"]}
+    settings: dict = {**colours, "xtick.color": colours["text.color"], "ytick.color": colours["text.color"]}
     # names of arms are not formulas
-    with matplotlib.rc_context({**colours, **ticks, "text.parse_math": False, "text.usetex": False}):
+    settings |= {"text.parse_math": False, "text.usetex": False}
+    with matplotlib.rc_context(settings):
         yield

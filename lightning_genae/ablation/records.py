@@ -147,7 +147,7 @@ def _describe(settings: dict) -> str:
 
 
 def read_grid(path: Path) -> dict:
-    """The commands and cells of an ablation; empty if the file does not exist."""
+    """The commands and cells of an ablation; empty if the file does not exist. Raises ValueError if it is damaged."""
     if not path.is_file():
         return {}
     try:
@@ -242,9 +242,9 @@ class Comparison:
             )
         return sentences
 
-    def _fractions(self) -> dict[str, dict[str, set]]:
+    def _fractions(self) -> dict[str | None, dict[str, set]]:
         """Fractions that do not adapt, by what is augmented (data or critic) and augmentation."""
-        fractions: dict[str, dict[str, set]] = {}
+        fractions: dict[str | None, dict[str, set]] = {}
         for record in self._records():
             for name, settings in record.augmentations.items():
                 if not settings.get("target"):

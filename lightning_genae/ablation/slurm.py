@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import submitit
 from submitit.core.utils import DelayedSubmission, FailedJobError, JobPaths
@@ -57,7 +58,9 @@ class Slurm:
         check_options(options, whole=("limit", "time"))
         check_path(folder.resolve())
         known = {PARAMETERS[key]: value for key, value in options.items() if key in PARAMETERS}
-        self.parameters = {key: int(value) if value.isdigit() else value for key, value in known.items()}
+        self.parameters: dict[str, Any] = {
+            key: int(value) if value.isdigit() else value for key, value in known.items()
+        }
         self.parameters |= {"tasks_per_node": devices, "slurm_setup": _exports(python_path())}
         self.parameters["slurm_srun_args"] = [ALL_OR_NONE]
         rest = {key.replace("_", "-"): value for key, value in options.items() if key not in PARAMETERS}
@@ -188,7 +191,11 @@ def max_array() -> int:
 
 
 def write_sbatch(folder: Path, tasks: list[Task], options: dict[str, str], devices: int) -> list[Path]:
-    """Writes sbatch files, and the commands that their arrays run, for a cluster that cannot be reached from here."""
+    """Writes sbatch files, and the commands that their arrays run, for a cluster that cannot be reached from here.
+
+    Raises:
+        ValueError: an sbatch file cannot hold an option, a path or a word.
+    """
     check_options(options, whole=("limit",))
     for path in (folder.resolve(), Path.cwd()):
         check_path(path)
@@ -204,7 +211,8 @@ def write_sbatch(folder: Path, tasks: list[Task], options: dict[str, str], devic
     defaults = {"job-name": NAME, "ntasks-per-node": str(devices), "open-mode": "append"}
     defaults |= {"chdir": str(Path.cwd()), "output": str(folder.resolve() / "%A_%a.out")}
     settings = defaults | {key.replace("_", "-"): value for key, value in options.items() if key != "limit"}
-    most, paths = max_array(), []
+    most = max_array()
+    paths: list[Path] = []
     for first in range(0, len(tasks), most):
         num = min(most, len(tasks) - first)
         line = f'"$((SLURM_ARRAY_TASK_ID + {first + 1}))p"'

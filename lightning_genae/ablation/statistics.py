@@ -191,7 +191,7 @@ def holm(uncorrected: NDArray) -> NDArray:
 def _difference(differences: NDArray, num_tested: int, p: float, p_holm: float, p_typical: float) -> Difference:
     mean, std, low, high, num = summary(differences)
     if not has_spread(differences):
-        return Difference(mean, *[np.nan] * 10, num)
+        return Difference(mean, *(np.nan,) * 10, num)
     p_exact = permutation_p(differences) if 2 / 2**num <= LEVEL else np.nan
     smallest = std * smallest_effect(num, LEVEL / num_tested)
     interval = _bootstrap(differences)

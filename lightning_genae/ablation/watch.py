@@ -34,9 +34,9 @@ def state(cell: Cell, is_active: bool) -> State:
         return State("running" if is_active else "failed", str(error))
     if results.get("status") == "finished":
         return State("finished", f"FD {results['metrics']['fd']:.3f}")
-    error = Task.of(cell).error
-    if not is_active and error.is_file():
-        return State("failed", error.read_text().strip())
+    noted = Task.of(cell).error
+    if not is_active and noted.is_file():
+        return State("failed", noted.read_text().strip())
     if not is_active:
         return State("stopped" if results else "missing")
     return State("running", _progress(cell)) if cell.folder.is_dir() else State("waiting")

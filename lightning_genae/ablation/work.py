@@ -149,7 +149,7 @@ class GridFolder:
             raise ValueError(f"--folder: another ablation is at work in '{self.path}'") from error
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: object) -> None:
         self.lock.release()
 
     def note(self, grid: Grid, command: str) -> None:
@@ -175,7 +175,7 @@ class GridFolder:
                 instead = "another name or another folder" if is_of_arm else "another folder"
                 raise ValueError(f"{was} with --{key} {old.get(key)}, not {config[key]}; expected {instead}")
             cells[name] = {"folder": name, "config": config, **({"arm": cell.arm} if cell.arm else {})}
-        content = {"commands": list(dict.fromkeys([*known["commands"], command])), "cells": list(cells.values())}
+        content: dict = {"commands": list(dict.fromkeys([*known["commands"], command])), "cells": list(cells.values())}
         if grid.arms:  # in the order of the newest file, whose first arm is the reference
             content["arms"] = {**grid.arms, **{arm: old for arm, old in arms.items() if arm not in grid.arms}}
         write_text(path, json.dumps(content))

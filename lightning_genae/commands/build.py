@@ -23,7 +23,12 @@ def build_datamodule(config: dict):
 
 
 def build_model(config: dict, dataset):
-    """The model; its initialisation depends only on the seed."""
+    """The model; its initialisation depends only on the seed.
+
+    Raises:
+        ValueError: an option is wrong, or the model is not for this data.
+        MemoryError: it does not fit into memory.
+    """
     import torch
 
     from lightning_genae.data import modalities

@@ -8,7 +8,7 @@ from lightning_genae.evaluation import schedule
 
 
 def count_steps(config: dict, datamodule) -> int:
-    """Length of the training in batches."""
+    """Length of the training in batches. Raises ValueError if the config sets both steps and epochs."""
     if config["steps"] and config["epochs"]:
         raise ValueError(f"--epochs: expected steps or epochs, got both ({config['steps']} and {config['epochs']})")
     if config["epochs"]:
@@ -36,11 +36,19 @@ def try_out(config: dict, datamodule, num_batches: int, evaluation=None) -> tupl
     alone = copy.copy(datamodule)
     alone.augment, alone.batches, alone.trainer = None, 0, None
     stopwatch = Stopwatch(num_batches, evaluation)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    quiet |= {"enable_model_summary": False, "limit_val_batches": 0, "max_epochs": -1}
-    hardware = {name: config[name] for name in ("accelerator", "precision")}
-    # a single process, even if this one was launched with others
-    trainer = Trainer(**quiet, **hardware, devices=1, plugins=LightningEnvironment(), callbacks=[Ema(), stopwatch])
+    trainer = Trainer(
+        accelerator=config["accelerator"],
+        precision=config["precision"],
+        devices=1,
+        plugins=LightningEnvironment(),  # a single process, even if this one was launched with others
+        callbacks=[Ema(), stopwatch],
+        max_epochs=-1,
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
     with torch.random.fork_rng():
         trainer.fit(build_model(config, alone.dataset), datamodule=alone)
     return stopwatch.seconds_per_batch, stopwatch.seconds_per_look

@@ -1,6 +1,7 @@
 """The command line of a run: its parts, their defaults and the options that follow from them."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from jsonargparse.typing import restricted_number_type
 
@@ -9,7 +10,10 @@ from lightning_genae.config.command_line import CommandLine
 PACKAGES = {"model": "lightning_genae.models", "augment": "lightning_genae.augment", "data": "datamodules"}
 DEFAULTS = {"model": "gan", "augment": "none", "data": "digits"}
 DEFAULT_STEPS = 3000
-Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)])  # the range that all libraries accept
+if TYPE_CHECKING:
+    Seed = int
+else:
+    Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)])  # the range that all libraries accept
 
 # options of Lightning's Trainer that a run sets itself or offers under other names
 SET_BY_RUNS = {"accelerator", "devices", "strategy", "precision", "logger", "callbacks", "default_root_dir"}

@@ -49,7 +49,7 @@ def open_run(path: str) -> tuple[RunFolder, dict]:
 
 @contextmanager
 def report_config_damage(folder: RunFolder) -> Iterator[None]:
-    """Turns a TypeError about unknown options or wrong types into an error about the config."""
+    """Turns a TypeError about unknown options or wrong types into a ValueError about the config."""
     try:
         yield
     except TypeError as error:

@@ -33,7 +33,7 @@ def sample_options(
 
 
 def sample(arguments: list[str]) -> None:
-    """Samples of a run."""
+    """Samples of a run. Raises ValueError for a label that its model does not have, and what `open_run` raises."""
     parser = new_parser("python run.py sample RUN [--OPTION VALUE ...]")
     parser.add_function_arguments(sample_options, as_group=True, as_positional=True)
     options = parse_verb(parser, arguments)

@@ -11,11 +11,13 @@ def build_trainer(config: dict, folder, datamodule, callbacks: dict, steps: int,
     Raises:
         ValueError: this machine does not support the options.
     """
+    from pytorch_lightning.loggers import Logger
+
     from callbacks.metrics_csv import MetricsCsv
     from lightning_genae.checkpoints import WholeCheckpoints
 
     resumed_at = resume[1][type(datamodule).__qualname__]["batches"] if resume else 0
-    loggers = [MetricsCsv(folder.path / "metrics.csv", lambda: datamodule.progress, resumed_at)]
+    loggers: list[Logger] = [MetricsCsv(folder.path / "metrics.csv", lambda: datamodule.progress, resumed_at)]
     if config["logger"] == "wandb":
         from callbacks.wandb_run import WandbRun, without_passwords
 

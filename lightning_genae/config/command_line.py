@@ -3,6 +3,7 @@
 import argparse
 import re
 from collections.abc import Callable, Iterable
+from typing import NoReturn
 
 import yaml
 from jsonargparse import SUPPRESS, ArgumentParser
@@ -69,8 +70,9 @@ class CommandLine:
         names, file, rest = self._choose(argv)
         parser = self._parser(names)
         if asked.help:
+            groups = parser.groups or {}
             for option, choice in self._choices(names).items():
-                parser.groups[option].description = f"Any of {', '.join(choice.names())} may be --{option}."
+                groups[option].description = f"Any of {', '.join(choice.names())} may be --{option}."
             parser.print_help()
             return None
         arguments = [*as_arguments(without_replaced(file, rest)), *rest]
@@ -212,6 +214,6 @@ def _options(parser: ArgumentParser) -> set[str]:
 
 
 class _RaisingParser(argparse.ArgumentParser):
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         option = re.split("[/:]", message.removeprefix("argument "))[0]
         raise UserError(f"{option}: expected a value; got none")

@@ -1,13 +1,21 @@
 """jsonargparse's messages and types in this project's words."""
 
 import re
+from argparse import Action
+from typing import Any
 
 from jsonargparse import ArgumentParser
 
 from lightning_genae import registry
 from lightning_genae.config.words import last_value
 
-WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+WORDS: dict[object, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    type(None): "null",
+}
 
 
 def explain(message: str, parser: ArgumentParser, arguments: list[str]) -> str:
@@ -46,34 +54,34 @@ def _unknown(word: str, parser: ArgumentParser) -> str:
     return f"{word}: there is no such option here{registry.suggest(word.rpartition('.')[2], near)}"
 
 
-def option_of(action) -> str:
+def option_of(action: Action) -> str:
     """The name of an argument on the command line: `--seed`, or `RUN` for one without dashes."""
     return (action.option_strings or [action.dest.upper()])[0]
 
 
-def type_of(action):
+def type_of(action: Action) -> object:
     """The type annotation that an argument was made from."""
     return getattr(action, "_typehint", None) or action.type
 
 
-def type_in_words(annotation) -> str:
+def type_in_words(annotation: Any) -> str:
     """A type annotation for people."""
     if annotation in WORDS:
         return WORDS[annotation]
     if hasattr(annotation, "_expression"):  # jsonargparse's restricted numbers, e.g. "v>=0 and v<1"
         signs = {"v>=": "at least ", "v<=": "at most ", "v>": "above ", "v<": "below "}
         return f"{WORDS[annotation._type]} " + re.sub("v[<>]=?", lambda sign: signs[sign[0]], annotation._expression)
-    arguments = getattr(annotation, "__args__", ())
+    arguments = list(getattr(annotation, "__args__", ()))
     if getattr(annotation, "__origin__", None) is list:
         return f"a list, each {type_in_words(arguments[0])}"
     if arguments:
         # a list last, so that "each" does not refer to what follows
-        arguments = sorted(arguments, key=lambda value: getattr(value, "__origin__", None) is list)
+        arguments.sort(key=lambda value: getattr(value, "__origin__", None) is list)
         choices = [str(value) if isinstance(value, str | int) else type_in_words(value) for value in arguments]
         return " or ".join([", ".join(choices[:-1]), choices[-1]]) if len(choices) > 1 else choices[0]
     return getattr(annotation, "__name__", str(annotation))
 
 
-def _is_section(action) -> bool:
+def _is_section(action: Action) -> bool:
     """Whether an option sets a whole section; jsonargparse adds such options, this project does not offer them."""
     return type(action).__name__ == "_ActionConfigLoad"

@@ -2,6 +2,9 @@
 
 import json
 import os
+from typing import Any
+
+from jsonargparse import Namespace
 
 
 def nest(flat: dict, selectors: dict[str, str]) -> dict:
@@ -39,7 +42,7 @@ def collect(section: dict, choice: str) -> dict:
 
 def flatten(config: dict) -> dict:
     """A nested config as {"model": "gan", "model.lr": 0.1, "seed": 0}: the keys are the command line's."""
-    flat = {}
+    flat: dict = {}
     for key, value in config.items():
         if isinstance(value, dict):
             flat |= {key if name == "name" else f"{key}.{name}": entry for name, entry in value.items()}
@@ -54,13 +57,13 @@ def as_arguments(nested: dict) -> list[str]:
     return [f"--{key}={value if isinstance(value, str) else json.dumps(value, default=str)}" for key, value in flat]
 
 
-def as_plain(namespace) -> dict:
+def as_plain(namespace: Namespace) -> dict:
     """A namespace as nested dicts of plain values; jsonargparse's own number types become int and float, and a
     leading ~ becomes the home folder, because shells do not expand --folder=~/x."""
     return _at_home(json.loads(json.dumps(namespace.as_dict())))
 
 
-def _at_home(value):
+def _at_home(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _at_home(entry) for key, entry in value.items()}
     return os.path.expanduser(value) if isinstance(value, str) else value

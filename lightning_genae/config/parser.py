@@ -3,6 +3,7 @@
 import inspect
 import math
 import re
+from argparse import Action
 from functools import cache
 
 from jsonargparse import ArgumentError, ArgumentParser
@@ -36,8 +37,8 @@ def add_classes(parser: ArgumentParser, section: str, classes: list[type], skip:
                 f"{', '.join(sorted(differing))}"
             )
         parser.add_class_arguments(part, section, skip=skip | set(seen), as_group=i == 0)
-        if section in parser.groups and (deviations := _deviations(part)):
-            group = parser.groups[section]
+        group = (parser.groups or {}).get(section)
+        if group is not None and (deviations := _deviations(part)):
             group.description = "\n".join(filter(None, [group.description, deviations]))
         seen |= options
 
@@ -84,12 +85,13 @@ def parse_arguments(parser: ArgumentParser, arguments: list[str]) -> dict:
 
 
 def _value(parsed: dict, dest: str) -> object:
+    value: object = parsed
     for key in dest.split("."):
-        parsed = parsed.get(key) if isinstance(parsed, dict) else None
-    return parsed
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
-def _check_value(action, value: object, text: str) -> None:
+def _check_value(action: Action, value: object, text: str) -> None:
     """Raises UserError for a value of the right type that is likely a mistake: jsonargparse accepts all that YAML
     and float() accept, such as 1_000, 010 and 1e400.
 

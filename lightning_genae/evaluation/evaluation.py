@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import pytorch_lightning
 import torch
@@ -30,6 +31,7 @@ from lightning_genae.ranks import to_first
 log = logging.getLogger("lightning_genae")
 PACKAGE = "lightning_genae.evaluation.metrics"
 MAX_KEPT = 2**29  # bytes of samples that are kept as images
+M = TypeVar("M", bound=SampleMetric)
 MIN_IMAGES = 10  # held out, or generated: metrics of fewer mean nothing
 
 
@@ -89,7 +91,7 @@ class Evaluation:
         self.protocol = self._protocol(len(validation))
         self._warn()
 
-    def metric(self, metric_class: type[SampleMetric]) -> SampleMetric:
+    def metric(self, metric_class: type[M]) -> M:
         """The metric of a class."""
         (found,) = (metric for metric in self.metrics if isinstance(metric, metric_class))
         return found
