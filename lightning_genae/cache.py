@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -21,6 +21,7 @@ from lightning_genae.files import naming_full_disk, sync
 if TYPE_CHECKING:  # only for annotations: the import of torch takes seconds
     from torch import Tensor, nn
 
+T = TypeVar("T")
 log = logging.getLogger("lightning_genae")
 
 
@@ -78,9 +79,7 @@ def mark_used(path: Path) -> None:
         os.utime(path)
 
 
-def of_many(
-    images: "Tensor", folder: str | None, kind: str, key: Callable[[], dict], work: Callable[[], "Tensor"]
-) -> "Tensor":
+def of_many(images: "Tensor", folder: str | None, kind: str, key: Callable[[], dict], work: Callable[[], T]) -> T:
     """A result computed from images. It is cached for images that stay on disk because they are many, and computed anew
     for images in memory.
 

@@ -26,6 +26,7 @@ from functools import cache
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from lightning_genae.errors import UserError
 
@@ -120,7 +121,7 @@ def check(option: str, package: str, name: str) -> None:
         raise UserError(f"{option}: {fault}")
 
 
-def load(package: str, name: str) -> type:
+def load(package: str, name: str) -> type[Any]:
     """The one public class that the file defines, or the class of an entry point.
 
     Raises:

@@ -426,9 +426,7 @@ def test_the_command_of_wgan_gps_paper():
         assert optimizer.defaults["lr"] == 1e-4 and optimizer.defaults["betas"] == (0.0, 0.9)
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in MODELS if "arXiv" in registry.summary(PACKAGE, name)]
-)
+@pytest.mark.parametrize("name", [name for name in MODELS if "arXiv" in registry.summary(PACKAGE, name)])
 def test_help_says_where_a_model_deviates_from_its_papers(name, capsys):
     """Of every model whose file names its papers."""
     import run

@@ -231,7 +231,7 @@ def test_a_second_process_does_not_enter_a_running_one(cli, tmp_path):
 
 def test_overwrite_clears_all_that_a_run_made(run_folder, tmp_path):
     """No picture of the old run is taken for one of the new."""
-    shutil.copytree(run_folder, tmp_path / "run", ignore=shutil.ignore_patterns("wandb"))
+    shutil.copytree(run_folder, tmp_path / "run", ignore=shutil.ignore_patterns("wandb", "samples-seed*"))
     (tmp_path / "run/latents.png").touch()  # by evaluate
     (tmp_path / "run/notes.txt").touch()
     assert list((tmp_path / "run").rglob("augmented/quality-*.png"))

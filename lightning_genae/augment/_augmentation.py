@@ -1,6 +1,6 @@
 """The base class of augmentations."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import ClassVar, Literal
 
@@ -26,6 +26,7 @@ class Augmentation(nn.Module):
         shows: whether its variations differ from the images, so that the quality report has something to measure.
         modalities: names of the modalities that it supports. None: all of them.
         target: of the overfitting signal, for an augmentation whose fraction adapts by default. None: it does not.
+        strength: of its variations, 0 for none, if it has one; the quality report then covers a grid of it.
     """
 
     apply_to: Side = "data"
@@ -34,6 +35,7 @@ class Augmentation(nn.Module):
     shows = True
     modalities: ClassVar[tuple[str, ...] | None] = None
     target: float | None = None
+    strength: float
 
     def check(self, dataset: Dataset) -> None:
         """Checks the data before anything is trained.
@@ -48,6 +50,9 @@ class Augmentation(nn.Module):
         Args:
             dataset: only `dataset.train` may be used.
             trainer_options: options of Lightning's Trainer, such as accelerator and callbacks.
+
+        Raises:
+            ValueError: it cannot be learnt from this data.
         """
 
     def vary(self, images: Tensor, labels: Tensor | None) -> Tensor:
@@ -67,8 +72,17 @@ class Augmentation(nn.Module):
         """Values of the options that were left open and resolved later; empty for most augmentations."""
         return {}
 
-    def quality(self, dataset: Dataset, extractor, images: Tensor, real: Tensor) -> dict[str, float]:
-        """Measures of the augmentation beyond those of its variations, by name; empty for most augmentations."""
+    def quality(
+        self, dataset: Dataset, extractor: Callable[[Tensor], Tensor], images: Tensor, real: Tensor
+    ) -> dict[str, float | str]:
+        """Measures of the augmentation beyond those of its variations, by name; empty for most augmentations.
+
+        Args:
+            dataset: of the images.
+            extractor: of the features, from stored images (N, C, H, W) to (N, d).
+            images: stored training images (N, C, H, W).
+            real: features (M, d) of validation images.
+        """
         return {}
 
 

@@ -1,7 +1,7 @@
 """The base class of augmentations that encode, perturb the latents and decode."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jsonargparse.typing import ClosedUnitInterval
@@ -46,10 +46,16 @@ class AutoencodingAugmentation(Augmentation):
         detail: residual adds the change that the perturbation makes in the decoded image to the original,
             x + dec(z') - dec(z), and so keeps the detail that the decoder blurs; for text it replaces the tokens whose
             decoding changes. decode is dec(z') itself.
+
+    Attributes:
+        autoencoder: a module with `encode` (B, C, H, W) to (B, d) and `decode` back.
+        trained_on: the fingerprint of the images that it was trained on.
     """
 
     apply_to = "critic"  # by benchmarks/low_data.py; see docs/results.md
     apply_to_without_critic = "data"
+    autoencoder: Any  # a module with methods that nn.Module's type lacks
+    trained_on: str
 
     def __init__(self, strength: ClosedUnitInterval = 0.5, detail: Detail = "residual"):
         super().__init__()
@@ -89,7 +95,9 @@ class AutoencodingAugmentation(Augmentation):
         return self.autoencoder.decode(self.autoencoder.encode(images))
 
     @torch.no_grad()
-    def quality(self, dataset: Dataset, extractor, images: Tensor, real: Tensor) -> dict:
+    def quality(
+        self, dataset: Dataset, extractor: Callable[[Tensor], Tensor], images: Tensor, real: Tensor
+    ) -> dict[str, float | str]:
         """Compares the autoencoder with PCA of as many components, and measures the effect of decoding alone.
 
         `mse_*` is the mean squared error per pixel of validation images in [-1, 1]; `fd_decoded` is the Frechet
@@ -97,9 +105,9 @@ class AutoencodingAugmentation(Augmentation):
 
         Args:
             dataset: of the images.
-            extractor: of the features.
+            extractor: of the features, from stored images (N, C, H, W) to (N, d).
             images: stored training images (N, C, H, W).
-            real: features (N, d) of validation images.
+            real: features (M, d) of validation images.
         """
         validation, as_stored = dataset.validation.images[:MAX_IMAGES], dataset.modality.as_stored
         dimensions = self.autoencoder.encode(to_float(images[:2])).shape[1]

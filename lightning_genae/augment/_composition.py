@@ -1,5 +1,8 @@
 """What augmentations are applied to, how often, and how that adapts; they compose (`--augment ae+classic`)."""
 
+from collections.abc import Callable, Mapping
+from typing import cast
+
 from jsonargparse.typing import ClosedUnitInterval, OpenUnitInterval, PositiveInt
 from torch import Tensor, nn
 
@@ -38,6 +41,9 @@ class Composition(nn.Module):
         ValueError: none is composed with others, or `on` does not fit the augmentations.
     """
 
+    parts: Mapping[str, Augmentation]
+    fractions: dict[str, float]
+
     def __init__(
         self,
         parts: dict[str, Augmentation],
@@ -49,7 +55,7 @@ class Composition(nn.Module):
     ):
         super().__init__()
         self.stream = Stream()
-        self.parts = nn.ModuleDict(parts)
+        self.parts = nn.ModuleDict(parts)  # type: ignore[assignment]  # ModuleDict is not generic
         self.on = self._parse_sides(on) if on else {}
         if len(parts) > 1 and "none" in parts:
             raise ValueError(f"--augment: expected none by itself; got {'+'.join(parts)}")
@@ -168,15 +174,15 @@ class Composition(nn.Module):
         return side == "data" or self.conditional
 
     @property
-    def reconstruct(self):
+    def reconstruct(self) -> Callable[[Tensor], Tensor]:
         """The reconstruction (B, C, H, W) of images by the first augmentation with an autoencoder.
 
         Raises:
             AttributeError: there is none.
         """
         for augmentation in self.parts.values():
-            if hasattr(augmentation, "reconstruct"):
-                return augmentation.reconstruct
+            if reconstruct := getattr(augmentation, "reconstruct", None):
+                return reconstruct
         raise AttributeError("reconstruct")
 
     def adapt(self, overfitting: float, num_images: int) -> None:
@@ -186,19 +192,20 @@ class Composition(nn.Module):
             overfitting: r_t, in [-1, 1].
             num_images: shown since the last call.
         """
+        assert self.target is not None  # the fraction adapts
         step = num_images / self.adapt_images * (1 if overfitting > self.target else -1)
         self.fractions = {name: min(1.0, max(0.0, fraction + step)) for name, fraction in self.fractions.items()}
 
     def _pass(self, side: Side, images: Tensor, labels: Tensor) -> Tensor:
-        labels = labels if self.is_within_class(side) else None
+        used = labels if self.is_within_class(side) else None
         with self.stream.drawn(images.device):
             for name in self.applied_to(side):
-                images = self.parts[name](images, labels, self.fractions[name])
+                images = self.parts[name](images, used, self.fractions[name])
         return images
 
     def _parse_sides(self, on: str) -> dict[str, Side]:
         """The side of each augmentation, from the option `on`."""
-        sides = on.split("+") * (len(self.parts) if "+" not in on else 1)
+        sides = cast("list[Side]", on.split("+") * (len(self.parts) if "+" not in on else 1))  # which is checked below
         if len(sides) != len(self.parts):
             raise ValueError(
                 f"--augment.on: expected one side, or {len(self.parts)}, one for each augmentation; got {on}"

@@ -15,6 +15,7 @@ from lightning_genae.augment._perturbations import (
     interpolate,
     resample,
 )
+from lightning_genae.data.dataset import Images
 
 Perturb = Literal["gaussian", "interpolate", "extrapolate", "resample"]
 
@@ -31,6 +32,15 @@ class PerturbingAugmentation(AutoencodingAugmentation):
         neighbours: number of nearest neighbours to draw from; interpolate and extrapolate only.
     """
 
+    mean: Tensor
+    cholesky: Tensor
+    bank: Tensor
+    bank_labels: Tensor
+    weights: Tensor  # this and the next three: of resample alone
+    means: Tensor
+    deviations: Tensor
+    component_labels: Tensor
+
     max_bank = 2048  # latents kept for neighbours, so that the cost of a batch does not grow with the data
 
     def __init__(
@@ -44,7 +54,7 @@ class PerturbingAugmentation(AutoencodingAugmentation):
         self.perturb = perturb
         self.neighbours = neighbours
 
-    def learn_latents(self, split, folder: str | None = None) -> None:
+    def learn_latents(self, split: Images, folder: str | None = None) -> None:
         """Learns the distribution of the latents of the training images; latents of many images are cached."""
         self.set_latents(of_all(self.autoencoder.encode, self.autoencoder, split.images, folder), split.labels)
 

@@ -59,16 +59,18 @@ def measure(
     originals = extractor(images)
 
     def row(augmentation: Augmentation) -> dict[str, float]:
-        features, kept, to_original, to_other = [], [], [], []
+        parts, kept, to_original, to_other = [], [], [], []
         for start, x, varied in _varied(augmentation, images, labels_used, dataset.modality):
-            features.append(extractor(dataset.modality.as_stored(varied)))
+            parts.append(extractor(dataset.modality.as_stored(varied)))
             to_original.append((varied - x).square().flatten(1).mean(1).sqrt())
             to_other.append(_to_nearest_other(varied, images, start))
-            if known is not None:
+            if classes is not None:
                 kept.append(classes(dataset.modality.as_stored(varied)) == labels[start : start + len(x)])
-        features = torch.cat(features)
+        features, labels_kept = torch.cat(parts), {}
+        if known is not None and known.any():
+            labels_kept["labels_kept"] = float(torch.cat(kept)[known].double().mean())
         return {
-            **({"labels_kept": float(torch.cat(kept)[known].double().mean())} if kept and known.any() else {}),
+            **labels_kept,
             **_distribution(real, features),
             "fd_mixed": frechet_distance(real, torch.cat([originals, features])),
             "distance_to_original": float(torch.cat(to_original).mean()),
@@ -117,7 +119,13 @@ def _classes(dataset: Dataset, extractor: Extractor, conditional: bool) -> Calla
         return None
     with torch.random.fork_rng(), torch.enable_grad():  # it may have to be trained
         classifier = extractor if is_classifier else ClassifierFeatures(dataset)
-    return lambda images: classifier.logits(classifier(images)).argmax(1)
+
+    def predicted(images: Tensor) -> Tensor:
+        logits = classifier.logits(classifier(images))
+        assert logits is not None  # a classifier has them
+        return logits.argmax(1)
+
+    return predicted
 
 
 def _grid(augmentation: Augmentation) -> tuple[float, ...]:

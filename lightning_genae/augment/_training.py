@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -73,13 +74,14 @@ def trained(
             )
         trainer.save_checkpoint(path, weights_only=True)
 
+    assert dataset.cache_dir is not None  # every data module has one
     path = cached(dataset.cache_dir, "autoencoder", key, build)
     state = checkpoints.read("--cache", path, "delete it to have it anew")
     return _open("--cache", path, model_class, state), dataset.fingerprint
 
 
 def loaded(
-    model_classes: dict[str, type], checkpoint: str, foreign: bool, dataset: Dataset
+    model_classes: Mapping[str, type], checkpoint: str, foreign: bool, dataset: Dataset
 ) -> tuple[LightningModule, str]:
     """The autoencoder of a checkpoint or a run folder, and the fingerprint of the images it was trained on.
 
@@ -104,7 +106,7 @@ def loaded(
             reason = " ".join(str(error.__cause__).split())[:200]
     if autoencoder is None:
         raise ValueError(f"--augment.checkpoint: expected a checkpoint of {wanted}, got '{path}' ({reason})")
-    shape = tuple(autoencoder.hparams.image_shape)
+    shape = tuple(autoencoder.hparams["image_shape"])
     if shape != dataset.image_shape:
         raise ValueError(
             f"--augment.checkpoint: expected an autoencoder of images {dataset.image_shape}, got one of {shape}"
@@ -153,7 +155,7 @@ class _Stop(Callback):
             model.load_state_dict(self.state)
 
     @torch.no_grad()
-    def _look(self, model: LightningModule) -> None:
+    def _look(self, model) -> None:
         errors = []
         for part in blocks(self.images, len(self.images)):
             x = to_float(part.to(model.device))

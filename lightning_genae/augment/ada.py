@@ -111,7 +111,7 @@ def _affine(scale: Tensor | None = None, angle: Tensor | None = None, shift: Ten
         matrix[:, :2, :2] = torch.diag_embed(scale)
     elif angle is not None:
         matrix[:, :2, :2] = _images.rotation(angle)
-    else:
+    elif shift is not None:
         matrix[:, :2, 2] = shift
     return matrix
 

@@ -35,6 +35,9 @@ class AutoencoderAugment(PerturbingAugmentation):
             error on a tenth of the training images, set aside for that, no longer falls.
         checkpoint: of a trained autoencoder, a run folder or its checkpoints/last.ckpt. null: trains an autoencoder.
         foreign: the checkpoint may have been trained on other images than this run.
+
+    Raises:
+        UserError: there is no such autoencoder.
     """
 
     choices = {"autoencoder": AUTOENCODER}  # noqa: RUF012
@@ -88,7 +91,8 @@ class AutoencoderAugment(PerturbingAugmentation):
 
 def _option(model: type, options: dict, name: str) -> object:
     """The value of a model's option, its default where none is given, and None where it has no such option."""
-    inits = [base.__init__ for base in model.__mro__ if "__init__" in vars(base)]  # each may hand on what it lacks
+    # each may hand on what it lacks
+    inits = [vars(base)["__init__"] for base in model.__mro__ if "__init__" in vars(base)]
     parameters = (signature(init).parameters.get(name) for init in inits)
     default = next((parameter.default for parameter in parameters if parameter), None)
     return options.get(name, default)

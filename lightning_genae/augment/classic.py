@@ -1,6 +1,7 @@
 """Classic augmentation: images flipped, shifted, cropped and rotated; series with jitter, scaled and warped."""
 
 import math
+from typing import Any
 
 import torch
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat
@@ -30,6 +31,9 @@ class ClassicAugment(Augmentation):
         jitter: standard deviation of gaussian noise at every step of a series in [-1, 1]. null: 0.03.
         scale: standard deviation of the factor, about 1, by which a series is scaled about its mean. null: 0.1.
         warp: largest fraction by which the time of a series runs faster or slower, in [0, 1). null: 0.2.
+
+    Raises:
+        ValueError: crop or warp is 1.
     """
 
     modalities = ("image", "series", "audio")
@@ -63,7 +67,7 @@ class ClassicAugment(Augmentation):
         for name, value in unused.items():
             warn_unused(name, value, False, needs, "augment")
 
-    def settings(self) -> dict[str, object]:
+    def settings(self) -> dict[str, Any]:
         if self.modality.is_sequence:
             return _with_defaults(self.of_series, jitter=0.03, scale=0.1, warp=0.2)
         return _with_defaults(self.of_images, flip=False, shift=0.125, rotate=10, contrast=0.2)

@@ -29,6 +29,9 @@ class PCAAugment(PerturbingAugmentation):
 
 
 class _Linear(nn.Module):
+    mean: Tensor
+    components: Tensor
+
     def __init__(self, images: Tensor, num_components: int):
         super().__init__()
         self.shape = images.shape[1:]
@@ -42,7 +45,9 @@ class _Linear(nn.Module):
         self.register_buffer("components", rows.float())
 
     def encode(self, x: Tensor) -> Tensor:
+        """Latents (B, num_components) of images (B, C, H, W) in [-1, 1]."""
         return (x.flatten(1) - self.mean) @ self.components.T
 
     def decode(self, z: Tensor) -> Tensor:
+        """Images (B, C, H, W), which may exceed [-1, 1], of latents (B, num_components)."""
         return (z @ self.components + self.mean).reshape(-1, *self.shape)

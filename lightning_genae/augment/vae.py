@@ -15,7 +15,7 @@ from lightning_genae.augment._perturbations import (
     posterior,
     posterior_of_class,
 )
-from lightning_genae.data.dataset import Dataset
+from lightning_genae.data.dataset import Dataset, Images
 from lightning_genae.models import vae
 from lightning_genae.nn import networks
 
@@ -92,7 +92,7 @@ class VariationalAugment(AutoencodingAugmentation):
             return z, posterior_of_class(z, log_variance, labels, self.classes, self.strength)
         return z, posterior(z, log_variance, self.strength)
 
-    def _learn_latents(self, split, folder: str | None = None) -> None:
+    def _learn_latents(self, split: Images, folder: str | None = None) -> None:
         """Learns the distribution of the latents of each class: of the posterior means, plus the posterior variance."""
 
         def posterior_of(x: Tensor) -> Tensor:

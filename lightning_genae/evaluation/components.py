@@ -48,9 +48,9 @@ def components(images: Tensor, num: int) -> Components:
     is exact except for rounding.
     """
     if images.numel() <= MAX_VALUES:
-        flat = to_float(images).flatten(1).numpy()
+        values = to_float(images).flatten(1).numpy()
         with np.errstate(invalid="ignore"):  # variance ratios are 0 / 0 if all images are the same
-            pca = PCA(min(num, *flat.shape), svd_solver="full").fit(flat)
+            pca = PCA(min(num, *values.shape), svd_solver="full").fit(values)
         return Components(pca.mean_, pca.components_, pca.explained_variance_)
     flat, total = images.flatten(1), images[0].numel()
     num = min(num, len(flat) - 1, total)

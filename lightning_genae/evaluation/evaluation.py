@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 import pytorch_lightning
@@ -29,9 +30,9 @@ from lightning_genae.evaluation.sampling import draw_parts
 from lightning_genae.ranks import to_first
 
 log = logging.getLogger("lightning_genae")
+Metric = TypeVar("Metric", bound=SampleMetric)
 PACKAGE = "lightning_genae.evaluation.metrics"
 MAX_KEPT = 2**29  # bytes of samples that are kept as images
-M = TypeVar("M", bound=SampleMetric)
 MIN_IMAGES = 10  # held out, or generated: metrics of fewer mean nothing
 
 
@@ -54,7 +55,7 @@ class Evaluation:
         samples: the last samples measured, for pictures.
 
     Raises:
-        ValueError: there are too few held-out images.
+        ValueError: there are too few held-out images, or the extractor or LPIPS cannot be had for them.
     """
 
     max_samples = 10_000
@@ -91,14 +92,15 @@ class Evaluation:
         self.protocol = self._protocol(len(validation))
         self._warn()
 
-    def metric(self, metric_class: type[M]) -> M:
-        """The metric of a class."""
+    def metric(self, metric_class: type[Metric]) -> Metric:
+        """The metric of a class, which has to support the modality."""
         (found,) = (metric for metric in self.metrics if isinstance(metric, metric_class))
         return found
 
     def _reference(self, images, part: str = "", chosen: Tensor | slice = slice(None)) -> Samples:
         """Stored real images with their features and, if windows of this part of the data overlap, their positions."""
         places = self.dataset.places.get(part)
+        assert self.dataset.cache_dir is not None  # every data module has one
         real = reference(self.extractor, images, self.dataset.cache_dir)
         return real if places is None else real._replace(places=places[chosen])
 
@@ -167,6 +169,7 @@ class Evaluation:
 
         Raises:
             ValueError: the features of the samples are not finite.
+            FloatingPointError: the samples are not.
         """
         with evaluating(model):
             return self._measure(model, at_the_end, rank, num_ranks)
@@ -244,7 +247,8 @@ def merged(parts: list[tuple[str, dict[str, float]]]) -> dict[str, float]:
     Raises:
         UserError: two metrics use the same name for a value.
     """
-    values, givers = {}, {}
+    values: dict[str, float] = {}
+    givers: dict[str, str] = {}
     for package, new in parts:
         for name in new.keys() & values.keys():
             raise UserError(
@@ -271,7 +275,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def reference(extractor: Extractor, images: Tensor, folder: str) -> Samples:
+def reference(extractor: Extractor, images: Tensor, folder: str | Path) -> Samples:
     """Real images with their features, which are computed once and kept in the cache.
 
     Args:
@@ -283,7 +287,7 @@ def reference(extractor: Extractor, images: Tensor, folder: str) -> Samples:
         ValueError: the features are not finite, or all the same.
     """
 
-    def make(path) -> None:
+    def make(path: Path) -> None:
         torch.save(extractor(images), path)
 
     path = cached(folder, "features", {"images": hash_images(images), **extractor.description}, make)

@@ -32,7 +32,8 @@ def fidelity(
         )
     values = {"mse": (x_hat - x).square().mean(), "psnr": peak_signal_noise_ratio(x_hat, x, data_range=(-1.0, 1.0))}
     if min(x.shape[2:]) > 5:  # SSIM's window reaches five pixels over the border
-        values["ssim"] = structural_similarity_index_measure(x_hat, x, data_range=(-1.0, 1.0))
+        ssim = structural_similarity_index_measure(x_hat, x, data_range=(-1.0, 1.0))
+        values["ssim"] = ssim  # type: ignore[assignment]  # a pair only if asked for, with the map
     if lpips is not None:
         values["lpips"] = lpips(x, x_hat)
     of_modality = {} if modality is None else modality.fidelity(x, x_hat)

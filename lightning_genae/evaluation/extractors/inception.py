@@ -24,7 +24,8 @@ class InceptionFeatures(Extractor):
             torch's hub folder, which is fetched if it is not there.
 
     Raises:
-        ValueError: torch-fidelity is missing, or the weights are missing, damaged or of another network.
+        ImportError: torch-fidelity is missing.
+        ValueError: the weights cannot be fetched, or are damaged or of another network.
         FileNotFoundError: there is no such file.
     """
 

@@ -31,12 +31,13 @@ class MomentFeatures(Extractor):
         num_channels, _, length = dataset.image_shape
         is_wave = dataset.modality.is_wave
         channels = _Bands(num_bands, length) if is_wave else nn.Flatten(2)
-        network = nn.Sequential(channels, _Moments(num_bands if is_wave else num_channels))
+        moments = _Moments(num_bands if is_wave else num_channels)
+        network = nn.Sequential(channels, moments)
         with torch.no_grad():
             parts = [network(to_float(part)) for part in dataset.pool.images[:5000].split(250)]
         features = torch.cat(parts)
-        network[1].centre.copy_(features.mean(0))
-        network[1].scale.copy_(features.std(0).mean().clamp_min(1e-12))
+        moments.centre.copy_(features.mean(0))
+        moments.scale.copy_(features.std(0).mean().clamp_min(1e-12))
         description = {
             "extractor": f"moments of {num_bands} bands" if is_wave else "moments",
             "weights": hash_weights(network),
@@ -46,6 +47,9 @@ class MomentFeatures(Extractor):
 
 
 class _Moments(nn.Module):
+    centre: Tensor
+    scale: Tensor
+
     def __init__(self, num_channels: int):
         super().__init__()
         self.register_buffer("centre", torch.zeros(2 * num_channels))
@@ -60,6 +64,9 @@ class _Moments(nn.Module):
 
 class _Bands(nn.Module):
     """Waves (N, 1, 1, L) to the decimal logarithm of their power in bands over time, (N, num_bands, frames)."""
+
+    bands: Tensor
+    window: Tensor
 
     floor = 1e-8  # 80 dB below a power of 1: silence
 

@@ -29,8 +29,9 @@ class PixelFeatures(Extractor):
             return {"weight": torch.from_numpy(rows).float(), "bias": -torch.from_numpy(rows @ found.mean).float()}
 
         state = of_many(images, dataset.cache_dir, "components", lambda: {"num": max_features}, work)
-        linear = nn.Linear(*reversed(state["weight"].shape))
+        num_features, num_values = state["weight"].shape
+        linear = nn.Linear(num_values, num_features)
         linear.load_state_dict(state)
         network = nn.Sequential(nn.Flatten(), linear)
         description = {"extractor": "pixels", "weights": hash_weights(network), "resize": "none"}
-        super().__init__(network, linear.out_features, to_float, description)
+        super().__init__(network, num_features, to_float, description)

@@ -52,6 +52,12 @@ class _Kernels(nn.Module):
     can get wrong too: here this holds for every second kernel. Dilations are powers of two, to have few convolutions.
     """
 
+    weight: Tensor
+    dilation: Tensor
+    bias: Tensor
+    factors: Tensor
+    centre: Tensor
+
     def __init__(self, num: int, channels: int, length: int, has_mask: bool):
         super().__init__()
         self.has_mask = has_mask

@@ -16,7 +16,7 @@ __all__ = ["MAX_IMAGES", "PACKAGE", "SampleMetric", "Samples", "Value", "known_v
 
 def known_values() -> dict[str, Value]:
     """The descriptions of the values of all metrics, by name, in the order of tables."""
-    metrics = [registry.load(PACKAGE, name) for name in registry.names(PACKAGE)]
+    metrics: list[type[SampleMetric]] = [registry.load(PACKAGE, name) for name in registry.names(PACKAGE)]
     return {
         name: value
         for metric in sorted(metrics, key=lambda metric: metric.order)

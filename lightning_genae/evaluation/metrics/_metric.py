@@ -40,6 +40,8 @@ class Value(NamedTuple):
 class Samples(NamedTuple):
     """A set of images for metrics; a field is None where no metric needs it.
 
+    An evaluation gives features and images to all metrics.
+
     Attributes:
         features: (N, num_features) of an extractor, float32.
         logits: (N, num_classes) of a classifier.
@@ -137,4 +139,5 @@ class Given(nn.Module):
         self.num_features = num_features
 
     def forward(self, features: Tensor) -> Tensor:
+        """The features (N, num_features) themselves."""
         return features

@@ -1,6 +1,7 @@
 """What metrics that train a recurrent network share: the network, its training, and its sequences."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from lightning_genae.data.sequences import values_and_valid
 
 MAX_SEQUENCES, MAX_LENGTH = 1000, 100  # of a set; of a sequence, of which a stretch is taken
 NUM_STEPS, BATCH_SIZE, LR = 200, 128, 2e-2
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Recurrent(nn.Module):
@@ -51,7 +53,7 @@ def stretches(images: Tensor, has_mask: bool, seed: int = 0, most: int = MAX_SEQ
     return values.gather(2, positions[:, None].expand(-1, values.shape[1], -1)), valid.gather(1, positions)
 
 
-def train(make: Callable[[], nn.Module], loss: Callable[[nn.Module, Tensor], Tensor], num: int) -> nn.Module:
+def train(make: Callable[[], Network], loss: Callable[[Network, Tensor], Tensor], num: int) -> Network:
     """Trains a network deterministically, without changing other random numbers.
 
     Args:

@@ -39,6 +39,7 @@ class DiscriminativeMetric(SampleMetric):
         return {}  # a network is trained: only at the end
 
     def at_the_end(self, samples: Samples) -> dict[str, float]:
+        assert samples.images is not None
         enough = len(apart(samples.places, len(samples.images), 1)[0]) and not self.left_out(len(samples.images))
         return {"discriminative_score": abs(self.accuracy(samples) - 0.5)} if enough else {}
 
@@ -46,6 +47,7 @@ class DiscriminativeMetric(SampleMetric):
         return self.at_the_end(fresh)
 
     def left_out(self, num_samples: int) -> dict[str, str]:
+        assert self.real.images is not None
         first, second = apart(self.real.places, len(self.real.images))
         places = None if self.real.places is None else self.real.places[second]
         num = num_independent(places, len(second)) if len(first) else 0
@@ -69,9 +71,10 @@ class DiscriminativeMetric(SampleMetric):
 
     def _halves(self, samples: Samples) -> tuple[Labelled, Labelled]:
         """The training half, with as many real as generated sequences, and the test half."""
+        assert self.real.images is not None and samples.images is not None
+        sets = (self.real.images, self.real.places), (samples.images, samples.places)
         halves = [
-            [part.images[half] for half in apart(part.places, len(part.images), seed)]
-            for seed, part in enumerate((self.real, samples))
+            [images[half] for half in apart(places, len(images), seed)] for seed, (images, places) in enumerate(sets)
         ]
         train, test = (
             [stretches(images, self.modality.has_mask, seed, MAX_SEQUENCES // 2) for seed, images in enumerate(half)]

@@ -48,6 +48,7 @@ class FrechetMetric(SampleMetric):
 
     def __init__(self, real: Samples, dataset: Dataset | None = None):
         super().__init__(real, dataset)
+        assert real.features is not None
         features = real.features.double()
         self.mean, centred = features.mean(0), _centred(features)
         self.variance = centred.square().sum()
@@ -55,9 +56,11 @@ class FrechetMetric(SampleMetric):
         self.root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
 
     def measure(self, samples: Samples) -> dict[str, float]:
+        assert samples.features is not None
         return {"fd": self._distance(samples.features)}
 
     def at_the_end(self, samples: Samples) -> dict[str, float]:
+        assert samples.features is not None
         values = self.interval(samples)
         if not self.left_out(len(samples.features)):
             values["fd_infinity"] = self._at_infinity(samples.features)
@@ -70,6 +73,7 @@ class FrechetMetric(SampleMetric):
         taken to grow with it like that of a noncentral chi-squared variable; the interval holds the means that the
         distance would not be too far from for their own variance, as Wilson's for fractions does.
         """
+        assert samples.features is not None
         value = max(self.measure(samples)["fd"], 1e-12)
         variance, of_pairs, reach = jackknife(*self._jackknife(samples.features.double()))
         middle = value + reach**2 * variance / value / 2

@@ -20,6 +20,7 @@ class KernelMetric(SampleMetric):
     num_resamples = 200
 
     def measure(self, samples: Samples) -> dict[str, float]:
+        assert self.real.features is not None and samples.features is not None
         return {"kid": kernel_distance(self.real.features, samples.features, self.subset_size, self.num_subsets)}
 
     def at_the_end(self, samples: Samples) -> dict[str, float]:
@@ -34,6 +35,7 @@ class KernelMetric(SampleMetric):
         third degree; see
         benchmarks/metrics/intervals.md.
         """
+        assert self.real.features is not None and samples.features is not None
         real, fake = (features[:MAX_IMAGES].double() for features in (self.real.features, samples.features))
         within, between = poly_kernel(fake, fake).fill_diagonal_(0), poly_kernel(fake, real).mean(1)
         num, generator = len(fake), torch.Generator().manual_seed(0)

@@ -6,6 +6,7 @@ from types import MappingProxyType
 import torch
 
 from lightning_genae.data.dataset import Dataset
+from lightning_genae.data.modalities.text import Text
 from lightning_genae.data.storage import as_input
 from lightning_genae.evaluation import ngram
 from lightning_genae.evaluation.metrics._metric import SampleMetric, Samples, Value
@@ -46,11 +47,13 @@ class LikelihoodMetric(SampleMetric):
 
     def __init__(self, real: Samples, dataset: Dataset | None = None):
         super().__init__(real, dataset)
+        assert real.images is not None
         chosen = torch.randperm(len(real.images), generator=torch.Generator().manual_seed(0))
         self.heldout = real.images[chosen[: self.num_images]]
         self.num_characters = self.modality.num_characters(self.heldout)
         self.is_measured = False
         if self.num_characters:
+            assert dataset is not None and isinstance(self.modality, Text)  # only text has characters
             trained_on = self.modality.joined(dataset.train.images, dataset.places.get("train"))
             self.floors = ngram.floors(trained_on, self.modality.inverse_transform(self.heldout))
 
@@ -72,6 +75,6 @@ class LikelihoodMetric(SampleMetric):
         return {"log_likelihood": value, "bits_per_character": bits}
 
     def protocol(self) -> dict[str, object]:
-        floors = {"bits_per_character_of": self.floors} if self.num_characters else {}
+        floors: dict[str, object] = {"bits_per_character_of": self.floors} if self.num_characters else {}
         numbers = {"n_log_likelihood": len(self.heldout), "importance_samples": self.num_latents}
         return floors | (numbers if self.is_measured else {})

@@ -35,10 +35,10 @@ class MemorisationMetric(SampleMetric):
 
     def __init__(self, real: Samples, dataset: Dataset | None = None):
         super().__init__(real, dataset)
-        self.of_heldout = None if self.trained_on is None else self._of_heldout(real)
+        self.of_heldout = None if dataset is None else self._of_heldout(real, dataset)
 
     def measure(self, samples: Samples) -> dict[str, float]:
-        if self.trained_on is None:
+        if self.trained_on is None or self.of_heldout is None:
             return {}
         distances = self.distances(samples)
         pairs = len(distances) * len(self.of_heldout)
@@ -47,18 +47,22 @@ class MemorisationMetric(SampleMetric):
 
     def floor(self, fresh: Samples) -> dict[str, float]:
         """The values of the held-out images, because the fresh ones may be training images."""
-        return {} if self.trained_on is None else {"distance_to_train": float(self.of_heldout.mean()), "copying": 0.5}
+        if self.trained_on is None or self.of_heldout is None:
+            return {}
+        return {"distance_to_train": float(self.of_heldout.mean()), "copying": 0.5}
 
-    def _of_heldout(self, real: Samples) -> Tensor:
+    def _of_heldout(self, real: Samples, dataset: Dataset) -> Tensor:
         """Distances of held-out images; from the cache where training images are so many that they stay on disk."""
 
         def key() -> dict[str, str]:
+            assert real.images is not None
             return {"heldout": hash_images(real.images[: self.max_samples])}
 
-        return of_many(self.trained_on, self.dataset.cache_dir, "nearest", key, lambda: self.distances(real))
+        return of_many(self.trained_on, dataset.cache_dir, "nearest", key, lambda: self.distances(real))
 
     def distances(self, samples: Samples) -> Tensor:
         """Distance (N,) of each sample to the nearest training image."""
+        assert samples.images is not None and self.trained_on is not None
         return nearest(samples.images[: self.max_samples], self.trained_on)[0]
 
 

@@ -38,6 +38,7 @@ class DiscrepancyMetric(SampleMetric):
 
     def _points(self, samples: Samples) -> Tensor:
         """Sequences (N, C L), with their masks."""
+        assert samples.images is not None
         values, valid = values_and_valid(samples.images[:MAX_IMAGES], self.modality.has_mask)
         return with_mask(values, valid, self.modality.has_mask).flatten(1).double()
 

@@ -4,6 +4,7 @@ from types import MappingProxyType
 
 import torch
 
+from lightning_genae.data.modalities.points import Points
 from lightning_genae.evaluation.metrics._metric import SampleMetric, Samples, Value
 
 
@@ -29,10 +30,12 @@ class ModeMetric(SampleMetric):
 
     modalities = ("points",)
     needs_images = True
+    modality: Points
 
     def measure(self, samples: Samples) -> dict[str, float]:
         if self.modality.centres is None:
             return {}
+        assert samples.images is not None
         distances = torch.cdist(samples.images.flatten(1).double(), self.modality.centres.double())
         nearest, mode = distances.min(1)
         good = nearest <= 3 * self.modality.std

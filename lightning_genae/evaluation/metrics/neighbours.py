@@ -32,10 +32,12 @@ class NeighbourMetric(SampleMetric):
 
     def __init__(self, real: Samples, dataset: Dataset | None = None):
         super().__init__(real, dataset)
+        assert real.features is not None
         self.points = real.features[:MAX_IMAGES]
         self.radii = radii(self.points, self.num_neighbours)
 
     def measure(self, samples: Samples) -> dict[str, float]:
+        assert samples.features is not None
         fake = samples.features[:MAX_IMAGES]
         distances = _distances(self.points, fake)
         in_real = distances < self.radii[:, None]

@@ -39,12 +39,14 @@ class PerplexityMetric(SampleMetric):
 
     def __init__(self, real: Samples, dataset: Dataset | None = None):
         super().__init__(real, dataset)
+        assert real.images is not None
         self.texts = self.modality.inverse_transform(real.images[:MAX_IMAGES])
         # fitted to held-out text: with training text, copies of it would be the best samples; so they are no better
         # than other real text
         self.model = CharacterNGram().fit(self.texts)
 
     def measure(self, samples: Samples) -> dict[str, float]:
+        assert samples.images is not None
         texts = self.modality.inverse_transform(samples.images[:MAX_IMAGES])
         return {
             "perplexity": 2 ** self.model.bits_per_character(texts),

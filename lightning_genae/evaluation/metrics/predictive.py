@@ -27,12 +27,14 @@ class PredictiveMetric(SampleMetric):
 
     def __init__(self, real: Samples, dataset: Dataset | None = None):
         super().__init__(real, dataset)
+        assert real.images is not None
         self.of_real = stretches(real.images, self.modality.has_mask)
 
     def measure(self, samples: Samples) -> dict[str, float]:
         return {}  # a network is trained: only at the end
 
     def at_the_end(self, samples: Samples) -> dict[str, float]:
+        assert samples.images is not None
         values, valid = stretches(samples.images, self.modality.has_mask, seed=1)
         network = train(
             lambda: Recurrent(values.shape[1], values.shape[1], values.std()),

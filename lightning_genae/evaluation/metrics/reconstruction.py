@@ -37,4 +37,5 @@ class ReconstructionMetric(SampleMetric):
     def of_model(self, model) -> dict[str, float]:
         if not hasattr(model, "reconstruct"):
             return {}
+        assert self.real.images is not None
         return fidelity.of_reconstructions(model, self.real.images, self.lpips, self.modality)

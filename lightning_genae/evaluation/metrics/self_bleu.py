@@ -25,6 +25,7 @@ class SelfBLEUMetric(SampleMetric):
     num_compared = 100  # the value grows with their number, and its time with the square
 
     def measure(self, samples: Samples) -> dict[str, float]:
+        assert samples.images is not None
         texts = [
             " ".join(whole_words(text)) for text in self.modality.inverse_transform(samples.images[: self.num_compared])
         ]

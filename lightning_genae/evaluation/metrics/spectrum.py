@@ -36,9 +36,11 @@ class SpectrumMetric(SampleMetric):
 
     def __init__(self, real: Samples, dataset: Dataset | None = None):
         super().__init__(real, dataset)
+        assert real.images is not None
         self.of_real = _of_set(real.images, self.modality.has_mask)
 
     def measure(self, samples: Samples) -> dict[str, float]:
+        assert samples.images is not None
         (real, spectrum), (fake, other) = self.of_real, _of_set(samples.images, self.modality.has_mask)
         return {
             "autocorrelation_distance": float((real - fake).abs().mean()),

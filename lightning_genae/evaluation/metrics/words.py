@@ -35,12 +35,14 @@ class WordMetric(SampleMetric):
 
     def __init__(self, real: Samples, dataset: Dataset | None = None):
         super().__init__(real, dataset)
+        assert real.images is not None
         self.of_heldout = [whole_words(text) for text in self.modality.inverse_transform(real.images)]
         trained_on = [] if self.trained_on is None else self.modality.inverse_transform(self.trained_on)
         self.of_train = {word for text in trained_on for word in whole_words(text)}
         self.known = self.of_train.union(*self.of_heldout)
 
     def measure(self, samples: Samples) -> dict[str, float]:
+        assert samples.images is not None
         texts = [whole_words(text) for text in self.modality.inverse_transform(samples.images)]
         words = [word for text in texts for word in text]
         return {
@@ -54,7 +56,8 @@ class WordMetric(SampleMetric):
 
         Fresh windows may be training text, and every word is known from its own window.
         """
-        elsewhere, once = set(self.of_train), set()
+        elsewhere = set(self.of_train)
+        once: set[str] = set()
         for text in self.of_heldout:
             elsewhere |= once.intersection(text)
             once.update(text)
@@ -74,6 +77,7 @@ def filled_up(fresh: Samples, real: Samples) -> Samples:
 
     The latter are in random order, because neighbours in a text have the same topic.
     """
+    assert fresh.images is not None and real.images is not None
     order = torch.randperm(len(real.images), generator=torch.Generator().manual_seed(0))
     return Samples(images=torch.cat([fresh.images, real.images[order]]))
 
