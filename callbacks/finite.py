@@ -108,7 +108,10 @@ class Finite(Callback):
             )
         if len(self.rewinds) == self.most_rewinds:
             raise FloatingPointError(f"{what}, after going back {self.most_rewinds} times, each with half the rate")
-        assert last is not None  # one is saved before the first batch
+        if last is None:
+            raise FloatingPointError(
+                f"{what}, before there is a checkpoint to go back to; a smaller --model.lr may help"
+            )
         _, state = last
         self.rewinds = [*self.rewinds, {"batch": trainer.datamodule.batches, "what": what}]
         log.info(f"WARNING: {what}; the run goes back to its checkpoint {of_batch}, with half the learning rate")

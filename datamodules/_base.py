@@ -13,6 +13,8 @@ from jsonargparse.typing import PositiveInt, restricted_number_type
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
+from datamodules._contract import check_loaded
+from lightning_genae import registry
 from lightning_genae.data.batches import Batches
 from lightning_genae.data.dataset import Dataset, Images
 from lightning_genae.data.modalities import Modality
@@ -67,14 +69,16 @@ class ImageDataModule(Batches):
             OSError: a file is missing or cannot be read.
             ValueError: an option is wrong for these files, or a file is not as it should be.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{registry.described(type(self))}: expected a method load, as ImageDataModule says")
 
     def setup(self, stage: str | None = None) -> None:
         """Loads and splits the data, once. Raises what `load` raises, and ValueError for less than a batch of it."""
         super().setup(stage)
         if self.dataset is not None:
             return
-        pool, heldout, num_classes = self.load()
+        loaded = self.load()
+        check_loaded(type(self), loaded)
+        pool, heldout, num_classes = loaded
         train, validation = self.split(pool, len(heldout.images))
         if len(train.images) < self.batch_size:
             option, items = "num_train" if self.num_train else "batch_size", self.modality.item_name

@@ -196,7 +196,7 @@ def _number(cell: str, path: Path, line: int, name: str) -> float:
     if NUMBER.fullmatch(text) or NO_FINITE.fullmatch(text):
         return float(text)
     is_comma = bool(DECIMAL_COMMA.fullmatch(text))
-    remedy = "decimals come after a point" if is_comma else "--data.columns says which columns are channels"
+    remedy = "decimals come after a point" if is_comma else "--data.columns says which columns are used"
     raise ValueError(
         f"--data.root: '{path}', line {line}: expected a number in column '{name}', got '{text[:40]}'; {remedy}"
     )

@@ -51,6 +51,7 @@ class TableDataModule(ImageDataModule):
         chosen = [i for i in range(len(names)) if i != by]
         if self.columns is not None:
             chosen = [column(names, name, "--data.columns") for name in self.columns]
+        self._check_label(by, chosen, names, rows)
         values = numbers(path, names, rows, chosen)
         self._check(values, [names[i] for i in chosen], rows)
         of_rows = [] if by is None else [row[by] for _, row in rows]
@@ -74,6 +75,21 @@ class TableDataModule(ImageDataModule):
         train, heldout = (Images(images[side.images], side.labels) for side in sides)
         return train, heldout, len(classes)
 
+    def _check_label(
+        self, by: int | None, chosen: list[int], names: list[str], rows: list[tuple[int, list[str]]]
+    ) -> None:
+        """Raises ValueError if the label is also a column to be modelled, or a row has none."""
+        if by in chosen:
+            raise ValueError(
+                f"--data.columns: expected other columns than the label (--data.label); got '{names[by]}' as both"
+            )
+        empty = [] if by is None else [line for line, row in rows if not row[by].strip()]
+        if empty:
+            raise ValueError(
+                f"--data.root: '{self.root}', line {empty[0]}: expected a class in column '{self.label}', got an empty "
+                f"cell ({len(empty)} such rows in all); fill them or drop their rows"
+            )
+
     def _check(self, values: np.ndarray, names: list[str], rows: list[tuple[int, list[str]]]) -> None:
         """Raises ValueError for cells without a finite number, and for constant columns."""
         wrong = np.argwhere(~(np.abs(values) <= LARGEST))
@@ -87,6 +103,6 @@ class TableDataModule(ImageDataModule):
         constant = np.flatnonzero(values.min(0) == values.max(0))
         if len(constant):
             raise ValueError(
-                f"--data.root: expected columns that vary, got {values[0, constant[0]]} in every row of "
+                f"--data.root: expected columns that vary, got {values[0, constant[0]]} in every row of column "
                 f"'{names[constant[0]]}'; choose others by --data.columns"
             )

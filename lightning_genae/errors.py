@@ -6,6 +6,8 @@ ValueError that names neither may come from a library or a bug of this project, 
 
 import errno
 import re
+import traceback
+from pathlib import Path
 
 NAMES_AN_ARGUMENT = re.compile(r"--\S+: |RUN: |FOLDER: ")
 USERS_FILES = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
@@ -59,11 +61,24 @@ def format_error(error: Exception) -> str:
         words = f"'{str(error.filename)[:200]}': {error.strerror}"
     elif lacks_memory(error) or isinstance(error, MemoryError):
         words = f"{words or 'out of memory'}; a smaller model, batch, data set or --num takes less memory"
-    hint = "" if status_of(error) in (2, 3) else " (--debug shows where)"
+    words = words or type(error).__name__
+    hint = "" if status_of(error) in (2, 3) else f" ({_where(error)}--debug shows more)"
     cause = error if isinstance(error, OSError) else error.__cause__
     if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
         hint = "; free some space, and the same command goes on from the last checkpoint"
     return f"error: {' '.join(words.split())}{hint}"
+
+
+def _where(error: BaseException) -> str:
+    """The last line of this project, or of code that adds to it, that the cause of an unexpected error passed."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
+    if not frames:
+        return ""
+    path, folder = Path(frames[-1].filename), Path(__file__).parents[1]
+    shown = path.relative_to(folder) if path.is_relative_to(folder) else path
+    return f"{type(error).__name__} in {shown}, line {frames[-1].lineno}; "
 
 
 def check_characters(argv: list[str]) -> None:

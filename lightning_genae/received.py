@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from types import UnionType
-from typing import Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 PLAIN = (
     int,
@@ -56,10 +56,14 @@ def check_type(option: str, kind: object) -> None:
     but classes of other packages may.
     """
     if not _is_plain(kind):
-        shown = getattr(kind, "__name__", str(kind))
+        got = (
+            "none"
+            if Any in (kind, *get_args(kind))
+            else f"the type {kind.__name__ if isinstance(kind, type) else kind}"
+        )
         raise ValueError(
-            f"{option}: expected numbers, words or lists of them, so that no config file names what is imported; got "
-            f"the type {shown}; the package that adds it has to change it"
+            f"{option}: expected numbers, words or lists of them as its type, so that no config file names what is "
+            f"imported; got {got}; its class has to be changed"
         )
 
 

@@ -73,9 +73,12 @@ class Choice:
         if name in names(self.package):
             check(option, self.package, name)
             found = load(self.package, name)
-            if self._is_one(found):
+            lacking = [method for method in self.methods if not hasattr(found, method)]
+            if not lacking:
                 return found
-        hint = f"; it is called {RENAMED[name]} now" if name in RENAMED else suggest(name, self.names())
+            hint = f", which has no {' and no '.join(lacking)}"
+        else:
+            hint = f"; it is called {RENAMED[name]} now" if name in RENAMED else suggest(name, self.names())
         raise UserError(f"{option}: expected one of {', '.join(self.names())}; got '{name}'{hint}")
 
     def names(self) -> list[str]:
@@ -125,7 +128,7 @@ def load(package: str, name: str) -> type[Any]:
     """The one public class that the file defines, or the class of an entry point.
 
     Raises:
-        UserError: there is no such choice, or several packages define it.
+        UserError: there is no such choice, several packages define it, or its file does not define one public class.
         ImportError: a choice of another package cannot be imported or is not a class.
     """
     option = package.rpartition(".")[2]
@@ -133,10 +136,32 @@ def load(package: str, name: str) -> type[Any]:
     if name in _outside(package):
         (entry,) = _outside(package)[name]
         return _load_outside(option, entry)
-    module = importlib.import_module(f"{package}.{name}")
+    module = _import(option, package, name)
     public = _public_classes(module)
-    assert len(public) == 1, f"{module.__file__} must define one public class, found {public}"
+    if len(public) != 1:
+        found = ", ".join(choice.__name__ for choice in public) or "none"
+        raise UserError(f"{_shown(module)}: expected one public class; got {found}; others' names begin with _")
     return public[0]
+
+
+def _import(option: str, package: str, name: str) -> ModuleType:
+    try:
+        return importlib.import_module(f"{package}.{name}")
+    except ModuleNotFoundError as error:
+        path = _files(package)[name]
+        raise ModuleNotFoundError(f"{option}: '{path}' cannot be imported: {error}", name=error.name) from error
+
+
+def described(choice: type) -> str:
+    """A class and its file, for an error that whoever writes them has to mend."""
+    module = sys.modules.get(choice.__module__)
+    return f"{choice.__name__} ({_shown(module) if module else choice.__module__})"
+
+
+def _shown(module: ModuleType) -> str:
+    """The file of a module, below the current folder if it is there."""
+    path = Path(getattr(module, "__file__", None) or module.__name__)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def name_of(choice: type) -> str:

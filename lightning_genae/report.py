@@ -23,7 +23,7 @@ def aligned(header: list[str], rows: list[list[str]], form: str = "plain") -> li
 
 
 def quality_lines(quality: dict) -> list[str]:
-    """The quality reports of all arms of an augmentation in words."""
+    """The quality reports of all augmentations in words."""
     return [line for name, values in quality.items() for line in _quality_of(name, values)]
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lightning_genae import registry
 from tests.bad_files import (
     a_run,
     array,
@@ -126,7 +127,7 @@ OPTIONS = of(
     nothing,
     (
         "--model gna",
-        "--model: expected one of aae, ae, began, bigan, cogan, ebgan, gan, rnn_ae, vae, vaegan; got 'gna'",
+        f"--model: expected one of {', '.join(registry.names('lightning_genae.models'))}; got 'gna'",
     ),
     ("--model ''", "--model: expected one of"),
     ("--model", "--model: expected a value; got none"),
@@ -192,7 +193,7 @@ OPTIONS = of(
     ),
     ("--model ae --model.network recurrent", "recurrent expected sequences, got data of shape"),
     ("--data timeseries --model rnn_ae --model.loss ce", "--model.loss: expected mse or l1 for data"),
-    ("--data ring", "network: expected mlp for points and images of 1x1"),
+    ("--data ring", "network: expected mlp for points, tables and images of 1x1"),
     ("--augment ae --augment.fraction 1.2", "--augment.fraction: expected a number at least 0 and at most 1"),
     ("--augment ae --augment.strength nan", "--augment.strength: expected a number at least 0 and at most 1"),
     ("--augment ae --augment.steps 0", "--augment.steps: expected a whole number above 0; got '0'"),

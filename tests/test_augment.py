@@ -1,4 +1,4 @@
-"""The contract of augment/__init__.py for every arm, their options, where they come from and what they must not see."""
+"""The contract of augment/__init__.py for every augmentation: options, origins, and what they must not see."""
 
 import re
 import subprocess
@@ -60,10 +60,10 @@ def make(name: str, **options) -> Augmentation:
     return part(**{**few, **options})
 
 
-def fitted(arm: Augmentation, dataset: Dataset) -> Augmentation:
-    arm.check(dataset)
-    arm.fit(dataset, **QUIET)
-    return arm
+def fitted(augmentation: Augmentation, dataset: Dataset) -> Augmentation:
+    augmentation.check(dataset)
+    augmentation.fit(dataset, **QUIET)
+    return augmentation
 
 
 def batch(dataset: Dataset, num: int = 64):
@@ -76,25 +76,25 @@ def seeded(function, *arguments):
 
 
 @pytest.fixture(params=NAMES)
-def arm(request, digits):
+def augmentation(request, digits):
     """Every augmentation, fitted with few steps."""
     return fitted(make(request.param), digits.dataset)
 
 
-def test_contract(arm, digits):
+def test_contract(augmentation, digits):
     x, labels = batch(digits.dataset)
     for given in (labels, None):
-        varied = seeded(arm.vary, x, given)
+        varied = seeded(augmentation.vary, x, given)
         assert varied.shape == x.shape
         assert varied.dtype == x.dtype
         assert varied.isfinite().all()
         assert not varied.requires_grad
-        assert torch.equal(varied, seeded(arm.vary, x, given))
-        assert torch.equal(arm(x, given, 0.0), x)
-        half = seeded(arm, x, given, 0.5)
+        assert torch.equal(varied, seeded(augmentation.vary, x, given))
+        assert torch.equal(augmentation(x, given, 0.0), x)
+        half = seeded(augmentation, x, given, 0.5)
         changed = (half != x).flatten(1).any(1).double().mean()
-        assert changed <= 0.5 or isinstance(arm, registry.load(PACKAGE, "ada"))
-    assert not any(weight.requires_grad for weight in arm.parameters())
+        assert changed <= 0.5 or isinstance(augmentation, registry.load(PACKAGE, "ada"))
+    assert not any(weight.requires_grad for weight in augmentation.parameters())
 
 
 @pytest.mark.parametrize("modality, has_mask", [("series", False), ("series", True), ("text", False)])
@@ -130,28 +130,28 @@ def test_sequences(name, modality, has_mask, waves):
     + [("gaussian", {"autoencoder": "rnn_ae"}), ("interpolate", {"network": "recurrent"})],
 )
 def test_latents_of_sequences_are_perturbed_as_those_of_images(perturb, options, waves):
-    """The same arm: the identity without strength, and the more strength the further from the original."""
+    """The same augmentation: the identity without strength, and the more strength the further from the original."""
     dataset = waves().dataset
-    arm = make("ae", perturb=perturb, steps=60, **options)
-    fitted(arm, dataset)
+    augmentation = make("ae", perturb=perturb, steps=60, **options)
+    fitted(augmentation, dataset)
     x, labels = batch(dataset)
     distances = []
-    for arm.strength in (0.0, 0.3, 0.9):
-        distances.append(float((seeded(arm.vary, x, labels) - x).square().mean()))
+    for augmentation.strength in (0.0, 0.3, 0.9):
+        distances.append(float((seeded(augmentation.vary, x, labels) - x).square().mean()))
     assert distances[0] < 1e-10
     assert 0 < distances[1] < distances[2]
 
 
 def test_the_residual_of_text_replaces_what_decodes_differently(waves):
     dataset = waves("text").dataset
-    arm = fitted(make("ae", steps=300, latent_dim=8, strength=1.0), dataset)
+    augmentation = fitted(make("ae", steps=300, latent_dim=8, strength=1.0), dataset)
     x, labels = batch(dataset)
-    z, varied = seeded(arm.latents, x, labels)
-    changed = arm.autoencoder.decode(varied).argmax(1) != arm.autoencoder.decode(z).argmax(1)
-    tokens = seeded(arm.vary, x, labels).argmax(1)
+    z, varied = seeded(augmentation.latents, x, labels)
+    changed = augmentation.autoencoder.decode(varied).argmax(1) != augmentation.autoencoder.decode(z).argmax(1)
+    tokens = seeded(augmentation.vary, x, labels).argmax(1)
     assert 0.05 < changed.double().mean() < 0.95
     assert torch.equal(tokens[~changed], x.argmax(1)[~changed])
-    assert torch.equal(tokens[changed], arm.autoencoder.decode(varied).argmax(1)[changed])
+    assert torch.equal(tokens[changed], augmentation.autoencoder.decode(varied).argmax(1)[changed])
 
 
 @pytest.mark.parametrize("name", ["ada", "diffaug"])
@@ -161,22 +161,22 @@ def test_what_is_for_images_refuses_sequences(name, waves):
         Composition({name: make(name)}).check(dataset, Autoencoder(dataset.image_shape, modality="series"))
 
 
-def test_what_can_stand_before_a_critic_is_differentiable_in_every_pixel(arm, digits):
-    if "critic" not in arm.fractions:
+def test_what_can_stand_before_a_critic_is_differentiable_in_every_pixel(augmentation, digits):
+    if "critic" not in augmentation.fractions:
         pytest.skip("stands on the data alone")
     x, labels = batch(digits.dataset, 16)
     x.requires_grad_()
     torch.manual_seed(1)
-    (arm.vary(x, labels) * torch.randn_like(x)).sum().backward()
+    (augmentation.vary(x, labels) * torch.randn_like(x)).sum().backward()
     # cutout and what a shift moves out of sight are not seen
     assert (x.grad != 0).double().mean() > 0.4
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
-def test_other_precisions_before_a_critic(arm, digits, precision):
-    if "critic" not in arm.fractions:
+def test_other_precisions_before_a_critic(augmentation, digits, precision):
+    if "critic" not in augmentation.fractions:
         pytest.skip("stands on the data alone")
-    augment = Composition({"arm": arm}, on="critic", fraction=0.5)
+    augment = Composition({"augmentation": augmentation}, on="critic", fraction=0.5)
     model = GAN(digits.dataset.image_shape, 10, conditional="projection")
     augment.check(digits.dataset, model)
     model.critic_transform = augment.critic_transform
@@ -185,16 +185,16 @@ def test_other_precisions_before_a_critic(arm, digits, precision):
 
 
 @pytest.mark.parametrize("shape", [(3, 12, 10), (1, 9, 8)])
-def test_every_arm_goes_with_odd_shapes(arm, shape):
+def test_every_augmentation_goes_with_odd_shapes(augmentation, shape):
     x = torch.rand(6, *shape) * 2 - 1
-    if not hasattr(arm, "autoencoder"):
-        assert arm.vary(x, None).shape == x.shape
+    if not hasattr(augmentation, "autoencoder"):
+        assert augmentation.vary(x, None).shape == x.shape
 
 
-def reconstruction_error(arm: Augmentation, dataset: Dataset) -> float:
+def reconstruction_error(augmentation: Augmentation, dataset: Dataset) -> float:
     x = to_float(dataset.validation.images[:200])
     with torch.no_grad():
-        return float((arm.reconstruct(x) - x).square().mean())
+        return float((augmentation.reconstruct(x) - x).square().mean())
 
 
 @pytest.mark.parametrize(
@@ -237,13 +237,13 @@ def test_the_network_is_the_one_that_was_asked_for(digits):
     + [("vae", perturb) for perturb in ("posterior", "prior")],
 )
 def test_the_stronger_the_further_and_with_labels_not_as_far(digits, name, perturb):
-    arm = fitted(make(name, perturb=perturb), digits.dataset)
+    augmentation = fitted(make(name, perturb=perturb), digits.dataset)
     x, labels = batch(digits.dataset, 200)
     distances = {}
     for given in (None, labels):
-        for arm.strength in (0.1, 0.5, 0.9):
+        for augmentation.strength in (0.1, 0.5, 0.9):
             row = distances.setdefault(given is None, [])
-            row.append(float((seeded(arm.vary, x, given) - x).square().mean()))
+            row.append(float((seeded(augmentation.vary, x, given) - x).square().mean()))
     for row in distances.values():
         assert 0 < row[0] < row[1] < row[2]
     if perturb in ("gaussian", "prior"):
@@ -263,16 +263,21 @@ def test_more_neighbours_are_further(digits):
     assert steps[0] < steps[1] < steps[2]
 
 
-def test_noise_has_its_deviation_and_hands_the_options_of_the_ae_arm_on():
+def test_noise_has_its_deviation_and_hands_the_options_of_the_ae_augmentation_on():
     x = torch.zeros(400, 1, 8, 8)
     for deviation in (None, 0.3):
         noise = NoiseAugment(std=deviation).vary(x, None)
         assert noise.std() == pytest.approx(deviation or 0.1, rel=0.02)
         assert noise.mean() == pytest.approx(0, abs=0.01)
     given = {"strength": 0.9, "perturb": "resample", "detail": "decode", "neighbours": 7, "latent_dim": 3, "steps": 9}
-    (arm,) = make("noise", match="ae", **given).matched
-    assert (arm.strength, arm.perturb, arm.detail, arm.neighbours) == (0.9, "resample", "decode", 7)
-    assert (arm.options["latent_dim"], arm.steps) == (3, 9)
+    (augmentation,) = make("noise", match="ae", **given).matched
+    assert (augmentation.strength, augmentation.perturb, augmentation.detail, augmentation.neighbours) == (
+        0.9,
+        "resample",
+        "decode",
+        7,
+    )
+    assert (augmentation.options["latent_dim"], augmentation.steps) == (3, 9)
     assert NoiseAugment().matched == []
 
 
@@ -281,9 +286,9 @@ def test_options_of_series_switch_off_at_0_and_lead_further_from_the_original(wa
     off = {"crop": 0.0, "jitter": 0.0, "scale": 0.0, "warp": 0.0}
     distances = []
     for value in (0.0, *values):
-        arm = fitted(make("classic", **{**off, option: value}), waves().dataset)
+        augmentation = fitted(make("classic", **{**off, option: value}), waves().dataset)
         x, labels = batch(waves().dataset)
-        distances.append(float((seeded(arm.vary, x, labels) - x).square().mean()))
+        distances.append(float((seeded(augmentation.vary, x, labels) - x).square().mean()))
     assert distances[0] == 0
     assert 0 < distances[1] < distances[2]
 
@@ -342,13 +347,13 @@ class Halves(nn.Module):
 
 @pytest.mark.parametrize("name", ["ae", "vae"])
 def test_residual_and_decoded_variations_by_hand(name):
-    arm = make(name)
-    arm.autoencoder = Halves()
+    augmentation = make(name)
+    augmentation.autoencoder = Halves()
     x = torch.tensor([[0.2, 0.4], [0.6, 0.8]]).reshape(1, 1, 2, 2)
-    arm.latents = lambda images, labels: (arm.autoencoder.encode(images), torch.tensor([[1.0, 0.5]]))
-    assert torch.allclose(arm.vary(x, None), x + 0.75 - 0.3)
-    arm.detail = "decode"
-    assert torch.allclose(arm.vary(x, None), torch.full_like(x, 0.75))
+    augmentation.latents = lambda images, labels: (augmentation.autoencoder.encode(images), torch.tensor([[1.0, 0.5]]))
+    assert torch.allclose(augmentation.vary(x, None), x + 0.75 - 0.3)
+    augmentation.detail = "decode"
+    assert torch.allclose(augmentation.vary(x, None), torch.full_like(x, 0.75))
     other = make(name, detail="decode", strength=0.3)
     assert (other.detail, other.strength) == ("decode", 0.3)
 
@@ -361,7 +366,7 @@ class Tells(Augmentation):
         return images + 100
 
 
-def test_images_that_an_arm_chose_keep_their_labels_and_their_places():
+def test_images_that_an_augmentation_chose_keep_their_labels_and_their_places():
     labels = torch.randint(10, (64,))
     x = labels[:, None, None, None].float() + torch.linspace(0, 0.9, 64)[:, None, None, None].expand(64, 1, 2, 2)
     x[:, 0, 0, 0] = labels
@@ -382,14 +387,14 @@ def test_latents_move_within_the_class_that_an_image_has(perturb):
         torch.cat([torch.randn(100, 2) - 50, torch.randn(100, 2) + 50]),
         torch.arange(2).repeat_interleave(100),
     )
-    arm = PCAAugment(perturb=perturb, strength=1.0)
-    arm.set_latents(latents, labels)
-    arm.autoencoder = nn.Module()
-    arm.autoencoder.encode = lambda images: images.flatten(1)
+    augmentation = PCAAugment(perturb=perturb, strength=1.0)
+    augmentation.set_latents(latents, labels)
+    augmentation.autoencoder = nn.Module()
+    augmentation.autoencoder.encode = lambda images: images.flatten(1)
     x = latents.reshape(200, 2, 1, 1)
-    z, own = arm.latents(x, labels)
+    z, own = augmentation.latents(x, labels)
     assert (own.sign() == z.sign()).all()
-    other = arm.latents(x, 1 - labels)[1]
+    other = augmentation.latents(x, 1 - labels)[1]
     towards = -1 if perturb == "extrapolate" else 1
     assert ((other - z).sign() == -towards * z.sign()).all()
 
@@ -399,22 +404,22 @@ def test_latents_of_a_vae_move_within_the_class_that_an_image_has(perturb, towar
     """About 3 and -3, deviation 1, and as much left open: told the other class, a posterior lies between."""
     labels = torch.arange(2).repeat_interleave(500)
     latents = torch.randn(1000, 2) + 6 * labels[:, None] - 3
-    arm = VariationalAugment(perturb=perturb, strength=1.0)
-    arm.learn_classes(fit_classes(latents, labels, torch.ones(2)))
-    arm.autoencoder = nn.Module()
-    arm.autoencoder.posterior = lambda images: (images.flatten(1), torch.zeros(len(images), 2))
+    augmentation = VariationalAugment(perturb=perturb, strength=1.0)
+    augmentation.learn_classes(fit_classes(latents, labels, torch.ones(2)))
+    augmentation.autoencoder = nn.Module()
+    augmentation.autoencoder.posterior = lambda images: (images.flatten(1), torch.zeros(len(images), 2))
     x, side = latents.reshape(1000, 2, 1, 1), 2 * labels[:, None] - 1
-    assert 2.8 < float((arm.latents(x, labels)[1] * side).mean()) < 3.3
-    assert float((arm.latents(x, 1 - labels)[1] * side).mean()) < towards_the_other
-    alone = float((arm.latents(x, None)[1] * side).mean())
+    assert 2.8 < float((augmentation.latents(x, labels)[1] * side).mean()) < 3.3
+    assert float((augmentation.latents(x, 1 - labels)[1] * side).mean()) < towards_the_other
+    alone = float((augmentation.latents(x, None)[1] * side).mean())
     assert alone == pytest.approx(3.0 if perturb == "posterior" else 0.0, abs=0.15)
 
 
-def test_gradients_pass_to_images_as_finite_differences_say(arm, digits):
-    """Through fraction, arm and view, along a random direction and against a random cotangent."""
-    if "critic" not in arm.fractions:
+def test_gradients_pass_to_images_as_finite_differences_say(augmentation, digits):
+    """Through fraction, augmentation and view, along a random direction and against a random cotangent."""
+    if "critic" not in augmentation.fractions:
         pytest.skip("stands on the data alone")
-    augment = Composition({"arm": arm}, on="critic", fraction=0.6)
+    augment = Composition({"augmentation": augmentation}, on="critic", fraction=0.6)
     augment.restart(3)
     x, labels = batch(digits.dataset, 12)
     x.requires_grad_()
@@ -446,11 +451,11 @@ def test_the_number_of_varied_images_of_small_batches_is_right_on_average():
 
 @pytest.mark.parametrize("name", ["ae", "pca", "vae"])
 def test_residual_of_strength_0_is_the_identity(digits, name):
-    arm = fitted(make(name, strength=0.0), digits.dataset)
+    augmentation = fitted(make(name, strength=0.0), digits.dataset)
     x, labels = batch(digits.dataset)
-    assert torch.equal(arm.vary(x, labels), x)
-    arm.detail = "decode"
-    assert torch.equal(arm.vary(x, labels), arm.reconstruct(x))
+    assert torch.equal(augmentation.vary(x, labels), x)
+    augmentation.detail = "decode"
+    assert torch.equal(augmentation.vary(x, labels), augmentation.reconstruct(x))
 
 
 def test_repeat_shows_fewer_originals_of_the_same_classes(digits):
@@ -462,14 +467,14 @@ def test_repeat_shows_fewer_originals_of_the_same_classes(digits):
     assert len({tuple(image.flatten().tolist()) for image in Repeat()(x, None, 0.75)}) == 16
 
 
-def test_noise_matches_the_error_of_the_ae_arm(digits):
+def test_noise_matches_the_error_of_the_ae_augmentation(digits):
     given = {"steps": 50, "strength": 0.8, "perturb": "gaussian"}
     noise, other = (
         fitted(NoiseAugment(match="ae", **given), digits.dataset),
         fitted(AutoencoderAugment(**given), digits.dataset),
     )
     x, labels = batch(digits.dataset, 200)
-    errors = [(arm.vary(x, labels).clamp(-1, 1) - x).square().mean() for arm in (noise, other)]
+    errors = [(augmentation.vary(x, labels).clamp(-1, 1) - x).square().mean() for augmentation in (noise, other)]
     assert errors[0] == pytest.approx(float(errors[1]), rel=0.05)
     assert errors[0] > 0.01
 
@@ -506,13 +511,13 @@ def test_training_stops_when_the_error_on_images_kept_aside_stops_falling(digits
         looks.append((self.best, {name: value.clone() for name, value in model.state_dict().items()}))
 
     monkeypatch.setattr(_training._Stop, "_look", look)
-    arm = AutoencoderAugment(autoencoder={"name": "ae", "lr": 0.02}, steps=3000)
-    arm.fit(digits.dataset, **QUIET)
+    augmentation = AutoencoderAugment(autoencoder={"name": "ae", "lr": 0.02}, steps=3000)
+    augmentation.fit(digits.dataset, **QUIET)
     assert len(looks) < 150
     bests = [best for best, _ in looks]
     assert len(bests) - 1 - bests.index(bests[-1]) == _training._Stop.patience
     best = looks[bests.index(bests[-1])][1]
-    assert all(torch.equal(value, best[name]) for name, value in arm.autoencoder.state_dict().items())
+    assert all(torch.equal(value, best[name]) for name, value in augmentation.autoencoder.state_dict().items())
 
 
 def test_fit_does_not_depend_on_the_run(digits):
@@ -532,28 +537,28 @@ def test_fit_does_not_depend_on_the_run(digits):
 @pytest.mark.parametrize("name", [name for name in AUTOENCODER.names() if name != "rnn_ae"])
 def test_any_model_that_encodes_and_decodes_augments(digits, name):
     """Its own reconstruction without strength, whose change is then none, and another image with one."""
-    arm = fitted(AutoencoderAugment(autoencoder=name, steps=3, detail="decode", strength=0.0), digits.dataset)
-    assert registry.name_of(type(arm.autoencoder)) == name and arm.autoencoder.hparams.network == "conv"
+    augmentation = fitted(AutoencoderAugment(autoencoder=name, steps=3, detail="decode", strength=0.0), digits.dataset)
+    assert registry.name_of(type(augmentation.autoencoder)) == name
     x, labels = batch(digits.dataset)
-    assert torch.allclose(arm.vary(x, labels), arm.autoencoder.reconstruct(x), atol=1e-4)
-    arm.strength = 1.0
-    assert not torch.allclose(arm.vary(x, labels), arm.autoencoder.reconstruct(x), atol=1e-2)
+    assert torch.allclose(augmentation.vary(x, labels), augmentation.autoencoder.reconstruct(x), atol=1e-4)
+    augmentation.strength = 1.0
+    assert not torch.allclose(augmentation.vary(x, labels), augmentation.autoencoder.reconstruct(x), atol=1e-2)
 
 
 @pytest.mark.slow
 def test_the_adversarial_autoencoder(digits):
-    arm = fitted(AutoencoderAugment(autoencoder="vaegan", steps=300), digits.dataset)
+    augmentation = fitted(AutoencoderAugment(autoencoder="vaegan", steps=300), digits.dataset)
     x, labels = batch(digits.dataset)
-    assert (arm.reconstruct(x) - x).square().mean() < 0.25
-    assert type(arm.autoencoder).__name__ == "VAEGAN"
-    assert not torch.equal(arm.vary(x, labels), x)
+    assert (augmentation.reconstruct(x) - x).square().mean() < 0.25
+    assert type(augmentation.autoencoder).__name__ == "VAEGAN"
+    assert not torch.equal(augmentation.vary(x, labels), x)
 
 
 def test_the_cost_of_a_batch_does_not_grow_with_the_data():
-    arm = PCAAugment(latent_dim=2, perturb="resample")
-    arm.set_latents(torch.randn(3 * arm.max_bank, 2), torch.arange(3 * arm.max_bank) % 4)
-    assert len(arm.bank) == len(arm.bank_labels) == arm.max_bank
-    assert len(arm.weights) == 4 * 3
+    augmentation = PCAAugment(latent_dim=2, perturb="resample")
+    augmentation.set_latents(torch.randn(3 * augmentation.max_bank, 2), torch.arange(3 * augmentation.max_bank) % 4)
+    assert len(augmentation.bank) == len(augmentation.bank_labels) == augmentation.max_bank
+    assert len(augmentation.weights) == 4 * 3
 
 
 def test_two_processes_that_start_together_train_one_autoencoder(tmp_path):
@@ -615,7 +620,7 @@ def test_a_checkpoint_of_other_images_is_refused_unless_that_is_meant(cli, digit
     assert quality["autoencoder_images"] == foreign.trained_on
 
 
-def test_an_arm_is_a_file():
+def test_an_augmentation_is_a_file():
     assert {"none", "classic", "noise", "pca", "repeat", "ae", "vae", "diffaug", "ada"} <= set(NAMES)
     assert all(issubclass(registry.load(PACKAGE, name), Augmentation | nn.Module) for name in NAMES)
 
@@ -658,8 +663,12 @@ def test_controls_have_nothing_to_show():
     """Without augmentation no share of the images is varied, and repetitions are not before a critic."""
     x = torch.rand(3, 1, 2, 2)
     for name, fractions in (("none", {"data": 0.0, "critic": 0.0}), ("repeat", {"data": 0.5})):
-        arm = make(name)
-        assert torch.equal(arm.vary(x, None), x) and not arm.shows and dict(arm.fractions) == fractions
+        augmentation = make(name)
+        assert (
+            torch.equal(augmentation.vary(x, None), x)
+            and not augmentation.shows
+            and dict(augmentation.fractions) == fractions
+        )
 
 
 def test_what_diffaug_shifts_in_is_grey():
@@ -670,13 +679,15 @@ def test_what_diffaug_shifts_in_is_grey():
     assert 0 < whole < 0.4  # one place of nine
 
 
-def test_an_arm_varies_in_float32_and_returns_the_precision_that_it_was_given():
+def test_an_augmentation_varies_in_float32_and_returns_the_precision_that_it_was_given():
     class Watched(Augmentation):
         def vary(self, images, labels):
             assert images.dtype == torch.float32 and len(images) == len(labels) == 1
             return images + 1
 
-    assert Watched.shows and Watched.apply_to == "data" and Watched().settings() == {}  # unless an arm says otherwise
+    assert (
+        Watched.shows and Watched.apply_to == "data" and Watched().settings() == {}
+    )  # unless an augmentation says otherwise
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
         x = torch.zeros(4, 1, 2, 2, dtype=dtype)
         varied = Watched()(x, torch.arange(4), 0.25)  # one of them
@@ -685,29 +696,29 @@ def test_an_arm_varies_in_float32_and_returns_the_precision_that_it_was_given():
 
 def test_the_residual_of_text_by_hand():
     """The token at a place changes where the decoded one does, and then to that; what the decoder blurs is kept."""
-    arm = AutoencodingAugmentation()
-    arm.check(dataset_of(split_of(2), modality=Text()))
+    augmentation = AutoencodingAugmentation()
+    augmentation.check(dataset_of(split_of(2), modality=Text()))
 
     def one_hot(tokens):
         return 2 * torch.nn.functional.one_hot(torch.tensor(tokens), 4).movedim(1, 2)[:, :, None].float() - 1
 
-    arm.autoencoder = SimpleNamespace(decode=lambda z: 0.7 * z)
-    arm.latents = lambda images, labels: (one_hot([[0, 1, 1], [2, 2, 2]]), one_hot([[0, 3, 1], [0, 2, 1]]))
-    varied = arm.vary(one_hot([[0, 1, 2], [3, 2, 3]]), None)
+    augmentation.autoencoder = SimpleNamespace(decode=lambda z: 0.7 * z)
+    augmentation.latents = lambda images, labels: (one_hot([[0, 1, 1], [2, 2, 2]]), one_hot([[0, 3, 1], [0, 2, 1]]))
+    varied = augmentation.vary(one_hot([[0, 1, 2], [3, 2, 3]]), None)
     assert varied.argmax(1)[:, 0].tolist() == [[0, 3, 2], [0, 2, 1]]
 
 
 def test_pca_is_scikit_learns():
     data = data_of(40)
-    arm = PCAAugment(latent_dim=3)
-    arm.fit(data)
+    augmentation = PCAAugment(latent_dim=3)
+    augmentation.fit(data)
     flat = data.train.images.flatten(1).numpy()
     pca = PCA(3).fit(flat)
-    z = arm.autoencoder.encode(data.train.images)
-    assert z.dtype == torch.float32 and arm.trained_on == "mine"
+    z = augmentation.autoencoder.encode(data.train.images)
+    assert z.dtype == torch.float32 and augmentation.trained_on == "mine"
     assert np.abs(z.numpy()) == pytest.approx(np.abs(pca.transform(flat)), abs=1e-5)  # signs are arbitrary
     expected = pca.inverse_transform(pca.transform(flat)).reshape(40, 1, 2, 3)
-    assert arm.reconstruct(data.train.images).numpy() == pytest.approx(expected, abs=1e-5)
+    assert augmentation.reconstruct(data.train.images).numpy() == pytest.approx(expected, abs=1e-5)
     few = PCAAugment()
     few.fit(data_of(4))
     assert few.autoencoder.encode(data.train.images).shape == (40, 3)  # four images lie in three dimensions
@@ -717,9 +728,9 @@ def test_pca_is_scikit_learns():
 def test_the_quality_of_an_autoencoder_by_hand(num, latent_dim, expected):
     """Beside PCA with as many components as its code has, or as there can be of so many images or pixels."""
     data = data_of(num)
-    arm = AutoencodingAugmentation()
-    arm.trained_on = "mine"
-    arm.autoencoder = SimpleNamespace(
+    augmentation = AutoencodingAugmentation()
+    augmentation.trained_on = "mine"
+    augmentation.autoencoder = SimpleNamespace(
         encode=lambda x: x.flatten(1).repeat(1, 3)[:, :latent_dim],
         decode=lambda z: z[:, :1, None, None].expand(-1, 1, 2, 3),
     )
@@ -728,7 +739,7 @@ def test_the_quality_of_an_autoencoder_by_hand(num, latent_dim, expected):
     real, extractor = validation.flatten(1)[:, :2], PixelFeatures.__new__(PixelFeatures)
     nn.Module.__init__(extractor)
     extractor.forward = lambda images: images.flatten(1)[:, :2].float()
-    quality = arm.quality(data, extractor, images, real)
+    quality = augmentation.quality(data, extractor, images, real)
     assert quality["num_components"] == expected and quality["autoencoder_images"] == "mine"
     error = (validation[:, :1, :1, :1] - validation).square().mean()
     assert quality["mse_validation"] == pytest.approx(float(error), rel=1e-5)
@@ -745,31 +756,31 @@ def test_noise_of_all_latents_keeps_their_mean_and_covariance_in_every_dimension
         torch.randn(30, 3) @ torch.tensor([[2.0, 0, 0], [1, 1, 0], [0, 1, 0.1]]) + 1000,
         torch.arange(30) % 2,
     )
-    arm = PCAAugment(strength=0.6)
+    augmentation = PCAAugment(strength=0.6)
     torch.manual_seed(5)
-    arm.set_latents(latents, labels)
+    augmentation.set_latents(latents, labels)
     drawn = torch.rand(1)
     torch.manual_seed(5)
     assert drawn == torch.rand(1)  # what is kept for neighbours is drawn beside the run's random numbers
-    arm.autoencoder = SimpleNamespace(encode=lambda x: x.flatten(1))
+    augmentation.autoencoder = SimpleNamespace(encode=lambda x: x.flatten(1))
     z = latents[:9]
     torch.manual_seed(0)
-    found, varied = arm.latents(z[:, :, None, None], None)
+    found, varied = augmentation.latents(z[:, :, None, None], None)
     torch.manual_seed(0)
     noise = torch.randn_like(z) @ torch.linalg.cholesky(torch.cov(latents.double().T)).float().T
     assert torch.equal(found, z)
     assert torch.allclose(varied, latents.mean(0) + 0.8 * (z - latents.mean(0)) + 0.6 * noise, atol=1e-3)
-    assert arm.cholesky.dtype == torch.float32
+    assert augmentation.cholesky.dtype == torch.float32
     exact = torch.linalg.cholesky(torch.cov(latents.double().T))
-    assert torch.allclose(arm.cholesky.double(), exact, rtol=1e-4)
+    assert torch.allclose(augmentation.cholesky.double(), exact, rtol=1e-4)
 
 
 def test_latents_that_do_not_vary_in_some_dimension_get_a_billionth_of_the_variance_there():
     latents = torch.tensor([[10.0, 1, 0], [-10, 1, 0], [10, 1, 3], [-10, 1, 3]])
-    arm = PCAAugment()
-    arm.set_latents(latents, torch.zeros(4).long())
+    augmentation = PCAAugment()
+    augmentation.set_latents(latents, torch.zeros(4).long())
     trace = 400 / 3 + 3
-    assert arm.cholesky[1].tolist() == pytest.approx([0, (1e-9 * trace) ** 0.5, 0], rel=1e-3)
+    assert augmentation.cholesky[1].tolist() == pytest.approx([0, (1e-9 * trace) ** 0.5, 0], rel=1e-3)
     one = PCAAugment()
     one.set_latents(latents[:, :1], torch.zeros(4).long())
     assert one.cholesky.tolist() == [[pytest.approx((400 / 3) ** 0.5)]]
@@ -780,11 +791,11 @@ def test_neighbours_are_looked_for_among_2048_latents_at_most_with_their_classes
     banks = []
     for seed in (0, 1):
         torch.manual_seed(seed)
-        arm = PCAAugment(perturb="interpolate")
-        arm.set_latents(latents, labels)
-        banks.append(arm.bank)
-        assert len(arm.bank.unique()) == 2048
-        assert torch.equal(arm.bank_labels, arm.bank[:, 0].long() % 7)
+        augmentation = PCAAugment(perturb="interpolate")
+        augmentation.set_latents(latents, labels)
+        banks.append(augmentation.bank)
+        assert len(augmentation.bank.unique()) == 2048
+        assert torch.equal(augmentation.bank_labels, augmentation.bank[:, 0].long() % 7)
     assert torch.equal(*banks)
 
 
@@ -810,13 +821,13 @@ class Strong(AutoencodingAugmentation):
         return varied
 
 
-def test_noise_with_the_error_of_the_ae_arm_by_its_integral():
-    """The squared error, clipped at 1, of a gaussian of deviation d is an integral; d is where it is the arm's."""
-    arm, other = NoiseAugment(match="ae"), Strong()
-    arm.matched = [other]
+def test_noise_with_the_error_of_the_ae_augmentation_by_its_integral():
+    """The squared error, clipped at 1, of a gaussian of std d is an integral; d is where it is the augmentation's."""
+    augmentation, other = NoiseAugment(match="ae"), Strong()
+    augmentation.matched = [other]
     data = dataset_of(Images(torch.zeros(400, 1, 1, 100), torch.arange(400) % 2), modality=Series())
-    arm.check(data)
-    arm.fit(data, accelerator="cpu")
+    augmentation.check(data)
+    augmentation.fit(data, accelerator="cpu")
     assert other.fitted == [(data, {"accelerator": "cpu"})] and other.modality is data.modality
     wanted = 0.4 + 0.6 * 0.4**2 / 2
 
@@ -825,9 +836,11 @@ def test_noise_with_the_error_of_the_ae_arm_by_its_integral():
         return inside + 2 * stats.norm.sf(1, scale=deviation)
 
     expected = optimize.brentq(lambda deviation: error(deviation) - wanted, 0.1, 3)
-    assert arm.std == pytest.approx(expected, rel=0.01) and arm.settings() == {"std": arm.std}
-    assert arm.vary(torch.zeros(200, 1, 1, 100), None).std() == pytest.approx(expected, rel=0.03)
-    arm.fit(
+    assert augmentation.std == pytest.approx(expected, rel=0.01) and augmentation.settings() == {
+        "std": augmentation.std
+    }
+    assert augmentation.vary(torch.zeros(200, 1, 1, 100), None).std() == pytest.approx(expected, rel=0.03)
+    augmentation.fit(
         dataset_of(torch.full((400, 1, 1, 100), 0.9), modality=Series())
     )  # brighter ones have less room above than below
     wanted = 0.3 * 0.1**2 + 0.1 * 1.9**2
@@ -838,7 +851,7 @@ def test_noise_with_the_error_of_the_ae_arm_by_its_integral():
         return inside + outside
 
     expected = optimize.brentq(lambda deviation: error_of_bright(deviation) - wanted, 0.1, 3)
-    assert arm.std == pytest.approx(expected, rel=0.02)
+    assert augmentation.std == pytest.approx(expected, rel=0.02)
 
 
 def test_a_deviation_has_no_effect_where_it_is_matched(caplog):
@@ -871,10 +884,10 @@ def test_a_step_of_a_vae_keeps_the_prior_and_noise_is_the_encoders():
     """sqrt(1 - s^2) z + s e; and z + s sigma e."""
     z, log_variance = torch.randn(5, 3), torch.randn(5, 3)
     for perturb in ("prior", "posterior"):
-        arm = VariationalAugment(perturb=perturb, strength=0.6)
-        arm.autoencoder = SimpleNamespace(posterior=lambda x: (z, log_variance))
+        augmentation = VariationalAugment(perturb=perturb, strength=0.6)
+        augmentation.autoencoder = SimpleNamespace(posterior=lambda x: (z, log_variance))
         torch.manual_seed(0)
-        found, varied = arm.latents(z, None)
+        found, varied = augmentation.latents(z, None)
         torch.manual_seed(0)
         noise = torch.randn(5, 3)
         expected = 0.8 * z + 0.6 * noise if perturb == "prior" else z + 0.6 * (log_variance / 2).exp() * noise

@@ -34,8 +34,8 @@ def extractor(digits):
     return PixelFeatures(digits.dataset)
 
 
-def measured(arms, dataset, extractor, **options) -> dict:
-    augment = Composition(arms, **options)
+def measured(augmentations, dataset, extractor, **options) -> dict:
+    augment = Composition(augmentations, **options)
     augment.fit(dataset, **QUIET)
     return augment.quality(dataset, extractor)
 
@@ -63,7 +63,7 @@ def test_the_gate_of_an_autoencoder(digits, extractor):
     assert rows[-1]["precision"] < rows[0]["precision"]
 
 
-def test_the_gate_of_an_arm_without_a_strength(digits, extractor):
+def test_the_gate_of_an_augmentation_without_a_strength(digits, extractor):
     quality = measured({"noise": NoiseAugment(std=0.3)}, digits.dataset, extractor)["noise"]
     assert quality["strengths"] == []
     # noise of 0.3 on pixels, half of which it cannot darken any more
@@ -95,15 +95,15 @@ def test_warnings(digits, extractor):
 
 
 def test_examples_grow_from_left_to_right(digits):
-    arm = AutoencoderAugment(steps=100)
-    arm.fit(digits.dataset, **QUIET)
+    augmentation = AutoencoderAugment(steps=100)
+    augmentation.fit(digits.dataset, **QUIET)
     x, labels = digits.dataset.train.images[:5].float() / 127.5 - 1, digits.dataset.train.labels[:5]
-    rows = _quality.examples(arm, x, labels, Image()).reshape(5, 6, *x.shape[1:])
+    rows = _quality.examples(augmentation, x, labels, Image()).reshape(5, 6, *x.shape[1:])
     assert torch.equal(rows[:, 0], x)
     assert torch.equal(rows[:, 1], x)  # strength 0
     distances = (rows - x[:, None]).square().flatten(2).mean((0, 2))
     assert distances.tolist() == sorted(distances.tolist())
-    assert arm.strength == 0.5
+    assert augmentation.strength == 0.5
 
 
 def test_what_the_gate_says_does_not_depend_on_the_held_out_images(digits, extractor):
@@ -145,19 +145,21 @@ def test_the_share_of_labels_that_variations_keep(digits, classifier):
     x = images.float() / 127.5 - 1
     known = classifier.logits(classifier(images)).argmax(1) == labels
     assert 0.5 < known.double().mean() < 1  # so that the two shares below differ
-    arm = Mistaken(x, labels, known)
-    arm.of = labels.tolist()
-    quality = _quality.measure(arm, digits.dataset, classifier, is_within_class=True)
+    augmentation = Mistaken(x, labels, known)
+    augmentation.of = labels.tolist()
+    quality = _quality.measure(augmentation, digits.dataset, classifier, is_within_class=True)
     assert quality["labels_known"] == pytest.approx(float(known.double().mean()))
     kept = known & (torch.arange(len(x)) % 3 != 0)
     assert quality["variations"]["labels_kept"] == pytest.approx(float(kept.sum() / known.sum()))
 
 
 def test_strong_variations_of_all_latents_lose_labels_and_those_within_a_class_keep_them(digits, classifier):
-    arm = PCAAugment()
-    arm.fit(digits.dataset)
+    augmentation = PCAAugment()
+    augmentation.fit(digits.dataset)
     shares = {
-        heeds: [row["labels_kept"] for row in _quality.measure(arm, digits.dataset, classifier, heeds)["strengths"]]
+        heeds: [
+            row["labels_kept"] for row in _quality.measure(augmentation, digits.dataset, classifier, heeds)["strengths"]
+        ]
         for heeds in (True, False)
     }
     assert shares[True][0] == shares[False][0] == 1  # strength 0
@@ -171,14 +173,16 @@ def few_steps(trained, datamodule, num_features, num_steps):
 
 def test_labels_of_other_features_are_measured_for_conditional_models_alone(digits, extractor, waves, monkeypatch):
     monkeypatch.setattr(classifier_module, "_trained", partial(few_steps, classifier_module._trained))
-    arm = NoiseAugment()
-    assert "labels_kept" not in _quality.measure(arm, digits.dataset, extractor, True)["variations"]
+    augmentation = NoiseAugment()
+    assert "labels_kept" not in _quality.measure(augmentation, digits.dataset, extractor, True)["variations"]
     assert (
-        0.5 < _quality.measure(arm, digits.dataset, extractor, True, conditional=True)["variations"]["labels_kept"] <= 1
+        0.5
+        < _quality.measure(augmentation, digits.dataset, extractor, True, conditional=True)["variations"]["labels_kept"]
+        <= 1
     )
     series = waves()
     assert "labels_known" not in _quality.measure(
-        arm, series.dataset, PixelFeatures(series.dataset), True, conditional=True
+        augmentation, series.dataset, PixelFeatures(series.dataset), True, conditional=True
     )
 
 
@@ -240,8 +244,8 @@ def few_images(num: int) -> Dataset:
 
 
 def test_rows_of_the_gate_by_hand():
-    data, arm, extractor = few_images(30), Turned(), Known()
-    quality = _quality.measure(arm, data, extractor, is_within_class=True)
+    data, augmentation, extractor = few_images(30), Turned(), Known()
+    quality = _quality.measure(augmentation, data, extractor, is_within_class=True)
     x, labels = data.train.images.float() / 127.5 - 1, data.train.labels
     real, originals = extractor(data.validation.images), x.flatten(1)
     known = (originals[:, 0] > 0) == (labels == 1)
@@ -262,33 +266,35 @@ def test_rows_of_the_gate_by_hand():
         expected["distance_to_nearest_other"] = sum(others) / 30
         assert {key: row[key] for key in expected} == pytest.approx(expected, rel=1e-4)
     assert quality["variations"] == {k: v for k, v in quality["strengths"][2].items() if k != "strength"}
-    assert quality["strength"] == arm.strength == 0.5
-    assert all(torch.equal(given, labels) for given in arm.given)
+    assert quality["strength"] == augmentation.strength == 0.5
+    assert all(torch.equal(given, labels) for given in augmentation.given)
 
 
-def test_the_gate_of_an_arm_with_a_strength_beside_the_grid_and_of_one_image():
+def test_the_gate_of_an_augmentation_with_a_strength_beside_the_grid_and_of_one_image():
     data, extractor = few_images(1), Known()
-    arm = Turned()
-    arm.strength = 0.6
-    quality = _quality.measure(arm, data, extractor, is_within_class=False)
-    assert all(given is None for given in arm.given)
+    augmentation = Turned()
+    augmentation.strength = 0.6
+    quality = _quality.measure(augmentation, data, extractor, is_within_class=False)
+    assert all(given is None for given in augmentation.given)
     assert quality["variations"]["distance_to_nearest_other"] == 0.0  # there is no other
     assert quality["labels_known"] in (0.0, 1.0)
-    assert _quality.measure(arm, few_images(2), extractor, False)["variations"]["distance_to_nearest_other"] > 0
+    assert (
+        _quality.measure(augmentation, few_images(2), extractor, False)["variations"]["distance_to_nearest_other"] > 0
+    )
     for change in ({"modality": Points()}, {"num_classes": 0}):
         changed = replace(few_images(30), **change)
-        assert "labels_known" not in _quality.measure(arm, changed, extractor, is_within_class=False)
+        assert "labels_known" not in _quality.measure(augmentation, changed, extractor, is_within_class=False)
 
 
 def test_examples_by_hand():
     images, labels = torch.rand(3, 2, 2, 2) * 2 - 1, torch.arange(3)
-    arm = Turned()
-    rows = _quality.examples(arm, images, labels, Image())
+    augmentation = Turned()
+    rows = _quality.examples(augmentation, images, labels, Image())
     assert rows.shape == (18, 2, 2, 2)
     rows = rows.reshape(3, 6, 2, 2, 2)
-    assert torch.equal(rows[:, 0], images) and all(torch.equal(given, labels) for given in arm.given)
+    assert torch.equal(rows[:, 0], images) and all(torch.equal(given, labels) for given in augmentation.given)
     for column, strength in enumerate((0, 0.25, 0.5, 0.75, 1), start=1):
         torch.manual_seed(0)
         varied = images + strength * (images.roll(1, 0) - images) + 0.01 * torch.rand_like(images)
         assert torch.equal(rows[:, column], varied.clamp(-1, 1))
-    assert arm.strength == 0.5
+    assert augmentation.strength == 0.5

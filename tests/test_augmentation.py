@@ -1,4 +1,4 @@
-"""Where arms stand, how they compose and adapt, and that they do not leak from the critic's side."""
+"""Where augmentations stand, how they compose and adapt, and that they do not leak from the critic's side."""
 
 import csv
 from itertools import combinations
@@ -48,7 +48,7 @@ def batch():
     return torch.rand(8, 1, 4, 4) * 0.2, torch.arange(8) % 2
 
 
-def test_arms_follow_each_other_each_in_its_own_place():
+def test_augmentations_follow_each_other_each_in_its_own_place():
     x, labels = batch()
     augment = Composition({"add": Add(0.25), "diffaug": DiffAugment(), "more": Add(0.5)}, fraction=1.0)
     assert torch.allclose(augment(x, labels), x + 0.75)
@@ -60,15 +60,15 @@ def test_arms_follow_each_other_each_in_its_own_place():
     assert torch.allclose(on_critic.critic_transform(x, labels), x + 0.75)
 
 
-def test_arms_are_put_where_they_shall_stand():
-    arms = {"add": Add(0.25), "more": Add(0.5)}
-    assert Composition(arms, on="data+critic").sides == {"add": "data", "more": "critic"}
+def test_augmentations_are_put_where_they_shall_stand():
+    augmentations = {"add": Add(0.25), "more": Add(0.5)}
+    assert Composition(augmentations, on="data+critic").sides == {"add": "data", "more": "critic"}
     for on, message in {
         "data+critic+data": "expected one side, or 2",
         "data+here": "expected data or critic for more",
     }.items():
         with pytest.raises(ValueError, match=f"--augment.on: {message}"):
-            Composition(arms, on=on)
+            Composition(augmentations, on=on)
 
 
 def test_none_stands_by_itself():
@@ -77,7 +77,7 @@ def test_none_stands_by_itself():
     assert Composition({"none": NoAugment()}).fractions == {"none": 0.0}
 
 
-def test_without_an_arm_on_the_data_images_are_left_as_they_are():
+def test_without_an_augmentation_on_the_data_images_are_left_as_they_are():
     """Also those of another range, which a data module is free to have."""
     x, labels = batch()
     assert torch.equal(Composition({"add": Add(0.5)}, on="critic", fraction=1.0)(20 * x, labels), 20 * x)
@@ -99,19 +99,19 @@ def conditioned(**conditions) -> SimpleNamespace:
     ],
 )
 def test_the_critics_side_heeds_labels_if_the_model_does(model, heeded):
-    (x, labels), arm = batch(), Add(0.5)
-    augment = Composition({"add": arm}, on="critic", fraction=1.0)
+    (x, labels), augmentation = batch(), Add(0.5)
+    augment = Composition({"add": augmentation}, on="critic", fraction=1.0)
     if model is not None:
         augment.check(dataset_of(torch.zeros(2, 1, 4, 4)), model)
     augment.critic_transform(x, labels)
     augment.vary(x, labels)  # for pictures, as it would be for the critic
-    assert [given is not None for given in arm.labels] == [heeded, heeded]
+    assert [given is not None for given in augmentation.labels] == [heeded, heeded]
 
 
-def test_variations_of_arms_on_the_data_are_within_the_class():
-    (x, labels), arms = batch(), {"add": Add(0.5), "more": Add(5.0)}
-    assert torch.equal(Composition(arms, on="data+critic").vary(x, labels), torch.ones_like(x))
-    assert torch.equal(arms["add"].labels[0], labels) and arms["more"].labels == [None]
+def test_variations_of_augmentations_on_the_data_are_within_the_class():
+    (x, labels), augmentations = batch(), {"add": Add(0.5), "more": Add(5.0)}
+    assert torch.equal(Composition(augmentations, on="data+critic").vary(x, labels), torch.ones_like(x))
+    assert torch.equal(augmentations["add"].labels[0], labels) and augmentations["more"].labels == [None]
 
 
 class Learning(Add):
@@ -127,20 +127,23 @@ class Learning(Add):
         return x - self.number
 
 
-def test_every_arm_learns_from_the_data_with_the_options_of_the_trainer():
-    arms = {"add": Learning(0.25), "more": Learning(0.5)}
-    augment = Composition(arms)
-    augment.fit("data", accelerator="cpu", callbacks=[])
-    assert all(arm.told == ("data", {"accelerator": "cpu", "callbacks": []}) for arm in arms.values())
+def test_every_augmentation_learns_from_the_data_with_the_options_of_the_trainer():
+    augmentations = {"add": Learning(0.25), "more": Learning(0.5)}
+    dataset = dataset_of(torch.rand(8, 1, 4, 4))
+    Composition(augmentations).fit(dataset, accelerator="cpu", callbacks=[])
+    assert all(
+        augmentation.told == (dataset, {"accelerator": "cpu", "callbacks": []})
+        for augmentation in augmentations.values()
+    )
 
 
-def test_the_reconstruction_is_that_of_the_first_arm_that_has_one():
+def test_the_reconstruction_is_that_of_the_first_augmentation_that_has_one():
     augment = Composition({"add": Add(0.25), "first": Learning(0.5), "second": Learning(1.0)})
     assert torch.equal(augment.reconstruct(torch.ones(2)), torch.full((2,), 0.5))
     assert not hasattr(Composition({"add": Add(0.25)}), "reconstruct")
 
 
-def test_the_settings_of_arms_say_what_options_came_to():
+def test_the_settings_of_augmentations_say_what_options_came_to():
     expected = {"on": "critic", "fraction": 0.7, "target": None, "within_class": False, "number": 0.5}
     assert Composition({"add": Learning(0.5)}, on="critic").settings() == {"add": expected}
     given = Composition({"add": Add(0.5)}, fraction=0.3, target=0.4).settings()
@@ -149,12 +152,12 @@ def test_the_settings_of_arms_say_what_options_came_to():
 
 
 @pytest.mark.parametrize("num_conditions", [0, 10])
-def test_the_gate_measures_every_arm_as_it_stands(monkeypatch, num_conditions):
+def test_the_gate_measures_every_augmentation_as_it_stands(monkeypatch, num_conditions):
     """Variations within a class on the data, and on the critic if the model has classes; what shows nothing has none"""
 
-    def measure(arm, dataset, extractor, is_within_class, conditional=False):
+    def measure(augmentation, dataset, extractor, is_within_class, conditional=False):
         assert (dataset, extractor) == ("data", "extractor")
-        return {"heeds": is_within_class, "given": conditional} if isinstance(arm, Add) else {}
+        return {"heeds": is_within_class, "given": conditional} if isinstance(augmentation, Add) else {}
 
     monkeypatch.setattr("lightning_genae.augment._quality.measure", measure)
     augment = Composition({"add": Add(0.5), "more": Add(1.0), "same": NoAugment()}, on="data+critic+data")
@@ -173,18 +176,18 @@ def test_training_images_stay_in_range_and_the_critics_need_not():
 
 
 @pytest.mark.parametrize("name", ["ae", "classic", "diffaug", "noise", "pca", "repeat", "vae"])
-def test_arms_that_are_compared_vary_the_same_share_of_the_images(name):
-    arm = registry.load("lightning_genae.augment", name)()
-    for place in arm.fractions:
-        fractions = Composition({name: arm}, on=place).fractions
+def test_augmentations_that_are_compared_vary_the_same_share_of_the_images(name):
+    augmentation = registry.load("lightning_genae.augment", name)()
+    for place in augmentation.fractions:
+        fractions = Composition({name: augmentation}, on=place).fractions
         assert fractions == {name: {"data": 0.5, "critic": 0.7}[place]}
 
 
-def test_the_fraction_is_each_arms_own_or_everybodys():
-    arms = {"noise": NoiseAugment(), "classic": ClassicAugment()}
-    assert Composition(arms).fractions == {"noise": 0.5, "classic": 0.5}
-    assert Composition(arms, fraction=0.2).fractions == {"noise": 0.2, "classic": 0.2}
-    assert Composition(arms, target=0.6).fractions == {"noise": 0.0, "classic": 0.0}
+def test_the_fraction_is_each_augmentations_own_or_everybodys():
+    augmentations = {"noise": NoiseAugment(), "classic": ClassicAugment()}
+    assert Composition(augmentations).fractions == {"noise": 0.5, "classic": 0.5}
+    assert Composition(augmentations, fraction=0.2).fractions == {"noise": 0.2, "classic": 0.2}
+    assert Composition(augmentations, target=0.6).fractions == {"noise": 0.0, "classic": 0.0}
     ada = Composition({"ada": AdaptiveAugment()})
     assert (ada.target, ada.fractions) == (0.6, {"ada": 0.0})
     assert Composition({"ada": AdaptiveAugment()}, fraction=0.3).target is None
@@ -192,12 +195,12 @@ def test_the_fraction_is_each_arms_own_or_everybodys():
 
 @pytest.mark.parametrize("model, place, fraction", [("gan", "critic", 0.7), ("aae", "data", 0.5), ("vae", "data", 0.5)])
 def test_an_autoencoder_stands_before_the_critic_if_there_is_one(digits, model, place, fraction):
-    arms = {"pca": PCAAugment(), "noise": NoiseAugment()}
-    augment = Composition(arms)
+    augmentations = {"pca": PCAAugment(), "noise": NoiseAugment()}
+    augment = Composition(augmentations)
     augment.check(digits.dataset, MODELS[model]((1, 8, 8), 10))
     assert augment.sides == {"pca": place, "noise": "data"}
     assert augment.fractions == {"pca": fraction, "noise": 0.5}
-    chosen = Composition(arms, on="data", fraction=0.1)
+    chosen = Composition(augmentations, on="data", fraction=0.1)
     chosen.check(digits.dataset, MODELS[model]((1, 8, 8), 10))
     assert chosen.sides == {"pca": "data", "noise": "data"}
     assert chosen.fractions == {"pca": 0.1, "noise": 0.1}
@@ -207,15 +210,17 @@ def test_an_autoencoder_stands_before_the_critic_if_there_is_one(digits, model, 
     "within_class, conditional, on_data, on_critic",
     [(None, False, True, False), (None, True, True, True), (False, True, False, False), (True, True, True, True)],
 )
-def test_labels_reach_an_arm_where_generated_images_have_them(digits, within_class, conditional, on_data, on_critic):
+def test_labels_reach_an_augmentation_where_generated_images_have_them(
+    digits, within_class, conditional, on_data, on_critic
+):
     x, labels = batch()
     model = GAN((1, 8, 8), 10, conditional="projection" if conditional else "no")
     for place, heeded in (("data", on_data), ("critic", on_critic)):
-        arm = Add(0.0)
-        augment = Composition({"add": arm}, on=place, within_class=within_class)
+        augmentation = Add(0.0)
+        augment = Composition({"add": augmentation}, on=place, within_class=within_class)
         augment.check(digits.dataset, model)
         (augment if place == "data" else augment.critic_transform)(x, labels)
-        assert (arm.labels[0] is not None) == heeded
+        assert (augmentation.labels[0] is not None) == heeded
 
 
 @pytest.mark.parametrize(
@@ -272,8 +277,8 @@ def test_the_generator_learns_through_the_view(name, digits):
     """Its gradient passes the augmentation before the critic, for generated images; the critic's needs none there."""
     torch.manual_seed(0)
     model = MODELS[name](digits.dataset.image_shape, 10)
-    arm = registry.load("lightning_genae.augment", "diffaug")()
-    augment = Composition({"diffaug": arm}, fraction=1.0)
+    augmentation = registry.load("lightning_genae.augment", "diffaug")()
+    augment = Composition({"diffaug": augmentation}, fraction=1.0)
     viewed = []
 
     def view(images, labels):
@@ -362,7 +367,7 @@ def test_adaptive_on_the_data(cli):
         assert max(float(row["train/augment_fraction"]) for row in csv.DictReader(file)) > 0
 
 
-def test_options_of_composed_arms(cli):
+def test_options_of_composed_augmentations(cli):
     words = ("--augment", "noise+classic", "--augment.std", "0.3", "--augment.shift", "0.2", *SHORT)
     assert cli(*words, "--folder", "run")[0] == 0
     config = yaml.safe_load(Path("run/config.yaml").read_text())["augment"]
@@ -410,7 +415,7 @@ def test_wrong_words(cli, words, message):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [name for name in TWO_PLAYERS if name != "aae"])
-def test_every_critic_goes_with_arms_before_it(cli, picture_folder, model):
+def test_every_critic_goes_with_augmentations_before_it(cli, picture_folder, model):
     words = ("--model", model, "--augment", "ae+ada", "--augment.on", "critic", "--augment.steps", "5")
     words += ("--augment.fraction", "0.7", "--data", "folder", "--data.batch_size", "8")
     given = () if model not in ("began", "ebgan") else ("--augment", "ae+diffaug")
@@ -452,22 +457,22 @@ def test_one_sided_augmentation_leaks_and_two_sided_does_not(place, moved):
 def test_the_view_is_no_part_of_the_model(digits):
     model = GAN((1, 8, 8), 10)
     names = set(model.state_dict())
-    arm = registry.load("lightning_genae.augment", "ae")(steps=5)
-    arm.fit(digits.dataset, accelerator="cpu", enable_progress_bar=False)
-    model.critic_transform = Composition({"ae": arm}, on="critic").critic_transform
+    augmentation = registry.load("lightning_genae.augment", "ae")(steps=5)
+    augmentation.fit(digits.dataset, accelerator="cpu", enable_progress_bar=False)
+    model.critic_transform = Composition({"ae": augmentation}, on="critic").critic_transform
     assert set(model.state_dict()) == names
-    assert isinstance(arm, nn.Module)
+    assert isinstance(augmentation, nn.Module)
 
 
 TINY = {"network": "mlp", "hidden": [8], "latent_dim": 3}
 
 
-def trace(digits, model_class, arm: str, on: str | None, **options) -> dict[str, list]:
+def trace(digits, model_class, augmentation: str, on: str | None, **options) -> dict[str, list]:
     """What a few steps of training draw: initial weights, order of real images, z, and torch's state after a step."""
     torch.manual_seed(5)
     model = model_class(digits.dataset.image_shape, 10, **TINY, **options)
-    given = {} if arm == "none" else {"fraction": 0.5}
-    augment = Composition({arm: registry.load("lightning_genae.augment", arm)()}, on=on, **given)
+    given = {} if augmentation == "none" else {"fraction": 0.5}
+    augment = Composition({augmentation: registry.load("lightning_genae.augment", augmentation)()}, on=on, **given)
     augment.fit(digits.dataset)
     data = type(digits)(num_train=200)
     data.seed, data.cache_dir, data.augment, model.critic_transform = (
@@ -491,15 +496,21 @@ def trace(digits, model_class, arm: str, on: str | None, **options) -> dict[str,
 
 
 @pytest.mark.parametrize("model, options", [(GAN, {}), (EBGAN, {"noise": 0.3})], ids=["gan", "denoising ebgan"])
-def test_arms_of_a_seed_share_all_random_numbers_but_those_of_the_augmentation(digits, model, options):
+def test_augmentations_of_a_seed_share_all_random_numbers_but_those_of_the_augmentation(digits, model, options):
     alone = trace(digits, model, "none", None, **options)
     assert len(alone["z"]) == 8  # for the critic and for the generator, in four steps
     assert len({tuple(z.flatten().tolist()) for z in alone["z"]}) == 8
-    for arm, on in (("pca", "data"), ("pca", "critic"), ("noise", "critic"), ("diffaug", "critic"), ("ada", "critic")):
-        other = trace(digits, model, arm, on, **options)
+    for augmentation, on in (
+        ("pca", "data"),
+        ("pca", "critic"),
+        ("noise", "critic"),
+        ("diffaug", "critic"),
+        ("ada", "critic"),
+    ):
+        other = trace(digits, model, augmentation, on, **options)
         for key in ("weights", "labels", "z", "state"):
             pairs = zip(alone[key], other[key], strict=True)
-            assert all(torch.equal(a, b) for a, b in pairs), (arm, on, key)
+            assert all(torch.equal(a, b) for a, b in pairs), (augmentation, on, key)
 
 
 def views(digits, rank: int, first_batch: int = 0) -> list[torch.Tensor]:

@@ -212,7 +212,7 @@ def test_a_table_is_scaled_by_what_it_trains_on(iris):
         (
             "a,b\n" + "".join(f"{i},7\n" for i in range(30)),
             {},
-            "expected columns that vary, got 7.0 in every row of 'b'",
+            "expected columns that vary, got 7.0 in every row of column 'b'",
         ),
         ("a,b\n1,2\n2,3\n", {}, "--data.heldout: expected at least 2 rows to hold out"),
         ("a,b\n" + "1,2\n3,4\n" * 30, {"label": "c"}, "--data.label: expected one of a, b, or its number; got 'c'"),

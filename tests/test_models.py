@@ -185,9 +185,9 @@ def test_ae_learns_images_that_are_mostly_black():
 
     squares = Squares()
     squares.setup()
-    model = Autoencoder(squares.image_shape)
+    model = Autoencoder(squares.dataset.image_shape)
     train(model, squares, 300)
-    x = squares.train.images.float() / 127.5 - 1
+    x = squares.dataset.train.images.float() / 127.5 - 1
     assert (model.reconstruct(x) - x).square().mean() < 0.3 * (x - x.mean(0)).square().mean()
 
 

@@ -8,8 +8,7 @@ import torch
 from sklearn.decomposition import PCA
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
-from datamodules import ImageDataModule
-from lightning_genae.data.dataset import Images
+from lightning_genae.data.batches import Batches
 from lightning_genae.data.storage import to_float
 from lightning_genae.evaluation.metrics import Samples
 from lightning_genae.evaluation.metrics.frechet import frechet_distance
@@ -22,6 +21,7 @@ from lightning_genae.models.ebgan import EBGAN
 from lightning_genae.models.gan import GAN
 from lightning_genae.models.vae import VAE
 from lightning_genae.nn import losses, networks
+from tests.data import dataset_of
 from tests.test_models import train
 
 LINEAR = {"network": "mlp", "hidden": []}
@@ -46,7 +46,7 @@ def descend(model, datamodule, *stages: tuple[int, float]) -> None:
             optimizer.step()
 
 
-class Gaussian(ImageDataModule):
+class Gaussian(Batches):
     """Gaussian points, centred, whose covariance has just these eigenvalues, along random axes."""
 
     num = 2000
@@ -54,20 +54,15 @@ class Gaussian(ImageDataModule):
     def __init__(self, *eigenvalues: float):
         super().__init__(batch_size=self.num)
         self.eigenvalues = torch.tensor(eigenvalues)
-        self.setup()
+        self.dataset = dataset_of(self.points()[:, :, None, None])
 
-    def load(self):
+    def points(self):
         generator = torch.Generator().manual_seed(0)
         dims = len(self.eigenvalues)
         x = torch.randn(self.num, dims, generator=generator)
         x = (x - x.mean(0)) @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(x.T, correction=0))).T
         axes = torch.linalg.qr(torch.randn(dims, dims, generator=generator)).Q
-        x = ((x * self.eigenvalues.sqrt()) @ axes.T)[:, :, None, None]
-        split = Images(x, torch.zeros(self.num, dtype=torch.long))
-        return split, split, 0
-
-    def split(self, pool, num_heldout):
-        return pool, pool  # of a part the covariance would not be exact
+        return (x * self.eigenvalues.sqrt()) @ axes.T
 
 
 def test_a_linear_autoencoder_is_pca(digits):
@@ -101,10 +96,8 @@ def test_a_denoiser_is_the_posterior_mean():
     """E[x given y] = y + t^2 d/dy log p_t(y), for two gaussians on a line."""
 
     class TwoGaussians(Gaussian):
-        def load(self):
-            x = torch.randn(self.num, 1) * 0.2 + torch.randint(2, (self.num, 1)) * 1.4 - 0.7
-            split = Images(x[:, :, None, None], torch.zeros(self.num, dtype=torch.long))
-            return split, split, 0
+        def points(self):
+            return torch.randn(self.num, 1) * 0.2 + torch.randint(2, (self.num, 1)) * 1.4 - 0.7
 
     data, t = TwoGaussians(1.0), 0.5
     model = Autoencoder(

@@ -13,7 +13,6 @@ import pytest
 
 import run
 from lightning_genae import cache, registry, weights
-from lightning_genae.evaluation import evaluation
 from tests.conftest import ROOT, shell
 
 MODELS, METRICS = "lightning_genae.models", "lightning_genae.evaluation.metrics"
@@ -223,7 +222,7 @@ def test_no_option_of_theirs_takes_a_class(site, capsys, kind):
     (site / "evil.py").write_text("import genae_wrong\nopen('mark', 'w')\nclass Evil(genae_wrong.Evil): pass\n")
     Path("config.yaml").write_text("model: {name: wrong, part: {class_path: evil.Evil}}\nsteps: 2\n")
     assert run.main(["--config", "config.yaml", "--folder", "new"]) == 2
-    assert "--model.part: expected numbers, words or lists of them" in capsys.readouterr().err
+    assert "--model.part: expected numbers, words or lists of them as its type" in capsys.readouterr().err
     assert not Path("mark").exists() and not Path("new").exists()
 
 
@@ -240,10 +239,3 @@ def test_a_cache_knows_all_files_of_another_package(site):
     assert before[0] != after[0] and before[1:] == after[1:]
     (site / "genae_alone.py").write_text("width = 2")
     assert cache.source(alone) != before[1]
-
-
-def test_two_metrics_do_not_give_one_value():
-    ours, theirs = ("lightning_genae", {"fd": 1.0}), ("genae-tiny 1.0", {"fd": 2.0})
-    with pytest.raises(ValueError, match=r"expected 'fd' from one metric; got it from lightning_genae and from gen"):
-        evaluation.merged([ours, theirs])
-    assert evaluation.merged([ours, ("genae-tiny 1.0", {"gap": 2.0})]) == {"fd": 1.0, "gap": 2.0}

@@ -1,6 +1,7 @@
 """README.md and docs/: every command is understood, and runs, page by page in its order, with few steps; every link,
 picture, table and example holds."""
 
+import csv
 import re
 import shlex
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 import torch
 import yaml
 from pytorch_lightning import LightningModule, Trainer
+from sklearn.datasets import load_iris
 
 import run
 from datamodules import ImageDataModule
@@ -81,6 +83,8 @@ def test_every_training_is_understood():
 @pytest.mark.slow
 @pytest.mark.parametrize("page", RUNS)
 def test_commands(page, cli):
+    if page == "docs/data.md":
+        write_measurements(Path("measurements.csv"))
     for command in RUNS[page]:
         python, script, *words = shlex.split(command)
         assert (python, script) == ("python", "run.py")
@@ -89,9 +93,19 @@ def test_commands(page, cli):
         assert out
 
 
+def write_measurements(path: Path) -> None:
+    """The file that a user brings: irises, with the names of their species."""
+    irises = load_iris()
+    rows = [
+        [*values, irises.target_names[label]] for values, label in zip(irises.data.tolist(), irises.target.tolist())
+    ]
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([[*irises.feature_names, "species"], *rows])
+
+
 def test_no_page_lost_its_commands():
     numbers = {page: len(found) for page, found in RUNS.items()}
-    names = ("index", "running", "models", "augmentation", "sequences", "metrics", "ablations")
+    names = ("index", "running", "data", "models", "augmentation", "sequences", "metrics", "ablations")
     assert numbers.keys() == {"README.md", *(f"docs/{name}.md" for name in names)}
     assert sum(numbers.values()) > 45
 

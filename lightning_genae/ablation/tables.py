@@ -113,10 +113,10 @@ def differences(comparison: Comparison, metric: str) -> Table:
 
 def _note(comparison: Comparison, metric: str, ratios: bool) -> str:
     words, better = value_of(metric).label, value_of(metric).higher_is_better
-    direction = "" if better is None else f", {'higher' if better else 'lower'} is better"
+    direction = "neither direction" if better is None else "higher" if better else "lower"
     measured = "mean logarithms of their ratio, in percent" if ratios else "mean differences"
     sentences = [
-        f"{words[0].upper()}{words[1:]}{direction}. Runs of the same seed are compared: {measured}.",
+        f"{words[0].upper()}{words[1:]}, {direction} is better. Runs of the same seed are compared: {measured}.",
         "The verdict follows from paired t tests corrected for the number of arms (Holm), with the arm's own spread "
         "and with the one typical of the arms (their median): both p are at most 0.05, or no difference is "
         "seen. The intervals are of each arm alone, not corrected.",
@@ -171,8 +171,9 @@ def verdict(difference: statistics.Difference, metric: str) -> str:
         return "no difference seen"
     higher_is_better = value_of(metric).higher_is_better
     if higher_is_better is None:
-        return "higher" if difference.mean > 0 else "lower"
-    word = "better" if (difference.mean > 0) == higher_is_better else "worse"
+        word = "higher" if difference.mean > 0 else "lower"
+    else:
+        word = "better" if (difference.mean > 0) == higher_is_better else "worse"
     return word if difference.num >= ENOUGH else f"{word}, of few seeds"
 
 

@@ -6,7 +6,7 @@ from typing import cast
 from jsonargparse.typing import ClosedUnitInterval, OpenUnitInterval, PositiveInt
 from torch import Tensor, nn
 
-from lightning_genae.augment import _quality
+from lightning_genae.augment import _contract, _quality
 from lightning_genae.augment._augmentation import Augmentation, Side
 from lightning_genae.augment._stream import Stream
 from lightning_genae.data import modalities
@@ -57,6 +57,8 @@ class Composition(nn.Module):
         self.stream = Stream()
         self.parts = nn.ModuleDict(parts)  # type: ignore[assignment]  # ModuleDict is not generic
         self.on = self._parse_sides(on) if on else {}
+        for part in parts.values():
+            _contract.check_class(part)
         if len(parts) > 1 and "none" in parts:
             raise ValueError(f"--augment: expected none by itself; got {'+'.join(parts)}")
         default_target = next((part.target for part in parts.values() if part.target), None)
@@ -113,9 +115,15 @@ class Composition(nn.Module):
         self.stream.restart(seed)
 
     def fit(self, dataset: Dataset, **trainer_options) -> None:
-        """Lets every augmentation learn what it needs from `dataset.train` alone."""
-        for augmentation in self.parts.values():
+        """Lets every augmentation learn what it needs from `dataset.train` alone.
+
+        Raises:
+            ValueError: it cannot be learnt, or its variations are no such images.
+        """
+        for name, augmentation in self.parts.items():
             augmentation.fit(dataset, **trainer_options)
+            side = self.sides[name]
+            _contract.check_variation(augmentation, dataset, side, self.is_within_class(side))
 
     def quality(self, dataset: Dataset, extractor) -> dict[str, dict]:
         """The quality report of every augmentation that changes images, by name; see `_quality.py`."""

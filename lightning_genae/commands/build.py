@@ -32,18 +32,22 @@ def build_model(config: dict, dataset):
     import torch
 
     from lightning_genae.data import modalities
+    from lightning_genae.models import check_class, check_hparams
 
     torch.manual_seed(config["seed"])
     options = dict(config["model"])
     model_class = registry.load(PACKAGES["model"], options.pop("name"))
+    check_class(model_class)
     modalities.check("--model", PACKAGES["model"], model_class, dataset.modality)
     about = {"modality": dataset.modality.name, "has_mask": dataset.modality.has_mask}
     try:
-        return model_class(dataset.image_shape, dataset.num_classes, **about, **options)
+        model = model_class(dataset.image_shape, dataset.num_classes, **about, **options)
     except RuntimeError as error:
         if not lacks_memory(error):
             raise
         raise MemoryError(f"--model: expected a network that fits into memory; {error}") from error
+    check_hparams(model)
+    return model
 
 
 def build_augment(config: dict, dataset, model):

@@ -7,7 +7,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from lightning_genae import registry
-from lightning_genae.config.words import last_value
+from lightning_genae.config.words import is_given, last_value
 
 WORDS: dict[object, str] = {
     int: "a whole number",
@@ -39,7 +39,10 @@ def explain(message: str, parser: ArgumentParser, arguments: list[str]) -> str:
             expected = f"options of it, such as {option}.NAME VALUE"
         else:
             expected = type_in_words(type_of(action))
-        return f"{option}: expected {expected}; got '{last_value(option, arguments)}'"
+        given = last_value(option, arguments)
+        return f"{option}: expected {expected}; got " + (
+            f"'{given}'" if is_given(option, arguments) else f"the default of its class, {action.default!r}"
+        )
     return " ".join(message.removeprefix("argument ").split())
 
 

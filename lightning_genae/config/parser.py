@@ -8,6 +8,7 @@ from functools import cache
 
 from jsonargparse import ArgumentError, ArgumentParser
 
+from lightning_genae import registry
 from lightning_genae.config.messages import explain, option_of, type_in_words, type_of
 from lightning_genae.config.nested import as_plain
 from lightning_genae.config.words import last_value
@@ -30,13 +31,15 @@ def add_classes(parser: ArgumentParser, section: str, classes: list[type], skip:
     seen: dict[str, tuple] = {}
     for i, part in enumerate(classes):
         options = signature(part)
-        differing = [f"--{section}.{name}" for name in options if seen.get(name, options[name]) != options[name]]
+        differing = [name for name in options if seen.get(name, options[name]) != options[name]]
         if differing:
+            others = [other for other in classes[:i] if set(signature(other)) & set(differing)]
             raise UserError(
                 f"--{section}: expected choices that go together; got some that mean different things by "
-                f"{', '.join(sorted(differing))}"
+                f"{', '.join(f'--{section}.{name}' for name in sorted(differing))}: "
+                f"{', '.join(registry.described(one) for one in (*others, part))}"
             )
-        parser.add_class_arguments(part, section, skip=skip | set(seen), as_group=i == 0)
+        parser.add_class_arguments(part, section, skip=skip | set(seen), as_group=i == 0, fail_untyped=False)
         group = (parser.groups or {}).get(section)
         if group is not None and (deviations := _deviations(part)):
             group.description = "\n".join(filter(None, [group.description, deviations]))
@@ -53,7 +56,7 @@ def _deviations(part: type) -> str:
 def signature(part: type) -> dict[str, tuple]:
     """Type and default of a class's options by name, including those that it inherits or passes on."""
     parser = new_parser("")
-    parser.add_class_arguments(part, "section")
+    parser.add_class_arguments(part, "section", fail_untyped=False)
     return {
         action.dest.removeprefix("section."): (getattr(action, "_typehint", None), action.default)
         for action in parser._actions

@@ -52,7 +52,8 @@ class Dataset:
         places: positions of windows of series, which may share values, by the names of the parts above, int64 (N, 3):
             index of the series, first step in it, and the step after the last. Two windows of a series share a value if
             these intervals overlap. Empty: no items share values.
-        cache_dir: folder for results about the data that take long to compute. None: no cache.
+        cache_dir: folder for results about the data that take long to compute. None: there is none, as in tests of
+            models alone; autoencoders that augment and an `Evaluation` need one, and every data module gives one.
         fingerprint: a hash of the training subset, stored in every checkpoint. Empty: it is computed, once.
     """
 

@@ -15,12 +15,10 @@ from torch import Tensor, nn
 
 from lightning_genae import registry
 from lightning_genae.cache import cached, hash_images, report_damage
-from lightning_genae.data import modalities
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.sequences import num_independent
-from lightning_genae.data.storage import chosen_of
-from lightning_genae.errors import UserError
-from lightning_genae.evaluation import fidelity
+from lightning_genae.data.storage import as_input, chosen_of
+from lightning_genae.evaluation import fidelity, metrics
 from lightning_genae.evaluation.extractors import Extractor, build
 from lightning_genae.evaluation.metrics import MAX_IMAGES, SampleMetric, Samples
 from lightning_genae.evaluation.metrics.frechet import FrechetMetric
@@ -31,7 +29,6 @@ from lightning_genae.ranks import to_first
 
 log = logging.getLogger("lightning_genae")
 Metric = TypeVar("Metric", bound=SampleMetric)
-PACKAGE = "lightning_genae.evaluation.metrics"
 MAX_KEPT = 2**29  # bytes of samples that are kept as images
 MIN_IMAGES = 10  # held out, or generated: metrics of fewer mean nothing
 
@@ -81,10 +78,7 @@ class Evaluation:
         distance = fidelity.lpips(lpips) if lpips else None
         self.extractor = build(features, weights, dataset)
         self.real = self._reference(self.heldout, "heldout", slice(self.max_samples))
-        classes = (registry.load(PACKAGE, name) for name in registry.names(PACKAGE))
-        self.metrics: list[SampleMetric] = [
-            metric(self.real, dataset) for metric in classes if modalities.supports(metric, dataset.modality)
-        ]
+        self.metrics: list[SampleMetric] = metrics.new(self.real, dataset)
         self.metric(ReconstructionMetric).lpips = distance
         self.samples: Samples | None = None
         validation = dataset.validation.images[: self.max_samples]
@@ -110,9 +104,7 @@ class Evaluation:
         chosen = torch.randperm(len(dataset.pool.images), generator=torch.Generator().manual_seed(0))
         chosen = chosen[: self.num_samples]
         fresh = self._reference(chosen_of(dataset.pool.images, chosen), "pool", chosen)
-        floors = [(origin_of(metric), metric.floor(fresh)) for metric in self.metrics]
-        for metric, (package, values) in zip(self.metrics, floors):
-            check_said(metric, package, values)
+        floors = [(metric, metric.floor(fresh)) for metric in self.metrics]
         protocol = {
             **self.extractor.description,
             "items": dataset.item_name,
@@ -125,14 +117,15 @@ class Evaluation:
             "seed_of_z": self.seed,
             "n_floor": len(chosen),
             # the scores of real images of the training split, as many as samples if possible: a bound for models
-            "floor": merged(floors),
+            "floor": metrics.merged(floors),
             "versions": {
                 module.__name__: module.__version__ for module in (torch, torchvision, torchmetrics, pytorch_lightning)
             },
         }
         if self.real.places is not None and num_independent(self.real.places, 0) < num_real:
             protocol["n_independent"] = num_independent(self.real.places, num_real)
-        if added := {name: package for package, values in floors if package != registry.OWN for name in values}:
+        packages = [(registry.origin(type(metric)), values) for metric, values in floors]
+        if added := {name: package for package, values in packages if package for name in values}:
             protocol["added"] = added  # by other packages' metrics
         left_out = {name: why for metric in self.metrics for name, why in metric.left_out(self.num_samples).items()}
         if left_out:
@@ -142,17 +135,17 @@ class Evaluation:
         return protocol
 
     def check(self, model) -> None:
-        """Checks a model's samples before it is trained.
+        """Checks a model's samples and reconstructions before it is trained.
 
         Raises:
-            ValueError: their shape is not that of the data, or they are not in [-1, 1].
+            ValueError: their number or shape is not that of the data, or samples are not in [-1, 1].
         """
         with torch.random.fork_rng(), evaluating(model):
             images = model.sample(2)
-        if tuple(images.shape[1:]) != self.dataset.image_shape:
-            raise ValueError(
-                f"--model: expected samples of shape {self.dataset.image_shape}, got {tuple(images.shape[1:])}"
-            )
+            _check_shape("sample(2)", images, (2, *self.dataset.image_shape))
+            if hasattr(model, "reconstruct"):
+                originals = as_input(model, self.heldout[:2])
+                _check_shape("reconstruct(x) of two", model.reconstruct(originals), tuple(originals.shape))
         if not images.isfinite().all() or images.abs().max() > 1.001:
             low, high = images.min().item(), images.max().item()
             raise ValueError(f"--model: expected samples in [-1, 1], got values from {low:.3g} to {high:.3g}")
@@ -185,14 +178,13 @@ class Evaluation:
         if not features.isfinite().all():
             raise ValueError("the features of the samples are not all finite; the model has diverged")
         self.samples = Samples(features, self.extractor.logits(features), images)
-        parts = [(registry.OWN, {"fd_validation": self.chooser.measure(self.samples)["fd"]})]
-        parts += [(origin_of(metric), metric.measure(self.samples)) for metric in self.metrics]
+        parts = [(metric, metric.measure(self.samples)) for metric in self.metrics]
         if at_the_end:
-            parts += [(origin_of(metric), metric.at_the_end(self.samples)) for metric in self.metrics]
-        parts += [(origin_of(metric), metric.of_model(model)) for metric in self.metrics]
+            parts += [(metric, metric.at_the_end(self.samples)) for metric in self.metrics]
+        parts += [(metric, metric.of_model(model)) for metric in self.metrics]
         for metric in self.metrics:
             self.protocol |= metric.protocol()
-        return merged(parts)
+        return {"fd_validation": self.chooser.measure(self.samples)["fd"], **metrics.merged(parts)}
 
     def _drawn(self, model, rank: int, num_ranks: int) -> tuple[Tensor, Tensor]:
         """Samples of this process and their features; only the first samples are kept as images.
@@ -223,41 +215,9 @@ class Evaluation:
             )
 
 
-def origin_of(metric: SampleMetric) -> str:
-    """The package that a metric belongs to, with its version; this package without."""
-    return registry.origin(type(metric)) or registry.OWN
-
-
-def check_said(metric: SampleMetric, package: str, values: dict[str, float]) -> None:
-    """Checks that a metric describes all of its values; tables could not rank others.
-
-    Raises:
-        UserError: a value has no description.
-    """
-    for name in values.keys() - metric.values.keys():
-        raise UserError(
-            f"metrics: expected a label, a format and a direction of '{name}', in `values` of {type(metric).__name__} "
-            f"({package}); got none"
-        )
-
-
-def merged(parts: list[tuple[str, dict[str, float]]]) -> dict[str, float]:
-    """The values of several metrics, each with the package that it belongs to.
-
-    Raises:
-        UserError: two metrics use the same name for a value.
-    """
-    values: dict[str, float] = {}
-    givers: dict[str, str] = {}
-    for package, new in parts:
-        for name in new.keys() & values.keys():
-            raise UserError(
-                f"metrics: expected '{name}' from one metric; got it from {givers[name]} and from {package}; rename "
-                "it in one of them"
-            )
-        values |= new
-        givers |= dict.fromkeys(new, package)
-    return values
+def _check_shape(what: str, images: Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(images.shape) != shape:
+        raise ValueError(f"--model: expected {what} to be of shape {shape}; got {tuple(images.shape)}")
 
 
 @contextmanager

@@ -20,6 +20,7 @@ What run.py, the callbacks and the contract test in tests/test_models.py require
 `TwoPlayers` is what all models with a critic share.
 """
 
+from lightning_genae.models._contract import check_class, check_hparams
 from lightning_genae.models._two_players import TwoPlayers
 
-__all__ = ["TwoPlayers"]
+__all__ = ["TwoPlayers", "check_class", "check_hparams"]

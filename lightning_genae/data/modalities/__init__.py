@@ -13,9 +13,10 @@ from collections.abc import Iterable
 
 from lightning_genae import registry
 from lightning_genae.data.modalities._modality import Likelihood, Loss, Modality
+from lightning_genae.errors import UserError
 
 PACKAGE = "lightning_genae.data.modalities"
-__all__ = ["PACKAGE", "Likelihood", "Loss", "Modality", "check", "modality_of", "new", "supports"]
+__all__ = ["PACKAGE", "Likelihood", "Loss", "Modality", "check", "check_declared", "modality_of", "new", "supports"]
 
 
 def new(name: str, has_mask: bool = False) -> Modality:
@@ -43,6 +44,20 @@ def supports(part: type, modality: Modality) -> bool:
     return own is None or modality.name in own
 
 
+def check_declared(part: type) -> None:
+    """Checks that a class declares modalities that there are.
+
+    Raises:
+        UserError: it declares something else.
+    """
+    declared, known = getattr(part, "modalities", None), registry.names(PACKAGE)
+    if declared is not None and (not isinstance(declared, tuple) or not set(declared) <= set(known)):
+        raise UserError(
+            f"{registry.described(part)}: expected modalities = a tuple of some of {', '.join(known)}, or None for "
+            f"all; got {declared!r}"
+        )
+
+
 def check(option: str, package: str, part: type, modality: Modality, among: Iterable[str] | None = None) -> None:
     """Checks that the choice of an option supports a modality.
 
@@ -54,8 +69,9 @@ def check(option: str, package: str, part: type, modality: Modality, among: Iter
         among: names of choices. None: all of the package.
 
     Raises:
-        ValueError: the choice does not support the modality.
+        ValueError: the choice does not support the modality, or declares one that does not exist.
     """
+    check_declared(part)
     if supports(part, modality):
         return
     fitting = [name for name in among or registry.names(package) if supports(registry.load(package, name), modality)]

@@ -8,17 +8,35 @@ all. The contract test is tests/test_metrics.py.
 """
 
 from lightning_genae import registry
+from lightning_genae.data import modalities
+from lightning_genae.data.dataset import Dataset
+from lightning_genae.evaluation.metrics._contract import check_class, merged
 from lightning_genae.evaluation.metrics._metric import MAX_IMAGES, SampleMetric, Samples, Value
 
 PACKAGE = "lightning_genae.evaluation.metrics"
-__all__ = ["MAX_IMAGES", "PACKAGE", "SampleMetric", "Samples", "Value", "known_values"]
+__all__ = ["MAX_IMAGES", "PACKAGE", "SampleMetric", "Samples", "Value", "known_values", "merged", "new"]
 
 
 def known_values() -> dict[str, Value]:
     """The descriptions of the values of all metrics, by name, in the order of tables."""
-    metrics: list[type[SampleMetric]] = [registry.load(PACKAGE, name) for name in registry.names(PACKAGE)]
     return {
         name: value
-        for metric in sorted(metrics, key=lambda metric: metric.order)
+        for metric in sorted(_classes(), key=lambda metric: metric.order)
         for name, value in metric.values.items()
     }
+
+
+def new(real: Samples, dataset: Dataset) -> list[SampleMetric]:
+    """The metrics that support the modality of the data, with the held-out images as reference.
+
+    Raises:
+        UserError: a metric's class is not as it should be.
+    """
+    return [metric(real, dataset) for metric in _classes() if modalities.supports(metric, dataset.modality)]
+
+
+def _classes() -> list[type[SampleMetric]]:
+    metrics = [registry.load(PACKAGE, name) for name in registry.names(PACKAGE)]
+    for metric in metrics:
+        check_class(metric)
+    return metrics

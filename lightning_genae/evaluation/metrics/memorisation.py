@@ -58,6 +58,7 @@ class MemorisationMetric(SampleMetric):
             assert real.images is not None
             return {"heldout": hash_images(real.images[: self.max_samples])}
 
+        assert self.trained_on is not None
         return of_many(self.trained_on, dataset.cache_dir, "nearest", key, lambda: self.distances(real))
 
     def distances(self, samples: Samples) -> Tensor:

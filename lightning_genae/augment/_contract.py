@@ -1,0 +1,63 @@
+"""Checks of an augmentation that is new: what its class says, and its variations, before a model is trained."""
+
+import torch
+from torch import Tensor
+
+from lightning_genae import registry
+from lightning_genae.augment._augmentation import Augmentation
+from lightning_genae.data.dataset import Dataset
+from lightning_genae.data.storage import to_float
+from lightning_genae.errors import UserError
+
+NUM = 8  # training images that are varied to see that they can be
+SIDES = {"data", "critic"}
+
+
+def check_class(augmentation: Augmentation) -> None:
+    """Checks what the class says of where it acts.
+
+    Raises:
+        UserError: `apply_to` or `fractions` is not as it should be.
+    """
+    about = registry.described(type(augmentation))
+    if not isinstance(augmentation, Augmentation):
+        raise UserError(f"{about}: expected a subclass of lightning_genae.augment.Augmentation; got another class")
+    fractions = dict(augmentation.fractions)
+    if not fractions.keys() <= SIDES or not all(0 <= fraction <= 1 for fraction in fractions.values()):
+        raise UserError(f"{about}: expected fractions in [0, 1] of data or critic; got {fractions}")
+    for side in {augmentation.apply_to, augmentation.apply_to_without_critic or augmentation.apply_to}:
+        if side not in fractions:
+            raise UserError(f"{about}: expected apply_to one of {' or '.join(fractions)}, its fractions; got '{side}'")
+
+
+def check_variation(augmentation: Augmentation, dataset: Dataset, side: str, is_within_class: bool) -> None:
+    """Varies some training images to see that what comes is such images.
+
+    Args:
+        augmentation: fitted.
+        dataset: of the images.
+        side: data, or critic, where the gradient of the generator has to pass.
+        is_within_class: whether it gets the classes.
+
+    Raises:
+        UserError: the variations have another shape or type, are not finite, have no gradient before a critic, or the
+            originals were changed.
+    """
+    about = registry.described(type(augmentation))
+    images, labels = (part[:NUM] for part in dataset.train)
+    x = to_float(images)
+    given = x.clone().requires_grad_(side == "critic")
+    with torch.random.fork_rng(devices=[]):
+        varied = augmentation.vary(given.clone() if side == "critic" else given, labels if is_within_class else None)
+    if not isinstance(varied, Tensor) or varied.shape != x.shape or varied.dtype != x.dtype:
+        got = f"{tuple(varied.shape)} {varied.dtype}" if isinstance(varied, Tensor) else type(varied).__name__
+        raise UserError(f"{about}: expected variations {tuple(x.shape)} {x.dtype} as the images; got {got}")
+    if not varied.isfinite().all():
+        raise UserError(f"{about}: expected finite variations of {dataset.item_name}; got others")
+    if not torch.equal(given, x):
+        raise UserError(f"{about}: expected new images; it changes those that it gets: vary `images.clone()`")
+    if side == "critic" and not varied.requires_grad:
+        raise UserError(
+            f"{about}: expected variations that gradients pass, before the critic; got none; with fractions = "
+            '{"data": 0.5} it is for the data alone'
+        )
