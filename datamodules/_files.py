@@ -14,25 +14,25 @@ log = logging.getLogger("lightning_genae")
 MAX_NAMED = 5  # names of skipped files in a message
 
 
-def find(root: Path, suffixes: tuple[str, ...], noun: str) -> list[str]:
+def find(root: Path, suffixes: tuple[str, ...], items: str) -> list[str]:
     """Paths of all files below the root with one of the suffixes, sorted, except hidden files and those of runs.
     Skipped files are counted and named in the log. Links are followed, and each folder is entered once.
 
     Args:
         root: a folder.
         suffixes: in lower case, with the dot.
-        noun: what the files are, in the plural, for errors.
+        items: what the files are, in the plural, for errors.
 
     Raises:
         FileNotFoundError: the folder does not exist, or contains no such file.
         OSError: a folder cannot be read.
     """
     if not root.is_dir():
-        raise FileNotFoundError(f"--data.root: expected a folder of {noun}, got '{root}', which is none")
+        raise FileNotFoundError(f"--data.root: expected a folder of {items}, got '{root}', which is none")
     skipped: list[tuple[str, str]] = []
     paths = list(_walk(str(root), suffixes, skipped, {os.path.realpath(root)}))
     if not paths:
-        raise FileNotFoundError(f"--data.root: expected {noun} ({_in_words(suffixes)}) in '{root}', found none")
+        raise FileNotFoundError(f"--data.root: expected {items} ({_in_words(suffixes)}) in '{root}', found none")
     if skipped:
         named = ", ".join(f"'{os.path.relpath(path, root)}' ({why})" for path, why in skipped[:MAX_NAMED])
         more = f" and {len(skipped) - MAX_NAMED:,} more" if len(skipped) > MAX_NAMED else ""
@@ -40,7 +40,7 @@ def find(root: Path, suffixes: tuple[str, ...], noun: str) -> list[str]:
     return paths
 
 
-def classes(paths: list[str], root: Path, noun: str) -> tuple[Tensor, int]:
+def classes(paths: list[str], root: Path, item: str) -> tuple[Tensor, int]:
     """A label for each path, int64 (N,), and the number of classes, which is 0 with fewer than two subfolders.
 
     Raises:
@@ -53,7 +53,7 @@ def classes(paths: list[str], root: Path, noun: str) -> tuple[Tensor, int]:
         return torch.zeros(len(paths), dtype=torch.long), 0
     if "" in first:
         loose = paths[first.index("")]
-        raise ValueError(f"--data.root: expected every {noun} in a subfolder, its class, but '{loose}' is in none")
+        raise ValueError(f"--data.root: expected every {item} in a subfolder, its class, but '{loose}' is in none")
     labels = {name: label for label, name in enumerate(names)}
     return torch.tensor([labels[name] for name in first]), len(names)
 

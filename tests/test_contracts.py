@@ -104,6 +104,7 @@ WRONG = [
     ),
     ("augment", {"varied": "images / 0"}, "expected finite variations of images"),
     ("augment", {"varied": "images.mul_(0.5)"}, "it changes those that it gets"),
+    ("augment", {"declared": "apply_to = 'critic'", "varied": "images.mul_(0.5)"}, "it changes those that it gets"),
     ("augment", {"declared": "apply_to = 'critic'", "varied": "images.detach()"}, "expected variations that gradients"),
     ("augment", {"declared": "fractions = {'data': 2.0}"}, "expected fractions in [0, 1] of data or critic"),
     (

@@ -32,11 +32,11 @@ METRICS = [SpectrumMetric, DiscrepancyMetric, DiscriminativeMetric, PredictiveMe
 WHITE, AR1, AR2 = (ArmaProcess(ar) for ar in ([1.0], [1, -0.7], [1, -1.2, 0.8]))
 
 
-def drawn(process, num, length=24, seed=0, deviation=0.2):
+def drawn(process, num, length=24, seed=0, std=0.2):
     """Stored series (num, 1, 1, length) of a stationary process, of which next to nothing is beyond [-1, 1]."""
     noise = np.random.default_rng(seed).standard_normal
     x = process.generate_sample((num, length), axis=1, distrvs=lambda size: noise(size), burnin=100)
-    return torch.from_numpy(x * deviation / math.sqrt(process.acovf(1)[0])).float()[:, None, None]
+    return torch.from_numpy(x * std / math.sqrt(process.acovf(1)[0])).float()[:, None, None]
 
 
 def cut(images, seed=0, shortest=2):
@@ -209,15 +209,15 @@ def test_discriminative_score_tells_samples():
 def test_predictive_score_of_known_processes(monkeypatch):
     """The best error of AR(1) is s sqrt(2 / pi); expecting no change is worse by sqrt(2 / (1 + p))."""
     monkeypatch.setattr(_recurrent, "NUM_STEPS", 100)
-    p, deviation = 0.7, 0.2
-    best = deviation * math.sqrt(1 - p**2) * math.sqrt(2 / math.pi)
-    metric = made(PredictiveMetric, drawn(AR1, 500, 24, seed=5, deviation=deviation))
+    p, std = 0.7, 0.2
+    best = std * math.sqrt(1 - p**2) * math.sqrt(2 / math.pi)
+    metric = made(PredictiveMetric, drawn(AR1, 500, 24, seed=5, std=std))
     values, _ = metric.of_real
     persistence = float((values[:, :, 1:] - values[:, :, :-1]).abs().mean())
     assert persistence == pytest.approx(best * math.sqrt(2 / (1 + p)), rel=0.03)
-    floor = metric.floor(Samples(images=drawn(AR1, 300, 24, deviation=deviation)))["predictive_score"]
+    floor = metric.floor(Samples(images=drawn(AR1, 300, 24, std=std)))["predictive_score"]
     assert floor == pytest.approx(best, rel=0.04) and floor < 0.96 * persistence
-    assert values_of(metric, drawn(WHITE, 300, 24, deviation=deviation))["predictive_score"] > 1.2 * best
+    assert values_of(metric, drawn(WHITE, 300, 24, std=std))["predictive_score"] > 1.2 * best
 
 
 def test_stretches_of_long_series():
@@ -518,7 +518,7 @@ def test_the_discriminative_score_by_hand(answers_with_values, share, score):
 
 def test_what_the_discriminating_network_learns(answers_with_values):
     """Binary cross-entropy at the last place with a value, equally many of both kinds, with values in units of their
-    deviation; of masked sequences the mask is told as well."""
+    std; of masked sequences the mask is told as well."""
     real, fake = cut(drawn(AR1, 60, 10), shortest=1), cut(drawn(AR2, 30, 10, seed=1), seed=1)
     metric = made(DiscriminativeMetric, real, True)
     metric.accuracy(Samples(images=fake))
@@ -528,7 +528,7 @@ def test_what_the_discriminating_network_learns(answers_with_values):
     assert tested_is_real.tolist() == [1.0] * 30 + [0.0] * 15 and tested.shape[1:] == (2, 10)
     network = make()
     assert network.gru.input_size == 2 and network.head.out_features == 1
-    assert float(network.deviation) == pytest.approx(float(x.std()))
+    assert float(network.std) == pytest.approx(float(x.std()))
     chosen = torch.tensor([3, 3, *range(30)])
     assert valid.sum(1).min() == 1
     p = torch.sigmoid(torch.stack([x[i, 0, valid[i].sum() - 1] for i in chosen]))
@@ -569,8 +569,8 @@ def test_without_a_half_to_train_on_there_is_no_score():
 
 @pytest.mark.parametrize("has_mask", [False, True])
 def test_the_error_of_a_prediction_by_hand(has_mask):
-    """A network that expects each value to go on by its deviation times the value, of places that have one."""
-    network = SimpleNamespace(deviation=torch.tensor(0.5))
+    """A network that expects each value to go on by its std times the value, of places that have one."""
+    network = SimpleNamespace(std=torch.tensor(0.5))
     images = drawn(AR1, 30, 6)
     images = torch.cat([images, images.flip(0) ** 2], 1)
     stored = cut(images) if has_mask else images
@@ -583,7 +583,7 @@ def test_the_error_of_a_prediction_by_hand(has_mask):
     given = []
 
     class Same(torch.nn.Module):
-        deviation = network.deviation
+        std = network.std
 
         def forward(self, x):
             given.append(x)
@@ -601,10 +601,10 @@ def test_the_error_of_a_prediction_by_hand(has_mask):
 def test_what_the_predicting_network_learns(monkeypatch):
     """All channels by all, of the samples, and it is tested on the real ones."""
     asked = []
-    still = SimpleNamespace(deviation=0.0)
+    still = SimpleNamespace(std=0.0)
 
     class Still(torch.nn.Module):
-        deviation = still.deviation
+        std = still.std
 
         def forward(self, x):
             return x.movedim(1, 2)
@@ -617,7 +617,7 @@ def test_what_the_predicting_network_learns(monkeypatch):
     ((make, loss, num),) = asked
     network = make()
     assert (num, network.gru.input_size, network.head.out_features) == (40, 3, 3)
-    assert float(network.deviation) == pytest.approx(float(fake.std()))
+    assert float(network.std) == pytest.approx(float(fake.std()))
     values, _ = stretches(fake, False, seed=1)
     chosen = torch.tensor([3, 9])
     assert float(loss(Still(), chosen)) == pytest.approx(float(values[chosen].diff(dim=2).abs().mean()), rel=1e-5)
@@ -625,7 +625,7 @@ def test_what_the_predicting_network_learns(monkeypatch):
 
 def test_the_recurrent_network():
     """Half as many units as channels, at least 8; each output knows the places up to its own, in units of a
-    deviation."""
+    std."""
     assert [Recurrent(channels, 1, torch.ones(())).gru.hidden_size for channels in (1, 17, 18, 30)] == [8, 8, 9, 15]
     network, x = Recurrent(2, 3, torch.tensor(0.2)), torch.randn(4, 2, 7)
     out = network(x)
@@ -635,10 +635,10 @@ def test_the_recurrent_network():
     changed = (network(later) != out).any(2)
     assert not changed[:, :5].any() and changed[:, 5:].all()
     assert torch.allclose(network(x[1:2]), out[1:2], atol=1e-6)
-    network.deviation = torch.tensor(0.4)
+    network.std = torch.tensor(0.4)
     assert torch.allclose(network(2 * x), out, atol=1e-6)
-    assert float(Recurrent(1, 1, torch.tensor(0.0)).deviation) == pytest.approx(1e-3)  # what does not vary
-    assert float(Recurrent(1, 1, torch.tensor(0.5)).deviation) == 0.5
+    assert float(Recurrent(1, 1, torch.tensor(0.0)).std) == pytest.approx(1e-3)  # what does not vary
+    assert float(Recurrent(1, 1, torch.tensor(0.5)).std) == 0.5
 
 
 def test_training_is_adam_with_one_cycle_of_its_rate(monkeypatch):

@@ -46,15 +46,15 @@ def check_variation(augmentation: Augmentation, dataset: Dataset, side: str, is_
     about = registry.described(type(augmentation))
     images, labels = (part[:NUM] for part in dataset.train)
     x = to_float(images)
-    given = x.clone().requires_grad_(side == "critic")
+    passed = x.clone().requires_grad_(side == "critic").clone()  # a copy, because leaves cannot be changed in place
     with torch.random.fork_rng(devices=[]):
-        varied = augmentation.vary(given.clone() if side == "critic" else given, labels if is_within_class else None)
+        varied = augmentation.vary(passed, labels if is_within_class else None)
     if not isinstance(varied, Tensor) or varied.shape != x.shape or varied.dtype != x.dtype:
         got = f"{tuple(varied.shape)} {varied.dtype}" if isinstance(varied, Tensor) else type(varied).__name__
         raise UserError(f"{about}: expected variations {tuple(x.shape)} {x.dtype} as the images; got {got}")
     if not varied.isfinite().all():
         raise UserError(f"{about}: expected finite variations of {dataset.item_name}; got others")
-    if not torch.equal(given, x):
+    if not torch.equal(passed, x):
         raise UserError(f"{about}: expected new images; it changes those that it gets: vary `images.clone()`")
     if side == "critic" and not varied.requires_grad:
         raise UserError(

@@ -39,9 +39,9 @@ def explain(message: str, parser: ArgumentParser, arguments: list[str]) -> str:
             expected = f"options of it, such as {option}.NAME VALUE"
         else:
             expected = type_in_words(type_of(action))
-        given = last_value(option, arguments)
+        value = last_value(option, arguments)
         return f"{option}: expected {expected}; got " + (
-            f"'{given}'" if is_given(option, arguments) else f"the default of its class, {action.default!r}"
+            f"'{value}'" if is_given(option, arguments) else f"the default of its class, {action.default!r}"
         )
     return " ".join(message.removeprefix("argument ").split())
 

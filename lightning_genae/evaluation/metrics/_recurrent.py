@@ -23,18 +23,18 @@ class Recurrent(nn.Module):
     Args:
         channels: of the sequences.
         outputs: at every position.
-        deviation: standard deviation by which values are divided, so that training is fast at any scale.
+        std: standard deviation by which values are divided, so that training is fast at any scale.
     """
 
-    def __init__(self, channels: int, outputs: int, deviation: Tensor):
+    def __init__(self, channels: int, outputs: int, std: Tensor):
         super().__init__()
-        self.deviation = deviation.clamp(min=1e-3)
+        self.std = std.clamp(min=1e-3)
         self.gru = nn.GRU(channels, max(8, channels // 2), batch_first=True)
         self.head = nn.Linear(self.gru.hidden_size, outputs)
 
     def forward(self, values: Tensor) -> Tensor:
         """Outputs (N, L, outputs) from values (N, C, L); an output depends on the positions up to its own."""
-        return self.head(self.gru(values.movedim(1, 2) / self.deviation)[0])
+        return self.head(self.gru(values.movedim(1, 2) / self.std)[0])
 
 
 def stretches(images: Tensor, has_mask: bool, seed: int = 0, most: int = MAX_SEQUENCES) -> tuple[Tensor, Tensor]:

@@ -49,6 +49,6 @@ class PredictiveMetric(SampleMetric):
 
 def _error(network: Recurrent, values: Tensor, valid: Tensor) -> Tensor:
     """Mean absolute error of the values (N, C, L) after the first ones, where they are valid (N, L)."""
-    predicted = values[:, :, :-1] + network.deviation * network(values[:, :, :-1]).movedim(1, 2)
+    predicted = values[:, :, :-1] + network.std * network(values[:, :, :-1]).movedim(1, 2)
     errors = (predicted - values[:, :, 1:]).abs().mean(1)
     return (errors * valid[:, 1:]).sum() / valid[:, 1:].sum().clamp(min=1)
