@@ -26,7 +26,7 @@ from lightning_genae.models.vae import VAE
 
 ROOT = Path(__file__).parents[1]
 NAMES = registry.names(modalities.PACKAGE)
-# a modality with units, and a shape of its items
+# a modality with units, and a shape of its items; one that is not in it, because it is new, is tested without units
 KNOWN = {
     "image": (Image(), (3, 8, 8)),
     "points": (Points(), (2, 1, 1)),
@@ -35,6 +35,9 @@ KNOWN = {
     "audio": (Audio(mel=Mel(8000, 8)), (8, 1, 16)),
     "table": (Table(columns=("a", "b", "c"), centre=np.zeros(3), half_range=np.arange(1.0, 4)), (3, 1, 1)),
 }
+
+NEW = {name: modalities.new(name) for name in NAMES if name not in KNOWN}
+KNOWN |= {name: (modality, (3, 1, 12) if modality.is_sequence else (3, 8, 8)) for name, modality in NEW.items()}
 
 
 def stored(modality, shape, num=4):
