@@ -93,7 +93,7 @@ def test_units_come_back():
 
 
 def test_an_unknown_modality_is_named():
-    with pytest.raises(ValueError, match="expected one of audio, image, points, series, table, text; got 'vidoe'"):
+    with pytest.raises(ValueError, match=f"expected one of {', '.join(NAMES)}; got 'vidoe'"):
         modalities.new("vidoe")
 
 
