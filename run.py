@@ -121,19 +121,19 @@ def train(arguments: list[str]) -> None:
 
     # everything is checked before the run folder exists
     datamodule = build_datamodule(config)
-    model = build_model(config, datamodule.dataset)
+    model = build_model(config, datamodule.served)
     steps = count_steps(config, datamodule)
-    augment = build_augment(config, datamodule.dataset, model)
+    augment = build_augment(config, datamodule.served, model)
     callbacks = build_callbacks(config, folder, steps, augment)
     trainer = build_trainer(config, folder, datamodule, callbacks, steps, resume)
     check_trainer_options(config, model)
     if resume:
         restored("--folder", resume[0], type(model), resume[1])
     evaluator = callbacks["evaluate"]
-    evaluator.prepare(datamodule.dataset, model)
+    evaluator.prepare(datamodule.served, model)
     evaluator.plan(steps, evaluator.looks or choose_looks(config, datamodule, evaluator.evaluation, steps))
     quality = fit_augment(augment, config, datamodule, model, callbacks)
-    depends_on = what_counts(trainer, datamodule.dataset, augment, evaluator)
+    depends_on = what_counts(trainer, datamodule.served, augment, evaluator)
     if resume:
         check_resume(resume, depends_on)
     callbacks["record"].depends_on |= {"config": flat_identity(config), **depends_on}

@@ -10,7 +10,7 @@ from urllib.parse import urlparse
 
 import wandb
 from pytorch_lightning.loggers import WandbLogger
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from pytorch_lightning.utilities import rank_zero_only
 
 from callbacks._background import Background
 from lightning_genae.cache import digest

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -150,7 +150,7 @@ class PublishedDataModule(ImageDataModule):
         download: fetch the files to the root if they are not there.
     """
 
-    def __init__(self, root: str | None = None, download: bool = False, **kwargs):
+    def __init__(self, root: str | None = None, download: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         self.root = root or "data"
         self.download = download

@@ -31,7 +31,7 @@ def check_loaded(datamodule: type, loaded: object) -> None:
         )
 
 
-def _check_images(about: str, images, bounded: bool) -> None:
+def _check_images(about: str, images: Tensor, bounded: bool) -> None:
     shape, dtype = tuple(images.shape), getattr(images, "dtype", torch.uint8)  # those on disk are uint8
     if len(shape) != 4 or 0 in shape[1:] or dtype not in (torch.uint8, torch.float32):
         raise UserError(f"{about} with images (N, C, H, W), uint8, or float32 in [-1, 1]; got {shape} {dtype}")

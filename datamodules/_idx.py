@@ -4,6 +4,7 @@ import gzip
 import math
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ class IdxDataModule(PublishedDataModule):
     published: type[datasets.MNIST]
     system_folders: tuple[str, ...] = ()
 
-    def __init__(self, root: str | None = None, **kwargs):
+    def __init__(self, root: str | None = None, **kwargs: Any):
         super().__init__(root, **kwargs)
         self.folders = [Path(self.root), Path(self.root, self.published.__name__, "raw")]
         if root is None:

@@ -110,7 +110,7 @@ class Packed:
     def shape(self) -> torch.Size:
         return torch.Size((len(self.index), *self.whole.shape[1:]))
 
-    def __getitem__(self, chosen) -> Tensor:
+    def __getitem__(self, chosen: int | slice | Tensor) -> Tensor:
         index = self.index[chosen]
         if index.dim() and len(index) and bool((index.diff() == 1).all()):
             return self.whole[index[0] : index[-1] + 1]  # a view of the file, no copy in memory

@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -63,7 +63,7 @@ class AudioDataModule(SequenceDataModule):
         form: Literal["mel", "wave"] = "mel",
         num_mels: PositiveInt = 64,
         heldout: OpenUnitInterval = 0.2,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if root is not None and not root.strip():

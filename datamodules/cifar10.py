@@ -1,6 +1,7 @@
 """CIFAR-10: 60,000 photographs, 32x32 colour, in ten classes (Krizhevsky 2009)."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ class CIFAR10DataModule(PublishedDataModule):
         root: folder with the .bin files, or with cifar-10-batches-bin or cifar-10-batches-py. null: data.
     """
 
-    def __init__(self, root: str | None = None, **kwargs):
+    def __init__(self, root: str | None = None, **kwargs: Any):
         super().__init__(root, **kwargs)
 
     def is_there(self) -> bool:

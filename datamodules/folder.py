@@ -1,6 +1,7 @@
 """A folder of your own images, one class per subfolder or none."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ class FolderDataModule(ImageDataModule):
         heldout: OpenUnitInterval = 0.2,
         background: Ground = "white",
         bits: PositiveInt | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if not root.strip():

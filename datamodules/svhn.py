@@ -1,6 +1,7 @@
 """SVHN, street view house numbers: 99,289 colour images of 32x32 in ten classes (Netzer et al. 2011)."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from scipy.io import loadmat
@@ -17,7 +18,7 @@ class SVHNDataModule(PublishedDataModule):
         root: folder with train_32x32.mat and test_32x32.mat. null: data.
     """
 
-    def __init__(self, root: str | None = None, **kwargs):
+    def __init__(self, root: str | None = None, **kwargs: Any):
         super().__init__(root, **kwargs)
 
     def is_there(self) -> bool:

@@ -1,6 +1,7 @@
 """Rows of a table from a CSV: columns of numbers without an order, and classes from a column."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ class TableDataModule(ImageDataModule):
         columns: list[str] | str | None = None,
         label: str | None = None,
         heldout: OpenUnitInterval = 0.2,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.root = root

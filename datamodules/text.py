@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jsonargparse.typing import OpenUnitInterval, PositiveInt
@@ -58,7 +58,7 @@ class TextDataModule(SequenceDataModule):
         stride: PositiveInt | None = None,
         heldout: OpenUnitInterval = 0.2,
         lowercase: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if root is not None and not root.strip():
@@ -133,7 +133,7 @@ class TextDataModule(SequenceDataModule):
             )
 
 
-def _tokenizer(tokens: str, text: str, vocabulary: int):
+def _tokenizer(tokens: str, text: str, vocabulary: int) -> Any:  # the Tokenizer of a package that may be missing
     """A tokenizer trained on this text; token 0 is the unknown one."""
     # else it would warn when worker processes start
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

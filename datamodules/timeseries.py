@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ class TimeSeriesDataModule(SequenceDataModule):
         window: PositiveInt | None = None,
         stride: PositiveInt = 1,
         heldout: OpenUnitInterval = 0.3,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if window == 1:

@@ -2,7 +2,9 @@
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from pytorch_lightning import LightningModule
@@ -15,6 +17,7 @@ from lightning_genae.errors import Damaged
 from lightning_genae.files import replacing
 from lightning_genae.run_folder import BEFORE, LAST
 
+Model = TypeVar("Model", bound=LightningModule)
 log = logging.getLogger("lightning_genae")
 OLD_WEIGHTS = {  # former to current prefix of the names of weights
     "codes.codes": "latents.latents",
@@ -44,7 +47,9 @@ class WholeCheckpoints(TorchCheckpointIO):
             if path.exists():
                 os.replace(path, path.with_name(BEFORE))
 
-    def load_checkpoint(self, path: str | Path, map_location=None, weights_only: bool | None = True) -> dict:
+    def load_checkpoint(
+        self, path: str | Path, map_location: Callable | None = None, weights_only: bool | None = True
+    ) -> dict:
         return torch.load(path, map_location=map_location or "cpu", weights_only=True)
 
 
@@ -89,7 +94,7 @@ def newest(folder: Path) -> tuple[Path, dict] | None:
     return None
 
 
-def restored(option: str, path: str | Path, model_class: type, state: dict) -> LightningModule:
+def restored(option: str, path: str | Path, model_class: type[Model], state: dict) -> Model:
     """The model of a checkpoint's content, in evaluation mode.
 
     Raises:

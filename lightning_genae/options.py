@@ -13,7 +13,7 @@ else:
     Decay = restricted_number_type("Decay", float, [(">=", 0), ("<", 1)])
 
 
-def warn_unused(option: str, value, used: bool, needs: str, section: str = "model") -> None:
+def warn_unused(option: str, value: object, used: bool, needs: str, section: str = "model") -> None:
     """Warns that a setting has no effect in this combination; None means that it was not set."""
     if value is not None and not used:
         log.warning(f"--{section}.{option} has no effect without {needs}")

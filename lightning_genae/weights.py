@@ -7,7 +7,7 @@ for samples, an evaluation and an augmentation.
 import json
 from pathlib import Path
 
-from pytorch_lightning import LightningModule
+from pytorch_lightning import LightningDataModule, LightningModule
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -15,7 +15,7 @@ from lightning_genae import registry
 from lightning_genae.files import replacing
 
 
-def save(model: LightningModule, datamodule, path: Path) -> None:
+def save(model: LightningModule, datamodule: LightningDataModule, path: Path) -> None:
     """Writes the weights, including averages, and the options that are needed to restore the model."""
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
     name = registry.name_of(type(model))

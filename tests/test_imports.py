@@ -28,6 +28,7 @@ OURS = {"datamodules", "callbacks", "lightning_genae", "run", "tests"}
 EVERY = FILES
 PACKAGES = {
     "PIL": "pillow",
+    "lightning_fabric": "pytorch-lightning",  # which contains it
     "sklearn": "scikit-learn",
     "umap": "umap-learn",
     "yaml": "pyyaml",

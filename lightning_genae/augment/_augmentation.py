@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,7 @@ class Augmentation(nn.Module):
             ValueError: the augmentation cannot work with this data.
         """
 
-    def fit(self, dataset: Dataset, **trainer_options) -> None:
+    def fit(self, dataset: Dataset, **trainer_options: Any) -> None:
         """Learns what the augmentation needs.
 
         Args:

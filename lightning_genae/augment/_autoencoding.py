@@ -22,7 +22,7 @@ Detail = Literal["residual", "decode"]
 
 
 @torch.no_grad()
-def of_all(encode: Callable[[Tensor], Tensor], network: nn.Module, images, folder: str | None) -> Tensor:
+def of_all(encode: Callable[[Tensor], Tensor], network: nn.Module, images: Tensor, folder: str | None) -> Tensor:
     """An autoencoder's encodings of all stored images, (N, ...); those of many images on disk are cached.
 
     Args:

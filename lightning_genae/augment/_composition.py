@@ -1,9 +1,10 @@
 """What augmentations are applied to, how often, and how that adapts; they compose (`--augment ae+classic`)."""
 
 from collections.abc import Callable, Mapping
-from typing import cast
+from typing import Any, cast
 
 from jsonargparse.typing import ClosedUnitInterval, OpenUnitInterval, PositiveInt
+from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from lightning_genae.augment import _contract, _quality
@@ -13,6 +14,7 @@ from lightning_genae.data import modalities
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.modalities import Modality
 from lightning_genae.data.modalities.image import Image
+from lightning_genae.evaluation.extractors import Extractor
 
 
 class Composition(nn.Module):
@@ -70,7 +72,7 @@ class Composition(nn.Module):
         self.conditional = False
         self.modality: Modality = Image()
 
-    def check(self, dataset: Dataset, model) -> None:
+    def check(self, dataset: Dataset, model: LightningModule) -> None:
         """Checks the data and the model before anything is trained.
 
         Raises:
@@ -114,7 +116,7 @@ class Composition(nn.Module):
         """
         self.stream.restart(seed)
 
-    def fit(self, dataset: Dataset, **trainer_options) -> None:
+    def fit(self, dataset: Dataset, **trainer_options: Any) -> None:
         """Lets every augmentation learn what it needs from `dataset.train` alone.
 
         Raises:
@@ -125,7 +127,7 @@ class Composition(nn.Module):
             side = self.sides[name]
             _contract.check_variation(augmentation, dataset, side, self.is_within_class(side))
 
-    def quality(self, dataset: Dataset, extractor) -> dict[str, dict]:
+    def quality(self, dataset: Dataset, extractor: Extractor) -> dict[str, dict]:
         """The quality report of every augmentation that changes images, by name; see `_quality.py`."""
         measured = {
             name: _quality.measure(
@@ -232,6 +234,6 @@ class Composition(nn.Module):
         }
 
     @staticmethod
-    def _describe(model) -> str:
+    def _describe(model: LightningModule) -> str:
         loss = model.hparams.get("loss")
         return f"{type(model).__name__}{f' with --model.loss {loss}' if loss else ''}"

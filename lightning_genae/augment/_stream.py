@@ -14,7 +14,7 @@ class Stream:
     affected. Until its first restart it is the global stream itself: outside training nothing has to be separate.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.seed: int | None = None
         self.states: dict[str, Tensor] = {}  # by type of device
 

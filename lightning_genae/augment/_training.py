@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from lightning_genae import checkpoints, data, nn
 from lightning_genae.cache import cached, source
@@ -142,8 +143,8 @@ class _Stop(Callback):
         self.best, self.looks_since = float("inf"), 0
         self.state: dict | None = None
 
-    def on_train_batch_end(self, trainer, pl_module, *args) -> None:
-        batches = trainer.datamodule.batches
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        batches = trainer.datamodule.batches  # type: ignore[attr-defined]  # set dynamically
         if len(self.images) and batches % self.every == 0:
             self._look(pl_module)
         if batches >= self.steps or self.looks_since >= self.patience:
@@ -155,11 +156,12 @@ class _Stop(Callback):
             model.load_state_dict(self.state)
 
     @torch.no_grad()
-    def _look(self, model) -> None:
+    def _look(self, model: LightningModule) -> None:
         errors = []
         for part in blocks(self.images, len(self.images)):
             x = to_float(part.to(model.device))
-            errors.append((model.reconstruct(x) - x).square().mean() * (len(part) / len(self.images)))
+            x_hat = model.reconstruct(x)  # type: ignore[operator]  # a method, not a tensor
+            errors.append((x_hat - x).square().mean() * (len(part) / len(self.images)))
         error = float(sum(errors))
         self.looks_since += 1
         if error < self.best:
@@ -187,7 +189,7 @@ def _built(model_class: type, dataset: Dataset, options: dict) -> LightningModul
         raise ValueError(str(error).replace("--model.", "--augment.autoencoder.")) from error
 
 
-def _open(option: str, path: Path, model_class: type, state: dict) -> LightningModule:
+def _open(option: str, path: Path, model_class: type[LightningModule], state: dict) -> LightningModule:
     autoencoder = checkpoints.restored(option, path, model_class, state)
     # makes the backward pass on a CPU a third faster
     return autoencoder.to(memory_format=torch.channels_last).eval().requires_grad_(False)

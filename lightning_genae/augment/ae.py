@@ -2,7 +2,7 @@
 
 import logging
 from inspect import signature
-from typing import get_args
+from typing import Any, get_args
 
 from jsonargparse.typing import PositiveInt
 
@@ -48,7 +48,7 @@ class AutoencoderAugment(PerturbingAugmentation):
         steps: PositiveInt = 1000,
         checkpoint: str | None = None,
         foreign: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.options = {"name": autoencoder} if isinstance(autoencoder, str) else dict(autoencoder)
@@ -77,7 +77,7 @@ class AutoencoderAugment(PerturbingAugmentation):
                 "dimensions; --augment.autoencoder, its options and --augment.steps have no effect"
             )
 
-    def fit(self, dataset: Dataset, **trainer_options) -> None:
+    def fit(self, dataset: Dataset, **trainer_options: Any) -> None:
         """Trains the autoencoder, unless it was loaded, and learns the distribution of the training latents."""
         if not self.checkpoint:
             arguments = self.model, self.options, self.steps, dataset, trainer_options

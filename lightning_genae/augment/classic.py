@@ -108,5 +108,5 @@ class ClassicAugment(Augmentation):
         return torch.cat([values * present, mask], 1)
 
 
-def _with_defaults(options: dict, **defaults) -> dict:
+def _with_defaults(options: dict, **defaults: float) -> dict:
     return {name: defaults[name] if value is None else value for name, value in options.items()}

@@ -1,6 +1,6 @@
 """Pixel noise; at the same error as the ae augmentation it is the control for how that error is distributed."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jsonargparse.typing import NonNegativeFloat
@@ -25,7 +25,7 @@ class NoiseAugment(Augmentation):
 
     choices = AutoencoderAugment.choices
 
-    def __init__(self, std: NonNegativeFloat | None = None, match: Literal["no", "ae"] = "no", **kwargs):
+    def __init__(self, std: NonNegativeFloat | None = None, match: Literal["no", "ae"] = "no", **kwargs: Any):
         super().__init__()
         warn_unused("std", std, match == "no", "--augment.match no", "augment")
         self.std = 0.1 if std is None else std
@@ -37,7 +37,7 @@ class NoiseAugment(Augmentation):
         for augmentation in self.matched:
             augmentation.check(dataset)
 
-    def fit(self, dataset: Dataset, **trainer_options) -> None:
+    def fit(self, dataset: Dataset, **trainer_options: Any) -> None:
         """Finds the standard deviation, if it has to match that of ae."""
         for augmentation in self.matched:
             augmentation.fit(dataset, **trainer_options)

@@ -1,5 +1,7 @@
 """The `ae` augmentation with principal components instead of the autoencoder: a control for its non-linearity."""
 
+from typing import Any
+
 import torch
 from jsonargparse.typing import PositiveInt
 from torch import Tensor, nn
@@ -17,11 +19,11 @@ class PCAAugment(PerturbingAugmentation):
         latent_dim: number of principal components; all of them, if there are fewer.
     """
 
-    def __init__(self, latent_dim: PositiveInt = 16, **kwargs):
+    def __init__(self, latent_dim: PositiveInt = 16, **kwargs: Any):
         super().__init__(**kwargs)
         self.latent_dim = latent_dim
 
-    def fit(self, dataset: Dataset, **trainer_options) -> None:
+    def fit(self, dataset: Dataset, **trainer_options: Any) -> None:
         """Finds the components of the training images and the distribution of their latents."""
         self.autoencoder = _Linear(first(dataset.train.images, 5000), self.latent_dim)
         self.trained_on = dataset.fingerprint

@@ -1,6 +1,6 @@
 """A trained VAE's variations: latents drawn from an image's posterior, or a step in the prior (arXiv 1312.6114)."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat, PositiveInt
@@ -75,7 +75,7 @@ class VariationalAugment(AutoencodingAugmentation):
             arguments = {"vae": vae.VAE}, self.checkpoint, self.foreign, dataset
             self.autoencoder, self.trained_on = _training.loaded(*arguments)
 
-    def fit(self, dataset: Dataset, **trainer_options) -> None:
+    def fit(self, dataset: Dataset, **trainer_options: Any) -> None:
         """Trains the VAE, unless it was loaded."""
         if not self.checkpoint:
             arguments = vae.VAE, self.options, self.steps, dataset, trainer_options

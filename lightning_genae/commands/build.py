@@ -1,14 +1,24 @@
 """The parts of a run, built from its config: data module, model, augmentation, callbacks."""
 
+from typing import TYPE_CHECKING, Any
+
 from lightning_genae import registry
 from lightning_genae.commands.parse import PACKAGES
 from lightning_genae.config.nested import collect
 from lightning_genae.config.parser import signature
 from lightning_genae.errors import lacks_memory
 from lightning_genae.received import check_links
+from lightning_genae.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from pytorch_lightning import LightningModule
+
+    from datamodules import ImageDataModule
+    from lightning_genae.augment import Composition
+    from lightning_genae.data.dataset import Dataset
 
 
-def build_datamodule(config: dict):
+def build_datamodule(config: dict) -> "ImageDataModule":
     """The data set, loaded."""
     check_links("--cache", config["cache"])
     data = dict(config["data"])
@@ -22,7 +32,7 @@ def build_datamodule(config: dict):
     return datamodule
 
 
-def build_model(config: dict, dataset):
+def build_model(config: dict, dataset: "Dataset") -> "LightningModule":
     """The model; its initialisation depends only on the seed.
 
     Raises:
@@ -50,7 +60,7 @@ def build_model(config: dict, dataset):
     return model
 
 
-def build_augment(config: dict, dataset, model):
+def build_augment(config: dict, dataset: "Dataset", model: "LightningModule") -> "Composition":
     """The augmentation, checked but not yet trained."""
     from lightning_genae.augment import Composition
 
@@ -59,7 +69,7 @@ def build_augment(config: dict, dataset, model):
     for choice in {choice for part in classes.values() for choice in getattr(part, "choices", {})}:
         options = collect(options, choice)
 
-    def build(part: type, **fixed):
+    def build(part: type, **fixed: Any) -> Any:
         names = signature(part).keys() - fixed
         return part(**fixed, **{key: value for key, value in options.items() if key in names})
 
@@ -69,7 +79,7 @@ def build_augment(config: dict, dataset, model):
     return augment
 
 
-def build_callbacks(config: dict, folder, steps: int, augment) -> dict:
+def build_callbacks(config: dict, folder: RunFolder, steps: int, augment: "Composition") -> dict:
     """The callbacks of a training, in this order: the average is updated before it is evaluated."""
     from callbacks.adapt import Adapt
     from callbacks.augmented import Augmented

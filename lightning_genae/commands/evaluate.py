@@ -2,12 +2,17 @@
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lightning_genae.commands.build import build_datamodule
 from lightning_genae.commands.runs import load_model, open_run, read_model, report_config_damage
 from lightning_genae.config.parser import new_parser, parse_verb
 from lightning_genae.report import representation_table, table
-from lightning_genae.run_folder import check_writable
+from lightning_genae.run_folder import RunFolder, check_writable
+
+if TYPE_CHECKING:
+    from lightning_genae.data.dataset import Dataset
+    from lightning_genae.evaluation.models import Encoding
 
 log = logging.getLogger("lightning_genae")
 
@@ -17,6 +22,7 @@ def evaluate(arguments: list[str]) -> None:
     if arguments and not arguments[0].startswith("-"):
         open_run(arguments[0])  # before slow imports
     from callbacks.evaluate import Evaluate
+    from lightning_genae.evaluation.models import encodes
 
     parser = new_parser("python run.py evaluate RUN [--metrics.OPTION VALUE ...]")
     parser.add_argument("run", help="the run folder")
@@ -37,20 +43,20 @@ def evaluate(arguments: list[str]) -> None:
     of_the_run = {key: value for key, value in config["metrics"].items() if key != "every"}  # older runs have it
     with report_config_damage(folder):
         callback = Evaluate(**(of_the_run | asked))
-    callback.prepare(datamodule.dataset, model)
+    callback.prepare(datamodule.served, model)
     result = {"metrics": callback.evaluation.measure(model), "protocol": callback.protocol}
     lines = table(**result)
-    if hasattr(model, "encode"):
-        result["representation"], picture = represent(model, datamodule.dataset, folder)
+    if encodes(model):
+        result["representation"], picture = represent(model, datamodule.served, folder)
         lines += [
-            *representation_table(result["representation"], datamodule.dataset.item_name),
-            f"Latents of held-out {datamodule.dataset.item_name}: {picture}",
+            *representation_table(result["representation"], datamodule.served.item_name),
+            f"Latents of held-out {datamodule.served.item_name}: {picture}",
         ]
     folder.update(evaluations=[*folder.results.get("evaluations", []), result])
     log.info("\n".join(lines))
 
 
-def represent(model, dataset, folder) -> tuple[dict, Path]:
+def represent(model: "Encoding", dataset: "Dataset", folder: RunFolder) -> tuple[dict, Path]:
     """Measures of the model's latents, and the path of a picture of them in the plane."""
     from lightning_genae.data.drawing.grids import save_scatter
     from lightning_genae.evaluation.representation import encode, plane, representation

@@ -2,29 +2,46 @@
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lightning_genae import report
+from lightning_genae.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from pytorch_lightning import LightningModule, Trainer
+
+    from datamodules import ImageDataModule
+    from lightning_genae.augment import Composition
 
 log = logging.getLogger("lightning_genae")
 
 
-def fit_augment(augment, config: dict, datamodule, model, callbacks: dict) -> dict:
+def fit_augment(
+    augment: "Composition", config: dict, datamodule: "ImageDataModule", model: "LightningModule", callbacks: dict
+) -> dict:
     """Trains the augmentation on the training set, attaches it to data and model, and returns its quality report."""
     from callbacks.progress import Progress
 
     progress = Progress("autoencoder", config["augment"].get("steps"))
-    augment.fit(datamodule.dataset, accelerator=config["accelerator"], callbacks=[progress])
-    quality = augment.quality(datamodule.dataset, callbacks["evaluate"].evaluation.extractor)
+    augment.fit(datamodule.served, accelerator=config["accelerator"], callbacks=[progress])
+    quality = augment.quality(datamodule.served, callbacks["evaluate"].evaluation.extractor)
     callbacks["augmented"].quality = quality
     datamodule.augment = augment
     if augment.applied_to("critic"):
-        model.critic_transform = augment.critic_transform
+        model.critic_transform = augment.critic_transform  # type: ignore[assignment]  # a function, not a tensor
     for line in report.quality_lines(quality):
         log.info(line)
     return quality
 
 
-def fit(trainer, model, datamodule, folder, callbacks: dict, checkpoint: Path | None) -> None:
+def fit(
+    trainer: "Trainer",
+    model: "LightningModule",
+    datamodule: "ImageDataModule",
+    folder: RunFolder,
+    callbacks: dict,
+    checkpoint: Path | None,
+) -> None:
     """Trains the model and records the results in the run folder.
 
     Raises:

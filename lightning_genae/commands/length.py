@@ -1,34 +1,41 @@
 """How long a training is, in batches and in time, and how often it is evaluated."""
 
 import copy
+from typing import TYPE_CHECKING
 
 from lightning_genae.commands.build import build_model
 from lightning_genae.commands.trainer import new_trainer
 from lightning_genae.evaluation import schedule
 
+if TYPE_CHECKING:
+    from datamodules import ImageDataModule
+    from lightning_genae.evaluation.evaluation import Evaluation
 
-def count_steps(config: dict, datamodule) -> int:
+
+def count_steps(config: dict, datamodule: "ImageDataModule") -> int:
     """Length of the training in batches. Raises ValueError if the config sets both steps and epochs."""
     if config["steps"] and config["epochs"]:
         raise ValueError(f"--epochs: expected steps or epochs, got both ({config['steps']} and {config['epochs']})")
     if config["epochs"]:
         # Lightning resolves "auto", -1 and "0,1" to a number of devices
         images_per_batch = datamodule.batch_size * new_trainer(config, logger=False).world_size
-        return config["epochs"] * max(1, len(datamodule.dataset.train.images) // images_per_batch)
+        return config["epochs"] * max(1, len(datamodule.served.train.images) // images_per_batch)
     return config["steps"]
 
 
-def choose_looks(config: dict, datamodule, evaluation, steps: int) -> int:
+def choose_looks(config: dict, datamodule: "ImageDataModule", evaluation: "Evaluation", steps: int) -> int:
     """The default number of evaluations, chosen by the time of a batch and of an evaluation."""
     return schedule.chosen(config, steps, lambda num_batches: try_out(config, datamodule, num_batches, evaluation))
 
 
-def try_out(config: dict, datamodule, num_batches: int, evaluation=None) -> tuple[float, float]:
+def try_out(
+    config: dict, datamodule: "ImageDataModule", num_batches: int, evaluation: "Evaluation | None" = None
+) -> tuple[float, float]:
     """Seconds of a batch without augmentation and of an evaluation, measured with a temporary model. The random numbers
     and the data module stay as they were."""
     import torch
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
     from pytorch_lightning import Trainer
-    from pytorch_lightning.plugins.environments import LightningEnvironment
 
     from callbacks.ema import Ema
     from callbacks.stopwatch import Stopwatch
@@ -50,5 +57,5 @@ def try_out(config: dict, datamodule, num_batches: int, evaluation=None) -> tupl
         enable_model_summary=False,
     )
     with torch.random.fork_rng():
-        trainer.fit(build_model(config, alone.dataset), datamodule=alone)
+        trainer.fit(build_model(config, alone.served), datamodule=alone)
     return stopwatch.seconds_per_batch, stopwatch.seconds_per_look

@@ -18,9 +18,9 @@ def prefetch(command_line: CommandLine, arguments: list[str]) -> None:
         return
     check_writable("--cache", config["cache"])
     datamodule = build_datamodule(config)
-    model = build_model(config, datamodule.dataset)
-    augment = build_augment(config, datamodule.dataset, model)
+    model = build_model(config, datamodule.served)
+    augment = build_augment(config, datamodule.served, model)
     callbacks = build_callbacks(config, RunFolder.of(config), 1, augment)
-    callbacks["evaluate"].prepare(datamodule.dataset, model)
+    callbacks["evaluate"].prepare(datamodule.served, model)
     fit_augment(augment, config, datamodule, model, callbacks)
     log.info(f"What this run needs is in {config['cache']}; it takes no internet any more")

@@ -2,9 +2,17 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lightning_genae.cache import digest, hash_weights
-from lightning_genae.run_folder import check_same, flat_identity
+from lightning_genae.run_folder import RunFolder, check_same, flat_identity
+
+if TYPE_CHECKING:
+    from pytorch_lightning import Trainer
+
+    from callbacks.evaluate import Evaluate
+    from lightning_genae.augment import Composition
+    from lightning_genae.data.dataset import Dataset
 
 CHANGED = {  # what a resumed run needs, by option
     "--devices": "as many processes (devices times nodes) as before",
@@ -14,14 +22,16 @@ CHANGED = {  # what a resumed run needs, by option
 }
 
 
-def check_config(folder, state: dict, config: dict) -> None:
+def check_config(folder: RunFolder, state: dict, config: dict) -> None:
     """Raises ValueError if a checkpoint is of a run with other options. This works without config.yaml, too."""
     depends_on = state.get("callbacks", {}).get("Record", {}).get("depends_on", {})
     if "config" in depends_on:
         check_same(folder.path, depends_on["config"], flat_identity(config))
 
 
-def what_counts(trainer, dataset, augment, evaluate) -> dict[str, object]:
+def what_counts(
+    trainer: "Trainer", dataset: "Dataset", augment: "Composition", evaluate: "Evaluate"
+) -> dict[str, object]:
     """What a run's results depend on in addition to the config, by option. It must not change when a run resumes."""
     return {
         "--devices": trainer.world_size,

@@ -4,12 +4,16 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lightning_genae import registry
 from lightning_genae.commands.parse import PACKAGES
 from lightning_genae.errors import Damaged
 from lightning_genae.received import check_links, is_within
 from lightning_genae.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from lightning_genae.evaluation.models import Generative
 
 log = logging.getLogger("lightning_genae")
 
@@ -72,7 +76,7 @@ def read_model(folder: RunFolder) -> dict:
     return found[1] if found else read("--folder", folder.weights, remedy)
 
 
-def load_model(folder: RunFolder, config: dict, state: dict | None = None):
+def load_model(folder: RunFolder, config: dict, state: dict | None = None) -> "Generative":
     """The run's model, on a GPU if there is one.
 
     Args:

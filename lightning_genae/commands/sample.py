@@ -55,6 +55,6 @@ def sample(arguments: list[str]) -> None:
     modality = modality_of(model)
     if modality.has_units:  # known only to the data set
         with report_config_damage(folder):
-            modality = build_datamodule(config).dataset.modality
+            modality = build_datamodule(config).served.modality
     files = modality.write(stem, samples)
     log.info("\n".join([f"{options['num']} samples:", *(f"  {path}: {what}" for path, what in files.items())]))

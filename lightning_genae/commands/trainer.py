@@ -1,11 +1,26 @@
 """Lightning's Trainer on the requested hardware."""
 
 import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lightning_genae.errors import UserError
+from lightning_genae.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from pytorch_lightning import LightningModule, Trainer
+
+    from datamodules import ImageDataModule
 
 
-def build_trainer(config: dict, folder, datamodule, callbacks: dict, steps: int, resume: tuple | None):
+def build_trainer(
+    config: dict,
+    folder: RunFolder,
+    datamodule: "ImageDataModule",
+    callbacks: dict,
+    steps: int,
+    resume: tuple[Path, dict] | None,
+) -> "Trainer":
     """Lightning's Trainer.
 
     Raises:
@@ -36,7 +51,7 @@ def build_trainer(config: dict, folder, datamodule, callbacks: dict, steps: int,
         num_sanity_val_steps=0,
     )
     check_precision(config["precision"], trainer)
-    num_train, items = len(datamodule.dataset.train.images), datamodule.dataset.item_name
+    num_train, items = len(datamodule.served.train.images), datamodule.served.item_name
     if num_train < datamodule.batch_size * trainer.world_size:
         raise ValueError(
             f"--devices: expected at least one batch of {datamodule.batch_size} {items} (--data.batch_size) for each "
@@ -45,7 +60,7 @@ def build_trainer(config: dict, folder, datamodule, callbacks: dict, steps: int,
     return trainer
 
 
-def new_trainer(config: dict, **arguments):
+def new_trainer(config: dict, **arguments: Any) -> "Trainer":
     """A Trainer on the requested hardware.
 
     Raises:
@@ -66,7 +81,7 @@ def new_trainer(config: dict, **arguments):
         raise UserError(f"expected a Trainer that this machine can do, got {requested}: {error}") from error
 
 
-def check_trainer_options(config: dict, model) -> None:
+def check_trainer_options(config: dict, model: "LightningModule") -> None:
     """Raises ValueError for options that Lightning would refuse later, for models with several optimizers."""
     for option in {"gradient_clip_val", "accumulate_grad_batches"} & set(config["trainer"]):
         if not model.automatic_optimization:
@@ -76,7 +91,7 @@ def check_trainer_options(config: dict, model) -> None:
             )
 
 
-def check_precision(precision: str, trainer) -> None:
+def check_precision(precision: str, trainer: "Trainer") -> None:
     """Raises ValueError if Lightning would compute in another precision than the requested one."""
     import torch
     from pytorch_lightning.accelerators import CPUAccelerator, CUDAAccelerator
@@ -88,7 +103,7 @@ def check_precision(precision: str, trainer) -> None:
         raise ValueError(f"--precision: expected one that this device can do, such as {possible}; got {precision}")
 
 
-def finish_upload(trainer) -> None:
+def finish_upload(trainer: "Trainer") -> None:
     """Waits for the end of the upload to W&B, for a limited time."""
     for logger in trainer.loggers:
         if hasattr(logger, "wait"):

@@ -1,6 +1,8 @@
 """Batches of a data set, augmented on the device, with an order and random numbers that can be resumed."""
 
+from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,12 +49,12 @@ class Batches(LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         trainer = self.trainer
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        images = _WholeBatches(self._served.train)
+        images = _WholeBatches(self.served.train)
         sampler = _ResumingSampler(self, images, num_replicas=world_size, rank=rank)
         return self._loader(images, sampler=sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader:
-        return self._loader(_WholeBatches(self._served.heldout))
+        return self._loader(_WholeBatches(self.served.heldout))
 
     def on_after_batch_transfer(self, batch: list[Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """Converts a batch to [-1, 1] on the device, and in training applies the augmentation.
@@ -72,10 +74,10 @@ class Batches(LightningDataModule):
         return images.to(self._attached.lightning_module.dtype), labels
 
     def state_dict(self) -> dict:
-        return {"batches": self.batches, "fingerprint": self._served.fingerprint}
+        return {"batches": self.batches, "fingerprint": self.served.fingerprint}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        if state_dict["fingerprint"] != self._served.fingerprint:
+        if state_dict["fingerprint"] != self.served.fingerprint:
             raise ValueError("--data: the checkpoint was trained on other images; --overwrite starts the run anew")
         self.batches = state_dict["batches"]
 
@@ -86,9 +88,15 @@ class Batches(LightningDataModule):
         return to_float(images), labels
 
     @property
+    def served(self) -> Dataset:
+        """`dataset`, once it is set."""
+        assert self.dataset is not None  # set by `setup` at the latest
+        return self.dataset
+
+    @property
     def batches_per_epoch(self) -> int:
         world_size = self.trainer.world_size if self.trainer else 1
-        return len(self._served.train.images) // world_size // self.batch_size
+        return len(self.served.train.images) // world_size // self.batch_size
 
     @property
     def progress(self) -> dict[str, int]:
@@ -97,16 +105,11 @@ class Batches(LightningDataModule):
         return {"batches": self.batches, "images": images, "epoch": self.batches // self.batches_per_epoch}
 
     @property
-    def _served(self) -> Dataset:
-        assert self.dataset is not None  # set by `setup` at the latest
-        return self.dataset
-
-    @property
     def _attached(self) -> Trainer:
         assert self.trainer is not None  # set by Lightning before it asks for batches
         return self.trainer
 
-    def _loader(self, images: "_WholeBatches", **options) -> DataLoader:
+    def _loader(self, images: "_WholeBatches", **options: Any) -> DataLoader:
         return DataLoader(
             images,
             batch_size=self.batch_size,
@@ -160,6 +163,6 @@ class _ResumingSampler(DistributedSampler):
         super().__init__(images, num_replicas, rank, seed=batches.seed, drop_last=True)
         self.cursor = batches
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[int]:
         self.epoch, batch = divmod(self.cursor.batches, self.cursor.batches_per_epoch)
         return islice(super().__iter__(), batch * self.cursor.batch_size, None)

@@ -67,7 +67,7 @@ class Dataset:
     cache_dir: str | None = None
     fingerprint: str = ""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.fingerprint:
             object.__setattr__(self, "fingerprint", self.train.fingerprint)
 

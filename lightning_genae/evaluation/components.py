@@ -36,7 +36,7 @@ class Components(NamedTuple):
         return errors[0][1] if len(errors) == 1 else sum(num * error for num, error in errors) / len(images)
 
 
-def first(images, most: int) -> Tensor:
+def first(images: Tensor, most: int) -> Tensor:
     """The first stored images (N, C, H, W): at most `most`, and no more than MAX_STORED bytes."""
     return images[: num_at_once(images.shape[1:], most, MAX_STORED)]
 

@@ -24,6 +24,7 @@ from lightning_genae.evaluation.metrics import MAX_IMAGES, SampleMetric, Samples
 from lightning_genae.evaluation.metrics.frechet import FrechetMetric
 from lightning_genae.evaluation.metrics.memorisation import MemorisationMetric
 from lightning_genae.evaluation.metrics.reconstruction import ReconstructionMetric
+from lightning_genae.evaluation.models import Generative
 from lightning_genae.evaluation.sampling import draw_parts
 from lightning_genae.ranks import to_first
 
@@ -91,7 +92,7 @@ class Evaluation:
         (found,) = (metric for metric in self.metrics if isinstance(metric, metric_class))
         return found
 
-    def _reference(self, images, part: str = "", chosen: Tensor | slice = slice(None)) -> Samples:
+    def _reference(self, images: Tensor, part: str = "", chosen: Tensor | slice = slice(None)) -> Samples:
         """Stored real images with their features and, if windows of this part of the data overlap, their positions."""
         places = self.dataset.places.get(part)
         assert self.dataset.cache_dir is not None  # every data module has one
@@ -134,7 +135,7 @@ class Evaluation:
             protocol |= metric.protocol()
         return protocol
 
-    def check(self, model) -> None:
+    def check(self, model: Generative) -> None:
         """Checks a model's samples and reconstructions before it is trained.
 
         Raises:
@@ -150,7 +151,9 @@ class Evaluation:
             low, high = images.min().item(), images.max().item()
             raise ValueError(f"--model: expected samples in [-1, 1], got values from {low:.3g} to {high:.3g}")
 
-    def measure(self, model, at_the_end: bool = True, rank: int = 0, num_ranks: int = 1) -> dict[str, float]:
+    def measure(
+        self, model: Generative, at_the_end: bool = True, rank: int = 0, num_ranks: int = 1
+    ) -> dict[str, float]:
         """The metrics of a model by name, in evaluation mode; the noise of its samples is always the same.
 
         Args:
@@ -167,7 +170,7 @@ class Evaluation:
         with evaluating(model):
             return self._measure(model, at_the_end, rank, num_ranks)
 
-    def _measure(self, model, at_the_end: bool, rank: int, num_ranks: int) -> dict[str, float]:
+    def _measure(self, model: Generative, at_the_end: bool, rank: int, num_ranks: int) -> dict[str, float]:
         self.protocol["generator"] = "averaged" if hasattr(model, "averaged") else "raw"
         self.extractor.to(model.device)
         images, features = self._drawn(model, rank, num_ranks)
@@ -186,7 +189,7 @@ class Evaluation:
             self.protocol |= metric.protocol()
         return {"fd_validation": self.chooser.measure(self.samples)["fd"], **metrics.merged(parts)}
 
-    def _drawn(self, model, rank: int, num_ranks: int) -> tuple[Tensor, Tensor]:
+    def _drawn(self, model: Generative, rank: int, num_ranks: int) -> tuple[Tensor, Tensor]:
         """Samples of this process and their features; only the first samples are kept as images.
 
         As many are kept as metrics need or as fit into memory; the features are of all samples drawn.
@@ -221,7 +224,7 @@ def _check_shape(what: str, images: Tensor, shape: tuple[int, ...]) -> None:
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module | Generative) -> Iterator[None]:
     """A context with the model in evaluation mode, in which its outputs do not depend on the other images of a batch.
 
     Afterwards every module is in its previous mode.

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 from lightning_genae.data.modalities import Modality
 from lightning_genae.data.storage import as_input, blocks, num_at_once, to_float
 from lightning_genae.evaluation.extractors import given_file, load_state, to_rgb
+from lightning_genae.evaluation.models import Reconstructing
 
 MAX_VALUES = 2**21  # of images that are compared at once: 8 MB in float32; SSIM needs a hundred times as much
 
@@ -41,7 +43,7 @@ def fidelity(
 
 
 @torch.no_grad()
-def of_reconstructions(model, images: Tensor, *options) -> dict[str, float]:
+def of_reconstructions(model: Reconstructing, images: Tensor, *options: Any) -> dict[str, float]:
     """`fidelity` of a model's reconstructions of stored images (N, C, H, W), in blocks that fit into memory.
 
     Args:

@@ -11,18 +11,19 @@ from torch import Tensor
 
 from lightning_genae.data.storage import as_input, blocks, num_at_once, to_float
 from lightning_genae.evaluation.fidelity import fidelity
+from lightning_genae.evaluation.models import Encoding
 
 MAX_VALUES = 2**25  # of the images that PCA and the classifiers learn from: 256 MB in float64, and many copies
 Images = tuple[Tensor, Tensor]  # stored images (N, C, H, W) and their labels (N,)
 
 
 @torch.no_grad()
-def encode(model, images: Tensor) -> Tensor:
+def encode(model: Encoding, images: Tensor) -> Tensor:
     """Latents (N, d) of stored images (N, C, H, W), on the CPU."""
     return torch.cat([model.encode(as_input(model, part)).float().cpu() for part in blocks(images, 500)])
 
 
-def representation(model, train: Images, heldout: Images, has_labels: bool, max_images: int = 5000) -> dict:
+def representation(model: Encoding, train: Images, heldout: Images, has_labels: bool, max_images: int = 5000) -> dict:
     """Measures of reconstructions of held-out images and of class information in their latents, by name.
 
     `mse` per pixel in [-1, 1]; `psnr` in dB; `ssim`; `bits_per_dimension`, log2(variance / mse) / 2, the rate at which

@@ -8,11 +8,12 @@ from torch import Tensor
 
 from lightning_genae.data.modalities import modality_of
 from lightning_genae.data.storage import num_at_once
+from lightning_genae.evaluation.models import Generative
 
 CHUNK = 250  # samples that are drawn at once, from a separate seed, so that processes can share the work
 
 
-def draw(model, num: int, seed: int, label: int | None = None) -> Tensor:
+def draw(model: Generative, num: int, seed: int, label: int | None = None) -> Tensor:
     """Samples of a model as stored images (num, C, H, W) on the CPU, always the same for a seed.
 
     Args:
@@ -28,7 +29,7 @@ def draw(model, num: int, seed: int, label: int | None = None) -> Tensor:
 
 
 def draw_parts(
-    model, num: int, seed: int, label: int | None = None, rank: int = 0, num_ranks: int = 1
+    model: Generative, num: int, seed: int, label: int | None = None, rank: int = 0, num_ranks: int = 1
 ) -> Iterator[tuple[int, Tensor]]:
     """Yields the samples of `draw` in chunks, each with the index of its first sample.
 
@@ -48,7 +49,7 @@ def draw_parts(
         yield start, modality.as_stored(_sample(model, min(chunk, num - start), label, chunk_seed)).cpu()
 
 
-def _sample(model, num: int, label: int | None, seed: int) -> Tensor:
+def _sample(model: Generative, num: int, label: int | None, seed: int) -> Tensor:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         samples = model.sample(num, None if label is None else torch.full((num,), label, device=model.device))

@@ -1,5 +1,7 @@
 """The base class of GANs whose critic is an autoencoder."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -13,7 +15,7 @@ class AutoencoderCritic(TwoPlayers):
     critic_transform: Transform
     critic: nn.Sequential
 
-    def __init__(self, image_shape: tuple[int, int, int], num_classes: int = 0, **kwargs):
+    def __init__(self, image_shape: tuple[int, int, int], num_classes: int = 0, **kwargs: Any):
         super().__init__(image_shape, num_classes, **kwargs)
         latent_dim = self.hparams["latent_dim"]
         self.generator = self.new_decoder(latent_dim, batch_norm=True)

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
@@ -124,11 +124,11 @@ class TwoPlayers(LightningModule, ABC):
         average = get_ema_multi_avg_fn(self.hparams["ema"])
         self.averaged = AveragedModel(self.generator, multi_avg_fn=average).requires_grad_(False)
 
-    def new_encoder(self, num_outputs: int, **options) -> nn.Sequential:
+    def new_encoder(self, num_outputs: int, **options: Any) -> nn.Sequential:
         """A network from images (B, C, H, W) to vectors (B, num_outputs), sized by the options."""
         return networks.encoder(self.hparams["image_shape"], num_outputs, **self.size, **options)
 
-    def new_decoder(self, num_inputs: int, **options) -> nn.Sequential:
+    def new_decoder(self, num_inputs: int, **options: Any) -> nn.Sequential:
         """A network from vectors (B, num_inputs) to images (B, C, H, W), sized by the options."""
         return networks.decoder(self.hparams["image_shape"], num_inputs, **self.size, **options)
 

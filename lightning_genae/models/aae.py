@@ -1,5 +1,7 @@
 """Adversarial autoencoder (Makhzani et al. 2015, arXiv 1511.05644)."""
 
+from typing import Any
+
 import torch
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
@@ -32,7 +34,7 @@ class AdversarialAutoencoder(TwoPlayers):
         prior: Prior = "gaussian",
         adversarial: NonNegativeFloat = 0.02,
         lr: PositiveFloat = 1e-3,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(image_shape, num_classes, latent_dim=latent_dim, lr=lr, **kwargs)
         self.encoder = networks.initialise(self.new_encoder(latent_dim))

@@ -41,6 +41,8 @@ class Autoencoder(LightningModule):
         lr: learning rate of Adam, above 0.
     """
 
+    dtype: torch.dtype  # never its name, which Lightning's type allows too
+
     def __init__(
         self,
         image_shape: tuple[int, int, int],

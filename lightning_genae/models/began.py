@@ -1,5 +1,7 @@
 """Boundary-equilibrium GAN (Berthelot, Schumm & Metz 2017, arXiv 1703.10717)."""
 
+from typing import Any
+
 import torch
 from jsonargparse.typing import OpenUnitInterval, PositiveFloat
 from torch import Tensor
@@ -33,7 +35,7 @@ class BEGAN(AutoencoderCritic):
         gamma: OpenUnitInterval = 0.9,
         lambda_k: PositiveFloat = 0.01,
         lr: PositiveFloat = 1e-3,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(image_shape, num_classes, lr=lr, **kwargs)
         self.register_buffer("k", torch.tensor(0.0))

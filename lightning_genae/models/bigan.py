@@ -1,5 +1,7 @@
 """Bidirectional GAN, adversarially learned inference (Donahue et al. 2016, arXiv 1605.09782; 1606.00704)."""
 
+from typing import Any
+
 import torch
 from jsonargparse.typing import PositiveInt
 from torch import Tensor, nn
@@ -23,7 +25,9 @@ class BiGAN(TwoPlayers):
 
     critic_transform: Transform
 
-    def __init__(self, image_shape: tuple[int, int, int], num_classes: int = 0, latent_dim: PositiveInt = 16, **kwargs):
+    def __init__(
+        self, image_shape: tuple[int, int, int], num_classes: int = 0, latent_dim: PositiveInt = 16, **kwargs: Any
+    ):
         super().__init__(image_shape, num_classes, latent_dim=latent_dim, **kwargs)
         self.encoder = self.new_encoder(latent_dim)
         self.generator = self.new_decoder(latent_dim, batch_norm=True)

@@ -1,7 +1,7 @@
 """Coupled GANs, which learn pairs of images without training pairs (Liu & Tuzel 2016, arXiv 1606.07536)."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jsonargparse.typing import NonNegativeInt
@@ -35,7 +35,7 @@ class CoGAN(TwoPlayers):
         num_classes: int = 0,
         second: Literal["negatives", "edges"] = "negatives",
         num_shared: NonNegativeInt = 2,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(image_shape, num_classes, **kwargs)
         generators = [self.new_decoder(self.hparams["latent_dim"], batch_norm=True) for _ in range(2)]

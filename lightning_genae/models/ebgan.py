@@ -1,5 +1,7 @@
 """Energy-based GAN, whose critic is an autoencoder (Zhao, Mathieu & LeCun 2016, arXiv 1609.03126)."""
 
+from typing import Any
+
 import torch
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat
 from torch import Tensor
@@ -30,7 +32,7 @@ class EBGAN(AutoencoderCritic):
         pulling_away: NonNegativeFloat = 0.02,
         noise: NonNegativeFloat = 0.0,
         lr: PositiveFloat = 1e-3,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(image_shape, num_classes, lr=lr, **kwargs)
 

@@ -1,6 +1,6 @@
 """Generative adversarial network (Goodfellow et al. 2014, arXiv 1406.2661), with later losses."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat
@@ -59,7 +59,7 @@ class GAN(TwoPlayers):
         clip: PositiveFloat | None = None,
         spectral_norm: bool = False,
         conditional: networks.Conditional = "no",
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(image_shape, num_classes, **kwargs)
         warn_unused("clip", clip, loss == "wgan", "--model.loss wgan")

@@ -1,6 +1,7 @@
 """An autoencoder as the generator of a GAN; VAE-GAN is the reference form (Larsen et al. 2015, arXiv 1512.09300)."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
@@ -58,7 +59,7 @@ class VAEGAN(TwoPlayers):
         sampler: Sampler | None = None,
         start: str | None = None,
         lr: PositiveFloat = 1e-3,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(image_shape, num_classes, latent_dim=latent_dim, lr=lr, **kwargs)
         self.hparams["start"] = None  # a checkpoint of this model no longer needs the other one

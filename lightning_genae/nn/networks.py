@@ -238,7 +238,12 @@ class _Writer(nn.Module):
         return as_sequence(self.output(run(self.gru, steps, self.start(z).tanh()[None])[0]))
 
 
-def run(network: nn.RNNBase, steps: Tensor | PackedSequence, states=None, twice: bool = False) -> tuple:
+def run(
+    network: nn.RNNBase,
+    steps: Tensor | PackedSequence,
+    states: Tensor | tuple[Tensor, ...] | None = None,
+    twice: bool = False,
+) -> tuple:
     """The outputs (B, L, width) of a recurrent network for steps (B, L, C), and its last states.
 
     On a GPU it runs without cuDNN where cuDNN has no derivative: in evaluation mode, and the second derivative.

@@ -1,12 +1,16 @@
 """Sounds as pictures and as files."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lightning_genae.data.drawing.grids import add_header, save_grid
+
+if TYPE_CHECKING:
+    from lightning_genae.data.modalities.audio import Audio
 
 RANGE = 80  # dB below the loudest moment of a picture that are shown
 MAX_HEARD = 16  # sounds of a picture that are written as files and drawn with axes; more are a grid of their frames
@@ -16,7 +20,7 @@ def save_sounds(
     path: Path,
     images: Tensor,
     num_columns: int,
-    modality,
+    modality: "Audio",
     rows: tuple[str, ...] = ("",),
     titles: tuple[str, ...] = (),
 ) -> Path:

@@ -32,7 +32,7 @@ def new(name: str, has_mask: bool = False) -> Modality:
     return registry.load(PACKAGE, name)(has_mask=has_mask)
 
 
-def modality_of(model) -> Modality:
+def modality_of(model: object) -> Modality:
     """The modality of a model's samples, by its options `modality` and `has_mask`; images if it has none."""
     hparams = getattr(model, "hparams", {})
     return new(hparams.get("modality", "image"), hparams.get("has_mask", False))

@@ -1,6 +1,8 @@
 """DINOv2's vision transformer (arXiv 2304.07193), close to human judgement (Stein et al. 2023, arXiv 2306.04675)."""
 
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -55,7 +57,7 @@ class DinoFeatures(Extractor):
         super().__init__(network, network.num_features, _prepare, description, batch_size=50)
 
 
-def _from_file(timm, path: Path):
+def _from_file(timm: ModuleType, path: Path) -> Any:  # its VisionTransformer, of a package that may be missing
     state = load_state(path, "DINOv2")
     try:
         size = SIZES[state["cls_token"].shape[-1]]

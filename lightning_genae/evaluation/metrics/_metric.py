@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.modalities import Modality
 from lightning_genae.data.modalities.image import Image
+from lightning_genae.evaluation.models import Generative
 
 MAX_IMAGES = 2000  # for metrics that compare all pairs of images
 
@@ -98,7 +99,7 @@ class SampleMetric:
         """The values of real images other than the held-out ones: no model is expected to be better."""
         return self.measure(fresh)
 
-    def of_model(self, model) -> dict[str, float]:
+    def of_model(self, model: Generative) -> dict[str, float]:
         """Values of the model itself, in evaluation mode, not of its samples; empty for most metrics."""
         return {}
 

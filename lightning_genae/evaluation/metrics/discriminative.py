@@ -58,10 +58,10 @@ class DiscriminativeMetric(SampleMetric):
         """Fraction of test sequences that are classified correctly, the mean over real and generated."""
         (x, valid, is_real), test = self._halves(samples)
 
-        def logits(network, x, valid):
+        def logits(network: Recurrent, x: Tensor, valid: Tensor) -> Tensor:
             return network(x)[torch.arange(len(x)), (valid.sum(1) - 1).clamp(min=0), 0]
 
-        def loss(network, chosen):
+        def loss(network: Recurrent, chosen: Tensor) -> Tensor:
             return F.binary_cross_entropy_with_logits(logits(network, x[chosen], valid[chosen]), is_real[chosen])
 
         network = train(lambda: Recurrent(x.shape[1], 1, x.std()), loss, len(x))

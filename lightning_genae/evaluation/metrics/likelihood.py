@@ -10,6 +10,7 @@ from lightning_genae.data.modalities.text import Text
 from lightning_genae.data.storage import as_input
 from lightning_genae.evaluation import ngram
 from lightning_genae.evaluation.metrics._metric import SampleMetric, Samples, Value
+from lightning_genae.evaluation.models import Generative
 
 
 class LikelihoodMetric(SampleMetric):
@@ -61,7 +62,7 @@ class LikelihoodMetric(SampleMetric):
         return {}  # it does not depend on samples
 
     @torch.no_grad()
-    def of_model(self, model) -> dict[str, float]:
+    def of_model(self, model: Generative) -> dict[str, float]:
         if not hasattr(model, "log_likelihood"):
             return {}
         self.is_measured = True

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lightning_genae.evaluation import fidelity
 from lightning_genae.evaluation.metrics._metric import SampleMetric, Samples, Value
+from lightning_genae.evaluation.models import Generative, reconstructs
 
 
 class ReconstructionMetric(SampleMetric):
@@ -34,8 +35,8 @@ class ReconstructionMetric(SampleMetric):
         return {}  # samples are not reconstructions
 
     @torch.no_grad()
-    def of_model(self, model) -> dict[str, float]:
-        if not hasattr(model, "reconstruct"):
+    def of_model(self, model: Generative) -> dict[str, float]:
+        if not reconstructs(model):
             return {}
         assert self.real.images is not None
         return fidelity.of_reconstructions(model, self.real.images, self.lpips, self.modality)
