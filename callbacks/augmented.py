@@ -47,8 +47,9 @@ class Augmented(Callback):
                     publish(trainer, title, path)
 
     def _draw_strengths(self, name: str, datamodule, x: torch.Tensor, labels: torch.Tensor) -> Path:
-        modality = datamodule.dataset.modality
-        varied = examples(datamodule.augment.parts[name], x, labels, modality)
+        modality, augment = datamodule.dataset.modality, datamodule.augment
+        is_within_class = augment.is_within_class(augment.sides[name])
+        varied = examples(augment.parts[name], x, labels if is_within_class else None, modality)
         titles = ("original", *(f"{strength:g}" for strength in STRENGTHS))
         path = self.folder / f"strengths-{name}.png"
         if modality.layout[1] == 1:  # a single column: the rows get titles

@@ -40,7 +40,9 @@ class Finite(Callback):
     def on_train_start(self, trainer, pl_module) -> None:
         self._begin(trainer, pl_module)
 
-    def on_train_batch_end(self, trainer, pl_module, *args) -> None:
+    def on_train_batch_end(self, trainer, pl_module, outputs, *args) -> None:
+        if pl_module.automatic_optimization and not outputs:
+            raise ValueError("--model: expected training_step to return a loss; got none, so that nothing is learnt")
         self._count(trainer.callback_metrics, pl_module.device)
         batches = trainer.datamodule.batches
         waits = trainer.world_size > 1 or pl_module.device.type != "cpu"

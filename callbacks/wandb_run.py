@@ -43,7 +43,7 @@ class WandbRun(WandbLogger):
         self.folder = Path(folder)
         self.background: Background | None = None
         super().__init__(
-            save_dir=folder,
+            save_dir=self.folder.absolute(),  # its service keeps the current folder of the first run of a process
             project=os.environ.get("WANDB_PROJECT", "lightning_genae"),
             id=_id_of_sweep() or f"{config_hash(config)}-seed{config['seed']}",
             name=f"{model}-{augment}-seed{config['seed']}",

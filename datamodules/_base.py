@@ -13,12 +13,13 @@ from jsonargparse.typing import PositiveInt, restricted_number_type
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from datamodules._contract import check_loaded
+from datamodules._contract import check_loaded, check_split
 from lightning_genae import registry
 from lightning_genae.data.batches import Batches
 from lightning_genae.data.dataset import Dataset, Images
 from lightning_genae.data.modalities import Modality
 from lightning_genae.data.modalities.image import Image
+from lightning_genae.errors import UserError
 
 if TYPE_CHECKING:
     Seed = int
@@ -79,6 +80,11 @@ class ImageDataModule(Batches):
         loaded = self.load()
         check_loaded(type(self), loaded)
         pool, heldout, num_classes = loaded
+        if not isinstance(self.modality, Modality):
+            raise UserError(
+                f"{registry.described(type(self))}: expected a modality of lightning_genae.data.modalities, such as "
+                f"Image(); got {self.modality!r}"
+            )
         train, validation = self.split(pool, len(heldout.images))
         if len(train.images) < self.batch_size:
             option, items = "num_train" if self.num_train else "batch_size", self.modality.item_name
@@ -212,6 +218,7 @@ def split_off(split: Images, num: int, seed: int) -> tuple[Images, Images]:
     """The rest, and `num` images with the classes in the proportions of the whole. The seed draws the order of both, so
     that the first images of each are a random sample, too.
     """
+    check_split("split_off: expected images", split)
     labels = split.labels.numpy()
     counts = np.bincount(labels)
     # scikit-learn stratifies only if each side can hold every class and each class has two images

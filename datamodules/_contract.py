@@ -31,6 +31,20 @@ def check_loaded(datamodule: type, loaded: object) -> None:
         )
 
 
+def check_split(about: str, part: Images) -> None:
+    """Checks that images have as many labels, as `split_off` needs them.
+
+    Raises:
+        UserError: labels are not int64 (N,), or negative.
+    """
+    labels, num = part.labels, len(part.images)
+    if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or tuple(labels.shape) != (num,):
+        got = f"{tuple(labels.shape)} {labels.dtype}" if isinstance(labels, Tensor) else type(labels).__name__
+        raise UserError(f"{about} with labels ({num},) {torch.int64}, one for each of its images; got {got}")
+    if num and labels.min() < 0:
+        raise UserError(f"{about} with labels from 0; got {int(labels.min())}")
+
+
 def _check_images(about: str, images: Tensor, bounded: bool) -> None:
     shape, dtype = tuple(images.shape), getattr(images, "dtype", torch.uint8)  # those on disk are uint8
     if len(shape) != 4 or 0 in shape[1:] or dtype not in (torch.uint8, torch.float32):
@@ -45,11 +59,9 @@ def _check_images(about: str, images: Tensor, bounded: bool) -> None:
 
 
 def _check_labels(about: str, part: Images, num_classes: int) -> None:
-    labels, num = part.labels, len(part.images)
-    if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or tuple(labels.shape) != (num,):
-        got = f"{tuple(labels.shape)} {labels.dtype}" if isinstance(labels, Tensor) else type(labels).__name__
-        raise UserError(f"{about} with labels ({num},) {torch.int64}, one for each of its images; got {got}")
-    if num and not (labels.min() >= 0 and labels.max() < max(1, num_classes)):
+    check_split(about, part)
+    labels = part.labels
+    if len(labels) and not (labels.min() >= 0 and labels.max() < max(1, num_classes)):
         low, high = int(labels.min()), int(labels.max())
         expected = f"from 0 to {num_classes - 1}" if num_classes else "that are all 0, because there are no classes"
         raise UserError(f"{about} with labels {expected}; got them from {low} to {high}")

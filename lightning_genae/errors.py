@@ -73,12 +73,16 @@ def _where(error: BaseException) -> str:
     """The last line of this project, or of code that adds to it, that the cause of an unexpected error passed."""
     while error.__cause__ is not None:
         error = error.__cause__
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
-    if not frames:
+    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        frames.append((error.filename, error.lineno))
+    ours = [frame for frame in frames if "site-packages" not in frame[0] and not frame[0].startswith("<")]
+    if not ours:
         return ""
-    path, folder = Path(frames[-1].filename), Path(__file__).parents[1]
+    filename, line = ours[-1]
+    path, folder = Path(filename), Path(__file__).parents[1]
     shown = path.relative_to(folder) if path.is_relative_to(folder) else path
-    return f"{type(error).__name__} in {shown}, line {frames[-1].lineno}; "
+    return f"{type(error).__name__} in {shown}, line {line}; "
 
 
 def check_characters(argv: list[str]) -> None:

@@ -58,7 +58,7 @@ def check_type(option: str, kind: object) -> None:
     if not _is_plain(kind):
         got = (
             "none"
-            if Any in (kind, *get_args(kind))
+            if Any in (kind, *get_args(kind)) or "Untyped" in str(kind)  # jsonargparse's word
             else f"the type {kind.__name__ if isinstance(kind, type) else kind}"
         )
         raise ValueError(

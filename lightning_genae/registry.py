@@ -18,6 +18,7 @@ import ast
 import difflib
 import importlib
 import importlib.util
+import inspect
 import re
 import sys
 from contextlib import suppress
@@ -147,9 +148,30 @@ def load(package: str, name: str) -> type[Any]:
 def _import(option: str, package: str, name: str) -> ModuleType:
     try:
         return importlib.import_module(f"{package}.{name}")
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         path = _files(package)[name]
-        raise ModuleNotFoundError(f"{option}: '{path}' cannot be imported: {error}", name=error.name) from error
+        raise ImportError(f"{option}: '{path}' cannot be imported: {error}", name=error.name) from error
+
+
+def check_call(choice: type, method: str, expected: str, *arguments: object, **named: object) -> None:
+    """Checks that a class, or a method of it, can be called as its family is.
+
+    Args:
+        choice: the class.
+        method: its name; "" for the class itself.
+        expected: the signature, in words for the error.
+        arguments: with which it is called, `self` among those of a method; their values do not matter.
+        named: the same, by name.
+
+    Raises:
+        UserError: it takes other arguments.
+    """
+    try:
+        inspect.signature(getattr(choice, method) if method else choice).bind(*arguments, **named)
+    except TypeError as error:
+        raise UserError(
+            f"{described(choice)}: expected {expected}; got one that cannot be called so: {error}"
+        ) from error
 
 
 def described(choice: type) -> str:

@@ -35,26 +35,39 @@ MODEL_GOOD = {
     "more": "",
 }
 AUGMENT = """
+import random
 import torch
 from lightning_genae.augment import Augmentation
-class Augment(Augmentation):
+class Augment({base}):
     {declared}
-    def vary(self, images, labels):
+    {more}
+    def {method}:
         {first}
         return {varied}
 """
-AUGMENT_GOOD = {"declared": "", "first": "", "varied": "images * 0.5"}
+AUGMENT_GOOD = {
+    "base": "Augmentation",
+    "declared": "",
+    "more": "",
+    "method": "vary(self, images, labels)",
+    "first": "",
+    "varied": "images * 0.5",
+}
 DATA = """
 import torch
-from datamodules import ImageDataModule
+from pytorch_lightning import LightningDataModule
+from datamodules import ImageDataModule, split_off
 from lightning_genae.data.dataset import Images
-class Data(ImageDataModule):
+class Data({base}):
+    {more}
     def load(self):
         images = {images}
         labels = {labels}
         return {returned}
 """
 DATA_GOOD = {
+    "base": "ImageDataModule",
+    "more": "",
     "images": "torch.rand(90, 1, 8, 8, generator=torch.Generator().manual_seed(0))",
     "labels": "torch.arange(90) % 3",
     "returned": "Images(images, labels), Images(images, labels), 3",
@@ -64,13 +77,16 @@ from lightning_genae.evaluation.metrics import SampleMetric, Value
 class Metric({base}):
     values = {values}
     {modalities}
-    def measure(self, samples):
+    {more}
+    def {method}:
         return {measured}
 """
 METRIC_GOOD = {
     "base": "SampleMetric",
     "values": "{'gap': Value('gap', '.2f', False)}",
     "modalities": "",
+    "more": "",
+    "method": "measure(self, samples)",
     "measured": "{'gap': 1.0}",
 }
 PARTS = {
@@ -81,10 +97,10 @@ PARTS = {
 }
 WRONG = [
     ("models", {"arguments": "image_shape"}, "expected __init__(self, image_shape, num_classes=0, modality='image'"),
-    ("models", {"arguments": MODEL_GOOD["arguments"] + ", *, lr"}, "missing a required argument: 'lr'"),
+    ("models", {"arguments": MODEL_GOOD["arguments"] + ", *, lr: float"}, "--model.lr: expected a value"),
     ("models", {"save": ""}, "expected self.save_hyperparameters() in __init__"),
-    ("models", {"samples": "torch.zeros(1, 1, 8, 8)"}, "expected sample(2) to be of shape (2, 1, 8, 8); got (1, 1, 8"),
-    ("models", {"samples": "torch.full((num, 1, 8, 8), 3.0)"}, "expected samples in [-1, 1], got values from 3 to 3"),
+    ("models", {"samples": "torch.zeros(1, 1, 8, 8)"}, "to be of shape (2, 1, 8, 8); got (1, 1, 8, 8)"),
+    ("models", {"samples": "torch.full((num, 1, 8, 8), 3.0)"}, "genae_new.py); got values from 3 to 3"),
     ("models", {"modalities": "modalities = ('images',)"}, "a tuple of some of audio, image, "),
     ("models", {"modalities": "modalities = 'image'"}, "expected modalities = a tuple"),
     (
@@ -95,7 +111,7 @@ WRONG = [
     (
         "models",
         {"more": "encode = decode = lambda self, x: x\n    def reconstruct(self, x): return x[:1]"},
-        "expected reconstruct(x) of two to be of shape (2, 1, 8, 8); got (1, 1, 8, 8)",
+        "to be of shape (2, 1, 8, 8); got (1, 1, 8, 8)",
     ),
     (
         "augment",
@@ -138,6 +154,44 @@ WRONG = [
     ("metrics", {"modalities": "modalities = ('pictures',)"}, "expected modalities = a tuple"),
     ("metrics", {"base": "object"}, "expected a subclass of lightning_genae.evaluation.metrics.SampleMetric"),
     (
+        "models",
+        {"more": "def log_likelihood(self, x): return x.flatten(1).sum(1)"},
+        "expected log_likelihood(self, x, num",
+    ),
+    ("models", {"more": "def log_likelihood(self, x, num_latents): return x.sum()"}, "to be of shape (2,); got ()"),
+    ("models", {"arguments": MODEL_GOOD["arguments"] + ", name: str = 'x'"}, "of other names than name"),
+    ("models", {"arguments": MODEL_GOOD["arguments"] + ", size=3"}, "its type, so that no config file"),
+    ("augment", {"varied": "images + torch.tensor(random.random())"}, "got variations that do not repeat"),
+    ("augment", {"method": "other(self, images, labels)"}, "expected a method vary(self, images, labels); got none"),
+    ("augment", {"method": "vary(self, images)"}, "expected vary(self, images, labels); got one that cannot"),
+    ("augment", {"more": "def __init__(self): self.x = 1"}, "expected super().__init__() at the beginning"),
+    ("augment", {"more": "def fit(self, dataset): pass"}, "expected fit(self, dataset, **trainer_options); got one"),
+    ("augment", {"base": "torch.nn.Module"}, "expected a subclass of lightning_genae.augment.Augmentation"),
+    (
+        "data",
+        {"images": "split_off(Images(torch.rand(90, 1, 8, 8), -torch.ones(90).long()), 9, 0)"},
+        "split_off: expected images with labels from 0; got -1",
+    ),
+    (
+        "data",
+        {"images": "split_off(Images(torch.rand(90, 1, 8, 8), torch.ones(80).long()), 9, 0)"},
+        "split_off: expected images with labels (90,)",
+    ),
+    ("data", {"base": "LightningDataModule"}, "expected a subclass of datamodules.ImageDataModule"),
+    ("data", {"more": "modality = 'image'"}, "expected a modality of lightning_genae.data.modalities"),
+    ("metrics", {"more": "order = 'first'"}, "expected order = a whole number; got 'first'"),
+    ("metrics", {"measured": "{'gap': float('nan')}"}, "expected a number as 'gap' of real images; got nan"),
+    ("metrics", {"method": "gauge(self, samples)"}, "expected a method measure(self, samples); got none"),
+    ("metrics", {"method": "measure(self)"}, "expected measure(self, samples); got one that cannot be called so"),
+    ("metrics", {"more": "def __init__(self, real, dataset, radius): pass"}, "expected __init__(self, real, dataset)"),
+    (
+        "metrics",
+        {"more": "def __init__(self, real, dataset=None, radius=1): pass"},
+        "without options; got more of them",
+    ),
+    ("metrics", {"measured": "{'gap': float(samples.images.mul_(2).sum())}"}, "changes in place: change a copy"),
+    ("metrics", {"measured": "{'gap': 1.0, 'gap_low': 2.0, 'gap_high': 1.0}"}, "expected 'gap_low' at most 'gap_high'"),
+    (
         "metrics",
         {"values": "{'fd': Value('gap', '.2f', False)}", "measured": "{'fd': 1.0}"},
         "expected 'fd' from one metric; got it from FrechetMetric",
@@ -148,6 +202,7 @@ WRONG = [
 def give(folder: Path, family: str, changes: dict[str, str]) -> tuple[str, ...]:
     """Installs a part of a family; the words that choose it."""
     text, good = PARTS[family]
+    run.COMMAND_LINE._parsers.clear()  # which know the part of the test before by the same name
     (folder / "genae_new.py").write_text(text.format(**good | changes))
     install(folder, "genae-new", {f"lightning_genae.{family}": {"new": "genae_new"}})
     return (GROUPS[family], "new") if GROUPS[family] else ()
@@ -160,7 +215,7 @@ def test_what_is_wrong_is_named_with_its_class_and_file(site, capsys, family, ch
     assert run.main([*words, *model, *SHORT]) == 2
     *_, error = capsys.readouterr().err.strip().splitlines()
     assert message in error
-    assert "genae_new" in error or "--model: expected" in error
+    assert "genae_new" in error or message.startswith("split_off") or error.startswith("run.py: error: --model.")
     assert not Path("new").exists()
 
 
@@ -175,7 +230,7 @@ def test_a_failure_in_a_new_part_names_its_file_and_line(site, capsys):  # noqa:
     words = give(site, "augment", {"first": "images.nothing()"})
     assert run.main([*words, "--model", "gan", *SHORT]) == 1
     error = capsys.readouterr().err
-    assert "(AttributeError in " in error and "genae_new.py, line 7; --debug shows more)" in error
+    assert "(AttributeError in " in error and "genae_new.py, line 9; --debug shows more)" in error
 
 
 def test_a_data_set_without_a_loader(site, capsys):  # noqa: F811
@@ -183,3 +238,15 @@ def test_a_data_set_without_a_loader(site, capsys):  # noqa: F811
     install(site, "genae-new", {"lightning_genae.data": {"new": "genae_new"}})
     assert run.main(["--data", "new", "--model", "gan", *SHORT]) == 1
     assert "expected a method load" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_read_is_named_with_its_line(site, capsys):  # noqa: F811
+    words = give(site, "augment", {"first": "images ="})
+    assert run.main([*words, "--model", "gan", *SHORT]) == 3  # of another package; in this one it is 1
+    assert "SyntaxError: invalid syntax (genae_new.py, line 9)" in capsys.readouterr().err
+
+
+def test_a_model_that_returns_no_loss(site, capsys):  # noqa: F811
+    words = give(site, "models", {"more": "def training_step(self, batch, batch_idx): pass"})
+    assert run.main([*words, *SHORT]) == 1
+    assert "--model: expected training_step to return a loss; got none" in capsys.readouterr().err

@@ -61,6 +61,7 @@ class Fixed(nn.Module):
     """Not a model; its samples are what it is given."""
 
     device = torch.device("cpu")
+    dtype = torch.float32
 
     def __init__(self, samples: torch.Tensor):
         super().__init__()
@@ -86,11 +87,14 @@ def test_images_that_are_all_the_same_are_found_before_the_training(digits, tmp_
 @pytest.mark.parametrize(
     "images, message",
     [
-        (torch.zeros(2, 1, 9, 8), r"expected sample\(2\) to be of shape \(2, 1, 8, 8\); got \(2, 1, 9, 8\)"),
-        (torch.full((2, 1, 8, 8), 3.0), r"expected samples in \[-1, 1\], got values from 3 to 3"),
-        (torch.full((2, 1, 8, 8), 1.5), r"expected samples in \[-1, 1\], got values from 1.5 to 1.5"),
-        (torch.full((2, 1, 8, 8), -3.0), r"expected samples in \[-1, 1\], got values from -3 to -3"),
-        (torch.full((2, 1, 8, 8), torch.nan), r"expected samples in \[-1, 1\], got"),
+        (
+            torch.zeros(2, 1, 9, 8),
+            r"expected sample\(2\) by Fixed \(.*\) to be of shape \(2, 1, 8, 8\); got \(2, 1, 9, 8\)",
+        ),
+        (torch.full((2, 1, 8, 8), 3.0), r"expected samples in \[-1, 1\] by Fixed \(.*\); got values from 3 to 3"),
+        (torch.full((2, 1, 8, 8), 1.5), r"expected samples in \[-1, 1\] by Fixed \(.*\); got values from 1.5 to 1.5"),
+        (torch.full((2, 1, 8, 8), -3.0), r"expected samples in \[-1, 1\] by Fixed \(.*\); got values from -3 to -3"),
+        (torch.full((2, 1, 8, 8), torch.nan), r"expected samples in \[-1, 1\] by Fixed \(.*\); got"),
     ],
 )
 def test_wrong_samples_are_found_before_the_training(digits, images, message):
@@ -347,7 +351,7 @@ def test_models_are_in_evaluation_mode_when_they_are_measured(digits):
     evaluation = Evaluation(digits.dataset, "pixels", num_samples=20)
     evaluation.check(model)
     evaluation.measure(model)
-    assert len(model.seen) == 6  # checked twice, sampled, reconstructed (597 images in two parts), likelihood
+    assert len(model.seen) == 7  # checked three times, sampled, reconstructed (597 images in two parts), likelihood
     assert not any(any(modes) for modes in model.seen)
     assert [module.training for module in model.modules()] == before and any(before) and not all(before)
     assert torch.equal(model.layers[1].running_mean, torch.zeros(64))

@@ -35,6 +35,7 @@ PACKAGES = {
 }  # by what they import as
 # private names of other packages: each may change in any release, so that the packages are bounded from above
 PRIVATE = {
+    ("lightning_genae/evaluation/metrics/_contract.py", "_version"): "torch",
     ("callbacks/finite.py", "_results"): "pytorch-lightning",
     ("callbacks/record.py", "_batches_that_stepped"): "pytorch-lightning",
     ("callbacks/record.py", "_results"): "pytorch-lightning",

@@ -123,3 +123,16 @@ def test_a_run_with_a_server(tmp_path, how):
     assert any(b"train/loss_critic" in path.read_bytes() for path in Path("run/wandb").rglob("*.wandb")), said
     assert how == "well" or "wandb sync" in said
     assert how != "well" or any("file_stream" in path for path in server.paths)
+
+
+def test_runs_of_a_process_are_written_where_each_was_begun(tmp_path, monkeypatch):
+    """W&B's service keeps the folder in which the first of them was begun."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        logger = WandbRun(Path("run"), CONFIG, lambda: {"batches": 0}, resume=False)
+        logger.log_metrics({"x": 1.0})
+        logger.finalize("success")
+        logger.wait()
+        assert list(Path("run/wandb").glob("offline-run-*/*.wandb"))

@@ -57,10 +57,10 @@ class Composition(nn.Module):
     ):
         super().__init__()
         self.stream = Stream()
-        self.parts = nn.ModuleDict(parts)  # type: ignore[assignment]  # ModuleDict is not generic
-        self.on = self._parse_sides(on) if on else {}
         for part in parts.values():
             _contract.check_class(part)
+        self.parts = nn.ModuleDict(parts)  # type: ignore[assignment]  # ModuleDict is not generic
+        self.on = self._parse_sides(on) if on else {}
         if len(parts) > 1 and "none" in parts:
             raise ValueError(f"--augment: expected none by itself; got {'+'.join(parts)}")
         default_target = next((part.target for part in parts.values() if part.target), None)

@@ -17,11 +17,19 @@ def check_class(augmentation: Augmentation) -> None:
     """Checks what the class says of where it acts.
 
     Raises:
-        UserError: `apply_to` or `fractions` is not as it should be.
+        UserError: a method is missing or takes other arguments, or `apply_to` or `fractions` is not as it should be.
     """
     about = registry.described(type(augmentation))
     if not isinstance(augmentation, Augmentation):
         raise UserError(f"{about}: expected a subclass of lightning_genae.augment.Augmentation; got another class")
+    if not hasattr(augmentation, "training"):
+        raise UserError(f"{about}: expected super().__init__() at the beginning of its __init__; got none")
+    if type(augmentation).vary is Augmentation.vary:
+        raise UserError(f"{about}: expected a method vary(self, images, labels); got none")
+    registry.check_call(type(augmentation), "vary", "vary(self, images, labels)", None, None, None)
+    registry.check_call(
+        type(augmentation), "fit", "fit(self, dataset, **trainer_options)", None, None, accelerator=None
+    )
     fractions = dict(augmentation.fractions)
     if not fractions.keys() <= SIDES or not all(0 <= fraction <= 1 for fraction in fractions.values()):
         raise UserError(f"{about}: expected fractions in [0, 1] of data or critic; got {fractions}")
@@ -40,15 +48,19 @@ def check_variation(augmentation: Augmentation, dataset: Dataset, side: str, is_
         is_within_class: whether it gets the classes.
 
     Raises:
-        UserError: the variations have another shape or type, are not finite, have no gradient before a critic, or the
-            originals were changed.
+        UserError: the variations have another shape or type, are not finite, do not repeat from the same seed, have no
+            gradient before a critic, or the originals were changed.
     """
     about = registry.described(type(augmentation))
     images, labels = (part[:NUM] for part in dataset.train)
     x = to_float(images)
     passed = x.clone().requires_grad_(side == "critic").clone()  # a copy, because leaves cannot be changed in place
+    labels_passed = labels if is_within_class else None
     with torch.random.fork_rng(devices=[]):
-        varied = augmentation.vary(passed, labels if is_within_class else None)
+        torch.manual_seed(0)
+        varied = augmentation.vary(passed, labels_passed)
+        torch.manual_seed(0)
+        again = augmentation.vary(x.clone(), labels_passed)
     if not isinstance(varied, Tensor) or varied.shape != x.shape or varied.dtype != x.dtype:
         got = f"{tuple(varied.shape)} {varied.dtype}" if isinstance(varied, Tensor) else type(varied).__name__
         raise UserError(f"{about}: expected variations {tuple(x.shape)} {x.dtype} as the images; got {got}")
@@ -56,6 +68,10 @@ def check_variation(augmentation: Augmentation, dataset: Dataset, side: str, is_
         raise UserError(f"{about}: expected finite variations of {dataset.item_name}; got others")
     if not torch.equal(passed, x):
         raise UserError(f"{about}: expected new images; it changes those that it gets: vary `images.clone()`")
+    if not torch.equal(varied, again):
+        raise UserError(
+            f"{about}: expected random numbers of torch, which runs seed; got variations that do not repeat"
+        )
     if side == "critic" and not varied.requires_grad:
         raise UserError(
             f"{about}: expected variations that gradients pass, before the critic; got none; with fractions = "

@@ -93,13 +93,13 @@ def measure(
     }
 
 
-def examples(augmentation: Augmentation, images: Tensor, labels: Tensor, modality: Modality) -> Tensor:
+def examples(augmentation: Augmentation, images: Tensor, labels: Tensor | None, modality: Modality) -> Tensor:
     """The images, each followed by its variations in order of growing strength.
 
     Args:
         augmentation: with a strength.
         images: (B, C, H, W) in [-1, 1].
-        labels: (B,).
+        labels: (B,). None: they are not varied within their classes.
         modality: of the images.
 
     Returns:

@@ -6,7 +6,7 @@ from lightning_genae import registry
 from lightning_genae.commands.parse import PACKAGES
 from lightning_genae.config.nested import collect
 from lightning_genae.config.parser import signature
-from lightning_genae.errors import lacks_memory
+from lightning_genae.errors import UserError, lacks_memory
 from lightning_genae.received import check_links
 from lightning_genae.run_folder import RunFolder
 
@@ -21,12 +21,17 @@ if TYPE_CHECKING:
 def build_datamodule(config: dict) -> "ImageDataModule":
     """The data set, loaded."""
     check_links("--cache", config["cache"])
+    from datamodules import ImageDataModule
+
     data = dict(config["data"])
-    datamodule = registry.load(PACKAGES["data"], data.pop("name"))(**data)
+    module_class = registry.load(PACKAGES["data"], data.pop("name"))
+    if not issubclass(module_class, ImageDataModule):
+        raise UserError(f"{registry.described(module_class)}: expected a subclass of datamodules.ImageDataModule")
+    datamodule = module_class(**data)
     datamodule.seed = config["seed"]
     datamodule.cache_dir = config["cache"]
     if config["data"].get("download"):
-        check_links("--data.root", datamodule.root)
+        check_links("--data.root", data["root"] or "data")
     datamodule.prepare_data()
     datamodule.setup()
     return datamodule

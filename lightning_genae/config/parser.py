@@ -31,6 +31,10 @@ def add_classes(parser: ArgumentParser, section: str, classes: list[type], skip:
     seen: dict[str, tuple] = {}
     for i, part in enumerate(classes):
         options = signature(part)
+        if "name" in options:
+            raise UserError(
+                f"{registry.described(part)}: expected options of other names than name, which is that of the choice"
+            )
         differing = [name for name in options if seen.get(name, options[name]) != options[name]]
         if differing:
             others = [other for other in classes[:i] if set(signature(other)) & set(differing)]

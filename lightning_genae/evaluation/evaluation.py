@@ -24,7 +24,7 @@ from lightning_genae.evaluation.metrics import MAX_IMAGES, SampleMetric, Samples
 from lightning_genae.evaluation.metrics.frechet import FrechetMetric
 from lightning_genae.evaluation.metrics.memorisation import MemorisationMetric
 from lightning_genae.evaluation.metrics.reconstruction import ReconstructionMetric
-from lightning_genae.evaluation.models import Generative
+from lightning_genae.evaluation.models import Generative, reconstructs
 from lightning_genae.evaluation.sampling import draw_parts
 from lightning_genae.ranks import to_first
 
@@ -105,7 +105,8 @@ class Evaluation:
         chosen = torch.randperm(len(dataset.pool.images), generator=torch.Generator().manual_seed(0))
         chosen = chosen[: self.num_samples]
         fresh = self._reference(chosen_of(dataset.pool.images, chosen), "pool", chosen)
-        floors = [(metric, metric.floor(fresh)) for metric in self.metrics]
+        floors = [(metric, metrics.values_of(metric, "floor", fresh)) for metric in self.metrics]
+        floor = metrics.floor(floors)
         protocol = {
             **self.extractor.description,
             "items": dataset.item_name,
@@ -118,15 +119,15 @@ class Evaluation:
             "seed_of_z": self.seed,
             "n_floor": len(chosen),
             # the scores of real images of the training split, as many as samples if possible: a bound for models
-            "floor": metrics.merged(floors),
+            "floor": floor,
             "versions": {
                 module.__name__: module.__version__ for module in (torch, torchvision, torchmetrics, pytorch_lightning)
             },
         }
         if self.real.places is not None and num_independent(self.real.places, 0) < num_real:
             protocol["n_independent"] = num_independent(self.real.places, num_real)
-        packages = [(registry.origin(type(metric)), values) for metric, values in floors]
-        if added := {name: package for package, values in packages if package for name in values}:
+        packages = [(registry.origin(type(metric)), metric.values) for metric in self.metrics]
+        if added := {name: package for package, values in packages if package for name in values if name in floor}:
             protocol["added"] = added  # by other packages' metrics
         left_out = {name: why for metric in self.metrics for name, why in metric.left_out(self.num_samples).items()}
         if left_out:
@@ -142,14 +143,23 @@ class Evaluation:
             ValueError: their number or shape is not that of the data, or samples are not in [-1, 1].
         """
         with torch.random.fork_rng(), evaluating(model):
-            images = model.sample(2)
-            _check_shape("sample(2)", images, (2, *self.dataset.image_shape))
-            if hasattr(model, "reconstruct"):
-                originals = as_input(model, self.heldout[:2])
-                _check_shape("reconstruct(x) of two", model.reconstruct(originals), tuple(originals.shape))
+            images = model.sample(2, None)
+            _check_shape(f"sample(2){_from(model)}", images, (2, *self.dataset.image_shape))
+            originals = as_input(model, self.heldout[:2])
+            if reconstructs(model):
+                reconstructed = model.reconstruct(originals.clone())
+                _check_shape(f"reconstruct(x) of two images{_from(model)}", reconstructed, tuple(originals.shape))
+                if not reconstructed.isfinite().all():
+                    raise ValueError(f"--model: expected finite values of reconstruct(x){_from(model)}; got others")
+            if hasattr(model, "log_likelihood"):
+                _check_shape(
+                    f"log_likelihood(x, 1) of two images{_from(model)}", model.log_likelihood(originals, 1), (2,)
+                )
         if not images.isfinite().all() or images.abs().max() > 1.001:
             low, high = images.min().item(), images.max().item()
-            raise ValueError(f"--model: expected samples in [-1, 1], got values from {low:.3g} to {high:.3g}")
+            raise ValueError(
+                f"--model: expected samples in [-1, 1]{_from(model)}; got values from {low:.3g} to {high:.3g}"
+            )
 
     def measure(
         self, model: Generative, at_the_end: bool = True, rank: int = 0, num_ranks: int = 1
@@ -181,10 +191,10 @@ class Evaluation:
         if not features.isfinite().all():
             raise ValueError("the features of the samples are not all finite; the model has diverged")
         self.samples = Samples(features, self.extractor.logits(features), images)
-        parts = [(metric, metric.measure(self.samples)) for metric in self.metrics]
+        parts = [(metric, metrics.values_of(metric, "measure", self.samples)) for metric in self.metrics]
         if at_the_end:
-            parts += [(metric, metric.at_the_end(self.samples)) for metric in self.metrics]
-        parts += [(metric, metric.of_model(model)) for metric in self.metrics]
+            parts += [(metric, metrics.values_of(metric, "at_the_end", self.samples)) for metric in self.metrics]
+        parts += [(metric, metrics.values_of(metric, "of_model", model)) for metric in self.metrics]
         for metric in self.metrics:
             self.protocol |= metric.protocol()
         return {"fd_validation": self.chooser.measure(self.samples)["fd"], **metrics.merged(parts)}
@@ -218,9 +228,14 @@ class Evaluation:
             )
 
 
+def _from(model: object) -> str:
+    return f" by {registry.described(type(model))}"
+
+
 def _check_shape(what: str, images: Tensor, shape: tuple[int, ...]) -> None:
-    if tuple(images.shape) != shape:
-        raise ValueError(f"--model: expected {what} to be of shape {shape}; got {tuple(images.shape)}")
+    if not isinstance(images, Tensor) or tuple(images.shape) != shape:
+        got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+        raise ValueError(f"--model: expected {what} to be of shape {shape}; got {got}")
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """Checks of a model that is new: what its class says, before and after it is built."""
 
-import inspect
-
 from pytorch_lightning import LightningModule
 
 from lightning_genae import registry
@@ -26,13 +24,11 @@ def check_class(model_class: type) -> None:
     there = [name for name in OF_AUTOENCODERS if hasattr(model_class, name)]
     if there and len(there) < len(OF_AUTOENCODERS):
         raise UserError(f"{about}: expected all of {', '.join(OF_AUTOENCODERS)}, or none; got {' and '.join(there)}")
-    try:
-        inspect.signature(model_class).bind((1, 8, 8), 10, modality="image", has_mask=False)
-    except TypeError as error:
-        raise UserError(
-            f"{about}: expected __init__(self, image_shape, num_classes=0, modality='image', has_mask=False, ...), "
-            f"with defaults of all further options; got one that cannot be called so: {error}"
-        ) from error
+    expected = "__init__(self, image_shape, num_classes=0, modality='image', has_mask=False, ...), with defaults of all"
+    registry.check_call(model_class, "", f"{expected} options", None, None, modality=None, has_mask=None)
+    registry.check_call(model_class, "sample", "sample(self, num, labels=None)", None, None, None)
+    if hasattr(model_class, "log_likelihood"):
+        registry.check_call(model_class, "log_likelihood", "log_likelihood(self, x, num_latents)", None, None, None)
 
 
 def check_hparams(model: LightningModule) -> None:

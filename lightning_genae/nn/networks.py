@@ -341,10 +341,7 @@ def _dense(sizes: list[int]) -> list[nn.Module]:
 def _pyramid(image_shape: tuple[int, int, int], width: int | None) -> tuple[list[tuple[int, int]], list[int]]:
     """Image sizes from full resolution to at most 4 per side, and the number of channels at each."""
     if max(image_shape[1:]) == 1:
-        raise UserError(
-            "network: expected mlp for points, tables and images of 1x1; --model.network mlp, or "
-            "--augment.autoencoder.network mlp, chooses it"
-        )
+        raise UserError("--model.network: expected mlp for points, tables and images of 1x1; got one for larger images")
     sizes = [(image_shape[1], image_shape[2])]
     while max(sizes[-1]) > 4:
         sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))

@@ -60,7 +60,12 @@ class ClassifierFeatures(Extractor):
 def _trained(dataset: Dataset, num_features: int, num_steps: int) -> tuple[nn.Sequential, dict]:
     """The network and what was noted of it, from the cache if it is there."""
     train, heldout = dataset.pool, dataset.heldout
-    key = {"data": train.fingerprint, "num_steps": num_steps, "source": source(networks, sys.modules[__name__])}
+    key = {
+        "data": train.fingerprint,
+        "classes": dataset.num_classes,
+        "num_steps": num_steps,
+        "source": source(networks, sys.modules[__name__]),
+    }
 
     def new_network() -> nn.Sequential:
         encoder = networks.encoder(dataset.image_shape, num_features, "conv", width=16)

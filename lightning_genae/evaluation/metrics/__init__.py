@@ -10,11 +10,22 @@ all. The contract test is tests/test_metrics.py.
 from lightning_genae import registry
 from lightning_genae.data import modalities
 from lightning_genae.data.dataset import Dataset
-from lightning_genae.evaluation.metrics._contract import check_class, merged
+from lightning_genae.evaluation.metrics._contract import check_class, floor, merged, values_of
 from lightning_genae.evaluation.metrics._metric import MAX_IMAGES, SampleMetric, Samples, Value
 
 PACKAGE = "lightning_genae.evaluation.metrics"
-__all__ = ["MAX_IMAGES", "PACKAGE", "SampleMetric", "Samples", "Value", "known_values", "merged", "new"]
+__all__ = [
+    "MAX_IMAGES",
+    "PACKAGE",
+    "SampleMetric",
+    "Samples",
+    "Value",
+    "floor",
+    "known_values",
+    "merged",
+    "new",
+    "values_of",
+]
 
 
 def known_values() -> dict[str, Value]:
