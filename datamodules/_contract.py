@@ -24,6 +24,9 @@ def check_loaded(datamodule: type, loaded: object) -> None:
             raise UserError(f"{about} Images(images, labels) as {name}; got {_types(part)}")
         _check_images(f"{about} {name}", part.images, bounded=part is parts[0])
         _check_labels(f"{about} {name}", part, num_classes)
+    pool, heldout = (part.images for part in parts)
+    if pool is heldout:
+        raise UserError(f"{about} held-out items that are not trained on; got those of the training split")
     first, second = (tuple(part.images.shape[1:]) for part in parts)
     if first != second:
         raise UserError(

@@ -68,9 +68,9 @@ class Data({base}):
 DATA_GOOD = {
     "base": "ImageDataModule",
     "more": "",
-    "images": "torch.rand(90, 1, 8, 8, generator=torch.Generator().manual_seed(0))",
-    "labels": "torch.arange(90) % 3",
-    "returned": "Images(images, labels), Images(images, labels), 3",
+    "images": "torch.rand(120, 1, 8, 8, generator=torch.Generator().manual_seed(0))",
+    "labels": "torch.arange(120) % 3",
+    "returned": "Images(images[30:], labels[30:]), Images(images[:30], labels[:30]), 3",
 }
 METRIC = """
 from lightning_genae.evaluation.metrics import SampleMetric, Value
@@ -139,12 +139,16 @@ WRONG = [
         {"returned": "Images(images, labels), Images(images, labels)"},
         "(Images, Images, number of classes)",
     ),
-    ("data", {"images": "torch.rand(90, 8, 8)"}, "images (N, C, H, W), uint8, or float32 in [-1, 1]; got (90, 8, 8)"),
+    ("data", {"images": "torch.rand(90, 8, 8)"}, "images (N, C, H, W), uint8, or float32 in [-1, 1]; got (60, 8, 8)"),
     ("data", {"images": "torch.rand(90, 1, 8, 8) * 255"}, "with finite images in [-1, 1]; got values from 0"),
-    ("data", {"images": "torch.rand(90, 1, 8, 8).double()"}, "uint8, or float32 in [-1, 1]; got (90, 1, 8, 8) torch.f"),
-    ("data", {"labels": "torch.arange(90) % 4"}, "with labels from 0 to 2; got them from 0 to 3"),
-    ("data", {"labels": "torch.arange(80)"}, "with labels (90,) torch.int64, one for each of its images; got (80,)"),
-    ("data", {"returned": "Images(images, labels), Images(images, labels), 0"}, "all 0, because there are no classes"),
+    ("data", {"images": "torch.rand(90, 1, 8, 8).double()"}, "uint8, or float32 in [-1, 1]; got (60, 1, 8, 8) torch.f"),
+    ("data", {"labels": "torch.arange(120) % 4"}, "with labels from 0 to 2; got them from 0 to 3"),
+    ("data", {"labels": "torch.arange(80)"}, "with labels (90,) torch.int64, one for each of its images; got (50,)"),
+    (
+        "data",
+        {"returned": "Images(images, labels), Images(images[:30], labels[:30]), 0"},
+        "all 0, because there are no classes",
+    ),
     ("metrics", {"measured": "{'gop': 1.0}"}, "expected a label, a format and a direction of 'gop'"),
     ("metrics", {"measured": "[1.0]"}, "expected values by name, in a dict; got list"),
     ("metrics", {"measured": "{'gap': 'wide'}"}, "expected a number as 'gap'; got str"),
@@ -176,6 +180,11 @@ WRONG = [
         "data",
         {"images": "split_off(Images(torch.rand(90, 1, 8, 8), torch.ones(80).long()), 9, 0)"},
         "split_off: expected images with labels (90,)",
+    ),
+    (
+        "data",
+        {"returned": "Images(images, labels), Images(images, labels), 3"},
+        "held-out items that are not trained on",
     ),
     ("data", {"base": "LightningDataModule"}, "expected a subclass of datamodules.ImageDataModule"),
     ("data", {"more": "modality = 'image'"}, "expected a modality of lightning_genae.data.modalities"),
