@@ -7,7 +7,14 @@ from pathlib import Path
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
-OUTSIDE = ("benchmarks/*/**/*.md", "benchmarks/*/*.png", "datamodules/sounds/README.md", "C*.md")
+OUTSIDE = (
+    "benchmarks/*/**/*.md",
+    "benchmarks/*/*.png",
+    "benchmarks/*/*.yaml",
+    "datamodules/sounds/README.md",
+    "tests/plugin/pyproject.toml",
+    "C*.md",
+)
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)[^)#\s]+")
 
 

@@ -1,6 +1,7 @@
 """README.md and docs/: every command is understood, and runs, page by page in its order, with few steps; every link,
 picture, table and example holds."""
 
+import ast
 import csv
 import re
 import shlex
@@ -130,6 +131,15 @@ def test_links(page):
         assert path.is_file(), link
         assert path.resolve().is_relative_to(ROOT), link
         assert not anchor or anchor in anchors(path), link
+        if page != "README.md" and path.name != "README.md":
+            assert path.is_relative_to(ROOT / "docs") or path.resolve() in on_site(), f"{link} is not on the site"
+
+
+def on_site() -> set[Path]:
+    """The files outside docs/ that docs/hooks.py, which needs MkDocs, puts on the site."""
+    tree = ast.parse((ROOT / "docs" / "hooks.py").read_text())
+    (patterns,) = (node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "OUTSIDE")
+    return {path.resolve() for pattern in ast.literal_eval(patterns) for path in ROOT.glob(pattern)}
 
 
 def test_pictures_stayed():

@@ -57,9 +57,9 @@ def check_variation(augmentation: Augmentation, dataset: Dataset, side: str, is_
     passed = x.clone().requires_grad_(side == "critic").clone()  # a copy, because leaves cannot be changed in place
     labels_passed = labels if is_within_class else None
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)  # torch.manual_seed would seed a GPU's, too
         varied = augmentation.vary(passed, labels_passed)
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         again = augmentation.vary(x.clone(), labels_passed)
     if not isinstance(varied, Tensor) or varied.shape != x.shape or varied.dtype != x.dtype:
         got = f"{tuple(varied.shape)} {varied.dtype}" if isinstance(varied, Tensor) else type(varied).__name__
@@ -68,7 +68,7 @@ def check_variation(augmentation: Augmentation, dataset: Dataset, side: str, is_
         raise UserError(f"{about}: expected finite variations of {dataset.item_name}; got others")
     if not torch.equal(passed, x):
         raise UserError(f"{about}: expected new images; it changes those that it gets: vary `images.clone()`")
-    if not torch.equal(varied, again):
+    if not torch.allclose(varied, again, atol=1e-3):  # kernels with and without gradients round differently
         raise UserError(
             f"{about}: expected random numbers of torch, which runs seed; got variations that do not repeat"
         )
