@@ -181,9 +181,12 @@ def described(choice: type) -> str:
 
 
 def _shown(module: ModuleType) -> str:
-    """The file of a module, below the current folder if it is there."""
+    """The file of a module, as it lies in this project or below the current folder, if it is there."""
     path = Path(getattr(module, "__file__", None) or module.__name__)
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    for folder in (Path(__file__).parents[1], Path.cwd()):
+        if path.is_relative_to(folder):
+            return str(path.relative_to(folder))
+    return str(path)
 
 
 def name_of(choice: type) -> str:
