@@ -59,6 +59,7 @@ def options(
     checkpoint_seconds: NonNegativeInt = 30,
     on_nonfinite: Literal["stop", "rewind"] = "stop",
     overwrite: bool = False,
+    profile: bool = False,
     debug: bool = False,
 ) -> None:
     """Run options; --trainer.KEY reaches Lightning's Trainer where there is none of them for it.
@@ -79,6 +80,7 @@ def options(
         on_nonfinite: what happens when a loss or a weight is no finite number: the run stops, or goes back to its last
             checkpoint and on with half the learning rate, up to five times.
         overwrite: start anew where the folder holds a run.
+        profile: record 20 batches, and say which operations take the time; the folder gets a trace.
         debug: show the traceback of an error.
     """
 

@@ -4,6 +4,7 @@ import torch
 from pytorch_lightning import Callback
 
 from lightning_genae.augment import Composition
+from lightning_genae.models import Model
 
 
 class Adapt(Callback):
@@ -32,8 +33,14 @@ class Adapt(Callback):
             datamodule = trainer.datamodule
             self.augment.adapt(float(signal), self.every * datamodule.batch_size * trainer.world_size)
             self.signals = []
-            pl_module.log("train/overfitting", signal, batch_size=1)
-        pl_module.log("train/augment_fraction", max(self.augment.fractions.values()), batch_size=1)
+            self._log(pl_module, "overfitting", signal)
+        self._log(pl_module, "augment_fraction", torch.tensor(max(self.augment.fractions.values())))
+
+    def _log(self, pl_module, name: str, value: torch.Tensor) -> None:
+        if isinstance(pl_module, Model):
+            pl_module.log_part(name, value)
+        else:  # another project's
+            pl_module.log(f"train/{name}", value, batch_size=1)
 
     def state_dict(self) -> dict:
         return {"fractions": self.augment.fractions, "signals": [float(signal) for signal in self.signals]}

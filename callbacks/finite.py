@@ -7,6 +7,7 @@ from pytorch_lightning import Callback
 
 from callbacks.evaluate import Evaluate
 from lightning_genae.checkpoints import newest, not_finite
+from lightning_genae.models import Model
 from lightning_genae.run_folder import RunFolder
 
 log = logging.getLogger("lightning_genae")
@@ -43,7 +44,7 @@ class Finite(Callback):
     def on_train_batch_end(self, trainer, pl_module, outputs, *args) -> None:
         if pl_module.automatic_optimization and not outputs:
             raise ValueError("--model: expected training_step to return a loss; got none, so that nothing is learnt")
-        self._count(trainer.callback_metrics, pl_module.device)
+        self._count(_terms(trainer, pl_module), pl_module.device)
         batches = trainer.datamodule.batches
         waits = trainer.world_size > 1 or pl_module.device.type != "cpu"
         is_time = batches % self.batches_between_checks == 0 or batches in self.evaluate.positions
@@ -97,7 +98,7 @@ class Finite(Callback):
             bad = not_finite(pl_module.state_dict())
             return f"the weight {bad} is not finite in batch {trainer.datamodule.batches}"
         first = int(self.num_finite.argmin())  # of several terms the one that was logged first
-        value = float(trainer.callback_metrics[self.names[first]])
+        value = float(_terms(trainer, pl_module)[self.names[first]])
         return f"{self.names[first]} is {value} in batch {self.begun_at + int(self.num_finite[first]) + 1}"
 
     def _end_or_rewind(self, trainer, pl_module, what: str) -> None:
@@ -134,6 +135,15 @@ class Finite(Callback):
         # else the logged values of the bad batch would be checked and logged again
         trainer.fit_loop.epoch_loop._results.clear()
         trainer.callback_metrics.clear()
+        if isinstance(pl_module, Model):
+            pl_module.terms.clear()
+
+
+def _terms(trainer, pl_module) -> dict[str, torch.Tensor]:
+    """The last values of the terms of the loss, by the names under which they are logged."""
+    if isinstance(pl_module, Model):
+        return {f"train/{name}": value for name, value in pl_module.terms.items()}
+    return trainer.callback_metrics
 
 
 def _floats(module: torch.nn.Module) -> list[torch.Tensor]:

@@ -5,6 +5,8 @@ import sys
 from pytorch_lightning.callbacks import ProgressBar
 from tqdm import tqdm
 
+from lightning_genae.models import Model
+
 
 class Progress(ProgressBar):
     """A bar over batches. Without a terminal it prints a line from time to time instead.
@@ -41,22 +43,24 @@ class Progress(ProgressBar):
     def on_train_batch_end(self, trainer, pl_module, *args) -> None:
         # values are fetched from the device only when the bar is redrawn
         if self.bar.update():
-            self._show_losses(trainer)
+            self._show_losses(trainer, pl_module)
 
     def on_train_end(self, trainer, pl_module) -> None:
-        self._show_losses(trainer)
+        self._show_losses(trainer, pl_module)
         self.bar.close()
 
     def on_exception(self, trainer, pl_module, exception) -> None:
         if hasattr(self, "bar"):
             self.bar.close()
 
-    def _show_losses(self, trainer) -> None:
+    def _show_losses(self, trainer, pl_module) -> None:
         if self.bar.disable:
             return
-        values = {
-            name.removeprefix("train/"): f"{float(value):.3f}" for name, value in trainer.progress_bar_metrics.items()
+        logged = {name.removeprefix("train/"): value for name, value in trainer.progress_bar_metrics.items()}
+        terms = {
+            name: pl_module.terms[name] for name in (pl_module.terms_on_bar if isinstance(pl_module, Model) else ())
         }
+        values = {name: f"{float(value):.3f}" for name, value in {**logged, **terms}.items()}
         shown = self.bar.format_dict
         batches_per_second = shown["rate"] or (shown["n"] - shown["initial"]) / max(shown["elapsed"], 1e-9)
         images = batches_per_second * trainer.datamodule.batch_size * trainer.world_size

@@ -10,6 +10,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from callbacks._signals import Signals, requeue
 from callbacks.finite import Finite
 from callbacks.metrics_csv import MetricsCsv
+from lightning_genae.models import Model
 from lightning_genae.run_folder import LAST, RunFolder
 
 
@@ -37,6 +38,7 @@ class Record(Checkpoint):
         self.signals = Signals()
         self.seconds_before = 0.0
         self.logged: dict[str, float] = {}
+        self.terms: dict[str, float] | None = {}
 
     @property
     def seconds(self) -> float:
@@ -57,9 +59,7 @@ class Record(Checkpoint):
         trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.datamodule.batches - 1
 
     def on_train_batch_end(self, trainer, pl_module, *args) -> None:
-        for name in self.logged.keys() - _logged(trainer).keys() if self.logged else ():
-            pl_module.log(name, self.logged[name], batch_size=1)
-        self.logged = {}
+        self._resume_logged(trainer, pl_module)
         due, asked = time.perf_counter() - self.saved >= self.every_seconds, self.signals.asked
         if trainer.world_size > 1:
             if trainer.datamodule.batches % self.batches_between_agreements:
@@ -92,32 +92,51 @@ class Record(Checkpoint):
         self.signals.leave()
 
     def state_dict(self) -> dict:
-        return {"seconds": self.seconds, "depends_on": self.depends_on, "logged": self.logged}
+        return {"seconds": self.seconds, "depends_on": self.depends_on, "logged": self.logged, "terms": self.terms}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        self.seconds_before, self.logged = state_dict["seconds"], state_dict.get("logged", {})
+        self.seconds_before = state_dict["seconds"]
+        self.logged, self.terms = state_dict.get("logged", {}), state_dict.get("terms")
 
     def _save(self, trainer, pl_module) -> None:
         self.finite.check(trainer, pl_module)
         if trainer.is_global_zero:
-            self._write_row(trainer)
+            self._write_row(trainer, pl_module)
         # values that are not logged in every batch stay in the rows until the next value or the end of the epoch
         is_end = trainer.datamodule.batches % trainer.datamodule.batches_per_epoch == 0
-        self.logged = {} if is_end else _logged(trainer)
+        self.terms = _terms(pl_module)
+        others = {name: value for name, value in _logged(trainer).items() if name not in self.terms}
+        self.logged = {} if is_end else others
         trainer.save_checkpoint(self.folder.checkpoints / LAST)
-        self.logged = {}
+        self.logged, self.terms = {}, {}
         self.saved = time.perf_counter()
 
-    def _write_row(self, trainer) -> None:
+    def _resume_logged(self, trainer, pl_module) -> None:
+        """Gives the values of before an interruption back, except those that this batch has anew."""
+        if self.terms is None:  # an older checkpoint, in which all values were logged alike
+            self.terms, self.logged = (self.logged, {}) if isinstance(pl_module, Model) else ({}, self.logged)
+        for name in self.logged.keys() - _logged(trainer).keys() if self.logged else ():
+            pl_module.log(name, self.logged[name], batch_size=1)
+        for name, value in self.terms.items():
+            pl_module.terms.setdefault(name.removeprefix("train/"), torch.tensor(value, device=pl_module.device))
+        self.logged, self.terms = {}, {}
+
+    def _write_row(self, trainer, pl_module) -> None:
         """Writes this batch to metrics.csv before the checkpoint: Lightning logs after the callbacks, so a run killed
         in between would lack the row."""
         is_logged = trainer.datamodule.batches % trainer.log_every_n_steps == 0 or trainer.should_stop
-        values = _logged(trainer)
+        values = _logged(trainer) | _terms(pl_module)
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCsv):
                 if is_logged and values:
                     logger.log_metrics(values)
                 logger.sync()
+
+
+def _terms(pl_module) -> dict[str, float]:
+    """The last values of the terms of the loss; empty for other projects' models, which log them themselves."""
+    terms = pl_module.terms if isinstance(pl_module, Model) else {}
+    return {f"train/{name}": float(value) for name, value in terms.items()}
 
 
 def _logged(trainer) -> dict[str, float]:

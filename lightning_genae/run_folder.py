@@ -20,7 +20,17 @@ from lightning_genae.files import UNFINISHED, write_text
 log = logging.getLogger("lightning_genae")
 
 # options that affect neither training nor metrics, so that they do not affect the folder
-NOT_HASHED = ("seed", "folder", "overwrite", "debug", "logger", "cache", "checkpoint_seconds", "on_nonfinite")
+NOT_HASHED = (
+    "seed",
+    "folder",
+    "overwrite",
+    "debug",
+    "profile",
+    "logger",
+    "cache",
+    "checkpoint_seconds",
+    "on_nonfinite",
+)
 
 # folders of the pictures that callbacks make, in the order in which they are reported
 PICTURES = ("samples", "reconstructions", "interpolations", "traversals", "augmented", "metrics")

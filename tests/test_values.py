@@ -494,17 +494,17 @@ def test_whose_turn_it_is(monkeypatch, n_critic, generators):
 
 def test_an_update_takes_its_own_gradient_alone_and_shows_its_loss():
     """A loss whose slope is 2 moves a weight by 2 at rate 1, and by 2 again."""
-    model, logged = fixed("gan"), []
+    model = fixed("gan")
     model.manual_backward = lambda loss: loss.backward()
-    model.log = lambda name, value, **options: logged.append((name, float(value), value.requires_grad, options))
     weight = nn.Parameter(torch.tensor(5.0))
-    for expected in (3.0, 1.0):
+    for loss, expected in ((10.0, 3.0), (6.0, 1.0)):
         model._update(torch.optim.SGD([weight], lr=1.0), "critic", 2 * weight)
         assert weight.item() == expected
+        assert model.terms == {"loss_critic": loss}
     model.log_part("r1", weight)
-    shown = {"prog_bar": True, "batch_size": 1}  # every batch counts as one, whatever its size
-    assert logged[:2] == [("train/loss_critic", 10.0, False, shown), ("train/loss_critic", 6.0, False, shown)]
-    assert logged[2] == ("train/r1", 1.0, False, shown | {"prog_bar": False})
+    assert model.terms == {"loss_critic": 6.0, "r1": 1.0}
+    assert not any(value.requires_grad for value in model.terms.values())
+    assert model.terms_on_bar == ["loss_critic"]
 
 
 @pytest.mark.parametrize(
@@ -525,8 +525,8 @@ def test_the_signal_is_of_the_real_images(name, options, signal):
         torch.tensor(outputs).double().requires_grad_()
         for outputs in ([0.5, 2.0, -1.0], [0.5, 0.5, 0.5], [-1.0, -1.0, -1.0])
     )
-    outputs = iter([(real, more), (fake, fake)] if name == "cogan" else [real, fake])
-    model.critic.forward = lambda *images: next(outputs)
+    pairs = torch.cat([real, fake]), torch.cat([more, fake])
+    model.critic.forward = lambda *images: pairs if name == "cogan" else pairs[0]
     model.log_part = lambda *args: None
     model.loss_critic(*BATCH)
     assert model.overfitting.item() == pytest.approx(signal)
@@ -621,7 +621,7 @@ def test_the_balance_of_began_is_of_all_processes_and_its_losses_are_its_own():
     model.trainer = SimpleNamespace(
         strategy=SimpleNamespace(reduce=lambda value, reduce_op: mean_of_two(value, reduce_op))
     )
-    model.log = lambda name, value, **options: logged.update({name: (value.item(), options["prog_bar"])})
+    model.log_part = lambda name, value, prog_bar=False: logged.update({name: (value.item(), prog_bar)})
 
     def mean_of_two(value: torch.Tensor, reduce_op: str) -> torch.Tensor:
         assert reduce_op == "mean"
@@ -636,10 +636,10 @@ def test_the_balance_of_began_is_of_all_processes_and_its_losses_are_its_own():
     assert model.k.item() == pytest.approx(0.6 + 0.1 * (0.8 * 2 * real - 2 * fake))
     # the measure of convergence is what people watch
     assert logged == {
-        "train/error_real": (pytest.approx(real), False),
-        "train/error_fake": (pytest.approx(fake), False),
-        "train/k": (pytest.approx(model.k.item()), False),
-        "train/convergence": (pytest.approx(2 * real + abs(0.8 * 2 * real - 2 * fake)), True),
+        "error_real": (pytest.approx(real), False),
+        "error_fake": (pytest.approx(fake), False),
+        "k": (pytest.approx(model.k.item()), False),
+        "convergence": (pytest.approx(2 * real + abs(0.8 * 2 * real - 2 * fake)), True),
     }
 
 
@@ -796,9 +796,10 @@ def test_the_second_domain_of_cogan(second, made):
     model, seen = fixed("cogan", second=second, num_shared=1), []
     model.critic_transform = lambda images, labels: seen.append((images, labels)) or images
     model.loss_critic(*BATCH)
-    (images, labels), (others, their_labels) = seen[:2]
-    assert torch.equal(images, BATCH[0]) and torch.equal(labels, BATCH[1])
-    assert torch.equal(others, made(BATCH[0].flip(0))) and torch.equal(their_labels, BATCH[1].flip(0))
+    (images, labels), (others, their_labels) = seen
+    assert torch.equal(images[:NUM], BATCH[0]) and torch.equal(labels, BATCH[1].repeat(2))
+    assert torch.equal(others[:NUM], made(BATCH[0].flip(0)))
+    assert torch.equal(their_labels, torch.cat([BATCH[1].flip(0), BATCH[1]]))  # those of generated ones as they are
     assert torch.equal(model.to_second(BATCH[0]), made(BATCH[0]))
 
 
@@ -818,7 +819,7 @@ def test_ebgans_critic_is_asked_for_images_without_their_noise(noise):
     model, logged = fixed("ebgan", noise=noise, margin=0.01), {}
     model.log_part = lambda name, value: logged.update({name: value.item()})
     torch.manual_seed(0)
-    added = [noise * torch.randn(NUM, *SHAPE, dtype=torch.double).flatten(1).numpy() for _ in range(2)]
+    added = (noise * torch.randn(2 * NUM, *SHAPE, dtype=torch.double).flatten(1).numpy()).reshape(2, NUM, -1)
     torch.manual_seed(0)
     loss = model.loss_critic(*BATCH).item()
     real, fake = (
@@ -829,7 +830,9 @@ def test_ebgans_critic_is_asked_for_images_without_their_noise(noise):
     assert loss == pytest.approx(real.mean() + np.maximum(0, 0.01 - fake).mean())
     torch.manual_seed(0)
     model.loss_generator(*BATCH)
-    latents = apply(model.critic[0], np.tanh(apply(model.generator, Z)) + added[0])
+    torch.manual_seed(0)
+    added = noise * torch.randn(NUM, *SHAPE, dtype=torch.double).flatten(1).numpy()
+    latents = apply(model.critic[0], np.tanh(apply(model.generator, Z)) + added)
     directions = latents / np.linalg.norm(latents, axis=1, keepdims=True)
     cosines = directions @ directions.T
     assert logged["pulling_away"] == pytest.approx((cosines[~np.eye(NUM, dtype=bool)] ** 2).mean())

@@ -27,8 +27,7 @@ def prepare(model, batch: int = 0):
     for weight in model.double().parameters():
         weight.data = 0.6 * torch.randn(weight.shape, generator=generator, dtype=torch.double)
     model.logged = {}
-    model.log = lambda name, value, **options: model.logged.update({name: float(value.detach())})
-    model.log_dict = lambda parts, **options: model.logged.update({name: float(v) for name, v in parts.items()})
+    model.log_part = lambda name, value, **options: model.logged.update({name: float(value.detach())})
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     model.trainer = Trainer(accelerator="cpu", devices=1, enable_model_summary=False, **quiet)
     model.trainer.fit_loop.epoch_loop.batch_progress.total.ready = batch + 1
@@ -91,10 +90,9 @@ def test_a_denoising_autoencoder_is_told_noise_and_asked_for_the_image():
 
 
 def without_trainer(model):
-    """The model in float64, which notes what it logs as (value, options) by name."""
+    """The model in float64, which notes what it logs as (value, whether a bar shows it) by name."""
     model.logged = {}
-    model.log = lambda name, value, **options: model.logged.update({name: (float(value.detach()), options)})
-    model.log_dict = lambda parts, **options: [model.log(name, value, **options) for name, value in parts.items()]
+    model.log_part = lambda name, value, prog_bar=False: model.logged.update({name: (float(value.detach()), prog_bar)})
     return model.double()
 
 
@@ -109,8 +107,7 @@ def test_latents_that_are_kept_are_of_clean_images(noise):
     assert not np.allclose(noisy, X)
     assert loss == pytest.approx(((apply(model.decoder, apply(model.encoder, noisy)) - X) ** 2).mean())
     assert np.allclose(model.latents.latents[:NUM], apply(model.encoder, X))
-    # shown while it trains, and a last smaller batch weighs less
-    assert model.logged == {"train/loss": (pytest.approx(loss), {"prog_bar": True, "batch_size": NUM})}
+    assert model.logged == {"loss": (pytest.approx(loss), True)}  # shown while it trains
 
 
 def test_autoencoder_of_text():
@@ -222,9 +219,9 @@ def test_vae(options):
 
     check(model, BATCH, expected)
     log_p, kl = parts()
-    assert model.logged["train/kl"] == pytest.approx(kl.sum())
-    assert model.logged["train/elbo"] == pytest.approx(log_p - kl.sum())
-    assert model.logged["train/log_likelihood"] == pytest.approx(log_p)
+    assert model.logged["kl"] == pytest.approx(kl.sum())
+    assert model.logged["elbo"] == pytest.approx(log_p - kl.sum())
+    assert model.logged["log_likelihood"] == pytest.approx(log_p)
     if "free_bits" in options:
         assert kl.min() < 1.3 * math.log(2) < kl.max()  # one dimension is free and the other is not
 
@@ -347,12 +344,12 @@ def test_what_a_vae_logs(likelihood):
     loss = model.training_step(BATCH, 0).item()
     mean, log_variance = np.split(apply(model.encoder, X), 2, axis=1)
     log_p = log_p_pixels(model, apply(model.decoder, mean + np.exp(log_variance / 2) * noise), X).mean()
-    kl, options = kl_divergence(mean, log_variance).mean(0), {"batch_size": NUM}
+    kl = kl_divergence(mean, log_variance).mean(0)
     assert loss == pytest.approx((2 * np.maximum(kl, 0.1 * math.log(2)).sum() - log_p) / PIXELS)
-    parts = {"train/log_likelihood": log_p, "train/kl": kl.sum(), "train/elbo": log_p - kl.sum()}
-    parts |= {"train/sigma": math.exp(-1)} if likelihood == "gaussian" else {}
-    expected = {name: (pytest.approx(value), options) for name, value in parts.items()}
-    assert model.logged == expected | {"train/loss": (pytest.approx(loss), options | {"prog_bar": True})}
+    parts = {"log_likelihood": log_p, "kl": kl.sum(), "elbo": log_p - kl.sum()}
+    parts |= {"sigma": math.exp(-1)} if likelihood == "gaussian" else {}
+    expected = {name: (pytest.approx(value), False) for name, value in parts.items()}
+    assert model.logged == expected | {"loss": (pytest.approx(loss), True)}
 
 
 @pytest.mark.parametrize("kind", [VAE, RecurrentAutoencoder])
@@ -670,11 +667,9 @@ def test_what_a_recurrent_autoencoder_logs(variational):
     """The parts of its bound in nats per sequence; its loss is shown while it trains, per step and channel."""
     model = of_batch(RecurrentAutoencoder((2, 1, 4), variational=variational, **RAE), 0)
     loss = model.training_step((SERIES, BATCH[1]), 0).item()
-    logged = {name.removeprefix("train/"): value for name, (value, _) in model.logged.items()}
+    logged = {name: value for name, (value, _) in model.logged.items()}
     assert set(logged) == {"loss", "log_likelihood"} | ({"kl", "elbo"} if variational else set())
-    assert {name: options for name, (_, options) in model.logged.items()} == {
-        f"train/{name}": {"batch_size": NUM} | ({"prog_bar": True} if name == "loss" else {}) for name in logged
-    }
+    assert [name for name, (_, is_shown) in model.logged.items() if is_shown] == ["loss"]
     if not variational:
         assert np.allclose(model.latents.latents[:NUM], read(model, STEPS))
         assert loss == pytest.approx(-logged["log_likelihood"] / 8)
@@ -689,7 +684,7 @@ def test_what_a_recurrent_autoencoder_logs(variational):
 def test_a_recurrent_autoencoders_weight_of_the_kl_divergence_rises_and_stays(warmup, batch, share):
     model = of_batch(RecurrentAutoencoder((2, 1, 4), variational=True, beta=3.0, warmup=warmup, **RAE), batch)
     loss = model.training_step((SERIES, BATCH[1]), 0).item()
-    (log_p, _), (kl, _) = (model.logged[f"train/{name}"] for name in ("log_likelihood", "kl"))
+    (log_p, _), (kl, _) = (model.logged[name] for name in ("log_likelihood", "kl"))
     assert 8 * loss + log_p == pytest.approx(share * 3 * kl)
 
 

@@ -95,6 +95,7 @@ def build_callbacks(config: dict, folder: RunFolder, steps: int, augment: "Compo
     from callbacks.health import Health
     from callbacks.interpolations import Interpolations
     from callbacks.measured import Measured
+    from callbacks.profile import Profile
     from callbacks.progress import Progress
     from callbacks.reconstructions import Reconstructions
     from callbacks.record import Record
@@ -104,7 +105,9 @@ def build_callbacks(config: dict, folder: RunFolder, steps: int, augment: "Compo
     every = max(1, steps // 5)
     evaluate = Evaluate(**config["metrics"])
     finite = Finite(folder, config["on_nonfinite"] == "rewind", evaluate)
+    profile = {"profile": Profile(folder.path, steps)} if config["profile"] else {}
     return {
+        **profile,
         "finite": finite,
         "ema": Ema(),
         "adapt": Adapt(augment),

@@ -68,12 +68,14 @@ def new_trainer(config: dict, **arguments: Any) -> "Trainer":
     """
     from pytorch_lightning import Trainer
 
+    from lightning_genae.profiling import NoProfiler
+
     hardware = {key: config[key] for key in ("accelerator", "devices", "strategy", "precision")}
     is_alone = hardware["devices"] in (1, "1") and config["trainer"].get("num_nodes", 1) == 1
     if hardware["strategy"] == "auto" and not is_alone:
         # the only strategy that works when a forward pass uses only one of the two networks
         hardware["strategy"] = "ddp_find_unused_parameters_true"
-    defaults = {"max_epochs": -1, "limit_val_batches": 0, "enable_model_summary": False}
+    defaults = {"profiler": NoProfiler(), "max_epochs": -1, "limit_val_batches": 0, "enable_model_summary": False}
     try:
         return Trainer(**{**hardware, **defaults, **arguments, **config["trainer"]})
     except Exception as error:  # Lightning raises many types for missing hardware

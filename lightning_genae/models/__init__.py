@@ -17,10 +17,11 @@ What run.py, the callbacks and the contract test in tests/test_models.py require
 - where its generator is averaged: an attribute `averaged` (torch's AveragedModel) and `generator`; the
   callback `ema` updates it.
 
-`TwoPlayers` is what all models with a critic share.
+`Model` is what all models of this project share, `TwoPlayers` what those with a critic do.
 """
 
 from lightning_genae.models._contract import check_class, check_hparams
+from lightning_genae.models._model import Model
 from lightning_genae.models._two_players import TwoPlayers
 
-__all__ = ["TwoPlayers", "check_class", "check_hparams"]
+__all__ = ["Model", "TwoPlayers", "check_class", "check_hparams"]

@@ -6,19 +6,19 @@ from typing import Any, ClassVar, cast
 
 import torch
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
-from pytorch_lightning import LightningModule
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lightning_genae.data import modalities
+from lightning_genae.models._model import Model
 from lightning_genae.nn import networks
 from lightning_genae.options import Decay, warn_unused_size
 
 Transform = Callable[[Tensor, Tensor], Tensor]
 
 
-class TwoPlayers(LightningModule, ABC):
+class TwoPlayers(Model, ABC):
     """A critic and the networks that play against it.
 
     A model builds `critic` and `generator` (from noise or latents to the output that becomes an image), calls
@@ -55,7 +55,6 @@ class TwoPlayers(LightningModule, ABC):
     critic_transform: Transform | None
     critic: nn.Module
     generator: nn.Module
-    dtype: torch.dtype  # never its name, which Lightning's type allows too
 
     def __init__(
         self,
@@ -105,19 +104,14 @@ class TwoPlayers(LightningModule, ABC):
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         critics = set(self.critic.parameters())
         others = [weight for weight in self.parameters() if weight.requires_grad and weight not in critics]
-        betas = (self.hparams["beta1"], self.hparams["beta2"])
+        options = {"lr": self.hparams["lr"], "betas": (self.hparams["beta1"], self.hparams["beta2"])}
         critic = [weight for weight in self.critic.parameters() if weight.requires_grad]
-        return [torch.optim.Adam(weights, lr=self.hparams["lr"], betas=betas) for weights in (critic, others)]
+        return [self.adam(weights, **options) for weights in (critic, others)]
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         # here, not after manual_backward, because in fp16 gradients are scaled until now
         if self.hparams["gradient_clip"] > 0:
             self.clip_gradients(optimizer, gradient_clip_val=self.hparams["gradient_clip"])
-
-    @property
-    def batches(self) -> int:
-        """Batches before the current one, counted over epochs, which may be shorter than n_critic batches."""
-        return self.trainer.fit_loop.total_batch_idx
 
     def average_generator(self) -> None:
         """Builds `averaged`, whose parameters follow the generator's and whose buffers are separate."""
@@ -136,6 +130,15 @@ class TwoPlayers(LightningModule, ABC):
         """z ~ N(0, I), (num, latent_dim)."""
         return torch.randn(num, self.hparams["latent_dim"], device=self.device, dtype=self.dtype)
 
+    def seen(self, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
+        """Real (B, C, H, W) and then generated images, B or a multiple of it, of classes (B,), as the critic sees them.
+
+        They stay together, because one pass of a network takes less time than two.
+        """
+        assert self.critic_transform is not None  # the critic sees images
+        both = torch.cat([real, fake])
+        return self.critic_transform(both, labels.repeat(len(both) // len(labels)))
+
     def watch(self, output_real: Tensor, decision_threshold: float = 0.0) -> None:
         """Sets the overfitting signal r_t = E[sign of the critic's outputs on real images (B,)] (arXiv 2006.06676)."""
         self.overfitting = (output_real.detach() - decision_threshold).sign().mean()
@@ -149,10 +152,6 @@ class TwoPlayers(LightningModule, ABC):
             output_fake.detach() < decision_threshold
         ).float().mean()
         self.critic_accuracy = correct / 2
-
-    def log_part(self, name: str, value: Tensor, prog_bar: bool = False) -> None:
-        """Logs a term of a loss, a scalar, as train/NAME."""
-        self.log(f"train/{name}", value.detach(), prog_bar=prog_bar, batch_size=1)
 
     def _update(self, optimizer: LightningOptimizer, player: str, loss: Tensor) -> None:
         self.manual_backward(loss)

@@ -67,7 +67,7 @@ class AdversarialAutoencoder(TwoPlayers):
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
             z = self.encode(x)
-        output_prior, output_latents = self.critic(self._draw(len(x))), self.critic(z)
+        output_prior, output_latents = self.critic(torch.cat([self._draw(len(x)), z])).chunk(2)
         self.score(output_prior, output_latents)
         return losses.critic("ns", output_prior, output_latents)
 

@@ -4,17 +4,17 @@ from typing import Literal
 
 import torch
 from jsonargparse.typing import PositiveFloat, PositiveInt
-from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from lightning_genae.data import modalities
 from lightning_genae.data.modalities import Loss
+from lightning_genae.models._model import Model
 from lightning_genae.nn import losses, networks
 from lightning_genae.nn.latents import Sampler, TrainingLatents
 from lightning_genae.options import chosen_of, warn_unused, warn_unused_size
 
 
-class Autoencoder(LightningModule):
+class Autoencoder(Model):
     """Autoencoder: an encoder to a latent code of few dimensions and a decoder back to the image.
 
     It generates by decoding latents drawn from a distribution fitted to the latest training latents. The classic
@@ -40,8 +40,6 @@ class Autoencoder(LightningModule):
             fitted to training latents, or the standard normal.
         lr: learning rate of Adam, above 0.
     """
-
-    dtype: torch.dtype  # never its name, which Lightning's type allows too
 
     def __init__(
         self,
@@ -95,11 +93,11 @@ class Autoencoder(LightningModule):
         z = self.encode(self._corrupt(x))
         loss = losses.reconstruction(self.loss, self.decoder(z), x)
         self.latents.keep(z if self.hparams["noise"] == "no" else self.encode(x))
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(x))
+        self.log_part("loss", loss, prog_bar=True)
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=self.hparams["lr"])
+        return self.adam(self.parameters(), lr=self.hparams["lr"])
 
     def _corrupt(self, x: Tensor) -> Tensor:
         if self.hparams["noise"] == "gaussian":

@@ -48,7 +48,10 @@ class BEGAN(AutoencoderCritic):
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
             fake = self.generate(len(x))
-        real, fake = self.error(self.critic_transform(x, labels)), self.error(self.critic_transform(fake, labels))
+        seen = self.seen(x, fake, labels)
+        real, fake = (
+            errors.mean() for errors in losses.reconstruction_error(seen, self.critic(seen), power=1).chunk(2)
+        )
         self.error_real.copy_(self._over_processes(real))
         self.log_part("error_real", real)
         return real - self.k * fake

@@ -55,22 +55,22 @@ class BiGAN(TwoPlayers):
 
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
-            encoded, generated = self._pairs(x, labels)
-        output_encoded = self.critic(*encoded)
-        output_generated = self.critic(*generated)
+            pairs = self._pairs(x, labels)
+        output_encoded, output_generated = self.critic(*pairs).chunk(2)
         self.watch(output_encoded)
         self.score(output_encoded, output_generated)
         return losses.critic("ns", output_encoded, output_generated)
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
-        encoded, generated = self._pairs(x, labels)
+        output_encoded, output_generated = self.critic(*self._pairs(x, labels)).chunk(2)
         # both pairs are scored, with the roles exchanged: the encoder's pair should pass for the generator's
-        return losses.critic("ns", self.critic(*generated), self.critic(*encoded))
+        return losses.critic("ns", output_generated, output_encoded)
 
-    def _pairs(self, x: Tensor, labels: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    def _pairs(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (2B, C, H, W), as the critic sees them, and latents (2B, d): encoded pairs, then generated ones."""
         z = self.noise(len(x))
-        real, fake = self.critic_transform(x, labels), self.critic_transform(self.generator(z).tanh(), labels)
-        return (real, self.encoder(x)), (fake, z)
+        images = self.seen(x, self.generator(z).tanh(), labels)
+        return images, torch.cat([self.encoder(x), z])
 
 
 class _JointCritic(nn.Module):

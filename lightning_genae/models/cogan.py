@@ -58,24 +58,25 @@ class CoGAN(TwoPlayers):
 
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
         # the second domain's images come from the other end of the batch, so that nothing depends on the pairing
-        real = self._judge((x, self.to_second(x.flip(0))), (labels, labels.flip(0)))
         with torch.no_grad():
-            fake = self._generate(self.generator, len(x))
-        fake = self._judge(fake, (labels, labels))
-        self.watch(torch.cat(real))
-        self.score(torch.cat(real), torch.cat(fake))
-        return losses.critic("ns", real[0], fake[0]) + losses.critic("ns", real[1], fake[1])
+            first, second = self._generate(self.generator, len(x))
+        first = self.critic_transform(torch.cat([x, first]), labels.repeat(2))
+        second = torch.cat([self.to_second(x.flip(0)), second])
+        second = self.critic_transform(second, torch.cat([labels.flip(0), labels]))
+        domains = [outputs.chunk(2) for outputs in self.critic(first, second)]
+        real, fake = (torch.cat(outputs) for outputs in zip(*domains))
+        self.watch(real)
+        self.score(real, fake)
+        return sum((losses.critic("ns", *outputs) for outputs in domains), start=x.new_zeros(()))
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
-        first, second = self._judge(self._generate(self.generator, len(x)), (labels, labels))
+        first, second = (self.critic_transform(images, labels) for images in self._generate(self.generator, len(x)))
+        first, second = self.critic(first, second)
         return losses.generator("ns", first) + losses.generator("ns", second)
 
     def to_second(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) in [-1, 1] to their counterparts in the second domain."""
         return -x if self.hparams["second"] == "negatives" else edges(x)
-
-    def _judge(self, pair: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        return self.critic(*(self.critic_transform(images, classes) for images, classes in zip(pair, labels)))
 
     def _generate(self, generator: nn.Module, num: int) -> tuple[Tensor, Tensor]:
         z = self.noise(num)

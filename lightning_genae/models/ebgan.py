@@ -44,10 +44,7 @@ class EBGAN(AutoencoderCritic):
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
             fake = self.generate(len(x))
-        real, fake = (
-            self.energy(self.critic_transform(x, labels))[0],
-            self.energy(self.critic_transform(fake, labels))[0],
-        )
+        real, fake = self.energy(self.seen(x, fake, labels))[0].chunk(2)
         self.log_part("energy_real", real.mean())
         self.log_part("energy_fake", fake.mean())
         return losses.energy_critic(real, fake, self.hparams["margin"])

@@ -107,11 +107,12 @@ class GAN(TwoPlayers):
 
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
         original = x.detach().requires_grad_(self.hparams["r1"] > 0)
-        with torch.set_grad_enabled(self.hparams["r1"] > 0):
-            x = self.critic_transform(original, labels)
         with torch.no_grad():
-            fake = self.critic_transform(self._generate(labels), labels)
-        output_real, output_fake = self.critic(x.detach(), labels), self.critic(fake, labels)
+            fake = self._generate(labels)
+        with torch.set_grad_enabled(self.hparams["r1"] > 0):
+            seen = self.seen(original, fake, labels)
+        x, fake = seen.chunk(2)
+        output_real, output_fake = self.critic(seen.detach(), labels.repeat(2)).chunk(2)
         self.log_part("output_real", output_real.mean())
         self.log_part("output_fake", output_fake.mean())
         if self.decision_threshold is not None:
@@ -123,7 +124,7 @@ class GAN(TwoPlayers):
             self.log_part("r1", r1)
             loss = loss + self.hparams["r1"] * r1
         if self.penalty > 0:
-            penalty = losses.gradient_penalty(lambda images: self.critic(images, labels), x.detach(), fake)
+            penalty = losses.gradient_penalty(lambda images: self.critic(images, labels), x.detach(), fake.detach())
             self.log_part("gradient_penalty", penalty)
             loss = loss + self.penalty * penalty
         return loss

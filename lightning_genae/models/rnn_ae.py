@@ -6,12 +6,12 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from lightning_genae.data import modalities
 from lightning_genae.data.sequences import lengths
+from lightning_genae.models._model import Model
 from lightning_genae.nn import losses
 from lightning_genae.nn.latents import Sampler, TrainingLatents, reparameterise
 from lightning_genae.nn.networks import as_sequence, as_steps, run
@@ -20,7 +20,7 @@ from lightning_genae.options import chosen_of, warn_unused
 MIN_LOG_SCALE = -4.0  # of data in [-1, 1]: without it the density of exactly predicted values is unbounded
 
 
-class RecurrentAutoencoder(LightningModule):
+class RecurrentAutoencoder(Model):
     """RAE: a recurrent encoder maps a sequence to a latent code of fixed size, a recurrent decoder maps it back.
 
     The decoder gets the latent code and the previous step, and outputs a distribution of the next step: gaussian or
@@ -65,7 +65,6 @@ class RecurrentAutoencoder(LightningModule):
     """
 
     modalities = ("series", "text", "audio")
-    dtype: torch.dtype  # never its name, which Lightning's type allows too
 
     def __init__(
         self,
@@ -198,30 +197,27 @@ class RecurrentAutoencoder(LightningModule):
         if log_variance is not None:
             kl = losses.kl_to_standard_normal(mean, log_variance).mean(0)
             rate = kl.clamp_min(self.free_bits * math.log(2)).sum()
-            loss = loss + self.beta * min(1.0, (self._batches + 1) / max(1, self.warmup)) * rate
+            loss = loss + self.beta * min(1.0, (self.batches + 1) / max(1, self.warmup)) * rate
             parts |= {"kl": kl.sum(), "elbo": log_p - kl.sum()}
         else:
             self.latents.keep(mean)
         # per step and channel, so that the learning rate means the same for sequences of every size
         loss = loss / (self.length if self.loss == "ce" else x[0].numel())
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(x))
-        self.log_dict({f"train/{name}": value.detach() for name, value in parts.items()}, batch_size=len(x))
+        self.log_part("loss", loss, prog_bar=True)
+        for name, value in parts.items():
+            self.log_part(name, value)
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         lr = self.hparams["lr"] or (5e-3 if self.modality.is_categorical else 2e-3)
-        return torch.optim.Adam(self.parameters(), lr=lr)
+        return self.adam(self.parameters(), lr=lr)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.hparams["gradient_clip"] > 0:
             self.clip_gradients(optimizer, gradient_clip_val=self.hparams["gradient_clip"])
 
-    @property
-    def _batches(self) -> int:
-        return self.trainer.fit_loop.total_batch_idx
-
     def _teacher_fraction(self) -> float:
-        passed = self._batches / self.teacher_decay if self.teacher_decay else 0.0
+        passed = self.batches / self.teacher_decay if self.teacher_decay else 0.0
         return self.hparams["teacher_forcing"] * max(0.0, 1 - passed)
 
     def _draw_latents(self, num: int) -> Tensor:

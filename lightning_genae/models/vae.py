@@ -4,17 +4,17 @@ import math
 
 import torch
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from lightning_genae.data import modalities
 from lightning_genae.data.modalities import Likelihood
+from lightning_genae.models._model import Model
 from lightning_genae.nn import losses, networks
 from lightning_genae.nn.latents import reparameterise
 from lightning_genae.options import chosen_of, warn_unused, warn_unused_size
 
 
-class VAE(LightningModule):
+class VAE(Model):
     """VAE: an encoder to a gaussian over latents and a decoder, trained on the evidence lower bound (ELBO).
 
     It generates by decoding latents of the prior N(0, I). The terms of the ELBO are logged in nats per image.
@@ -45,7 +45,6 @@ class VAE(LightningModule):
     """
 
     log_sigma: Tensor
-    dtype: torch.dtype  # never its name, which Lightning's type allows too
 
     def __init__(
         self,
@@ -128,18 +127,19 @@ class VAE(LightningModule):
         rate = kl.clamp_min(self.hparams["free_bits"] * math.log(2)).sum()
         # per pixel, so that the learning rate means the same for images of every size
         loss = (self._kl_weight() * rate - log_p) / x[0].numel()
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(x))
+        self.log_part("loss", loss, prog_bar=True)
         parts = {"elbo": log_p - kl.sum(), "log_likelihood": log_p, "kl": kl.sum()}
         if self.likelihood == "gaussian":
             parts["sigma"] = self.log_sigma.exp()
-        self.log_dict({f"train/{name}": value.detach() for name, value in parts.items()}, batch_size=len(x))
+        for name, value in parts.items():
+            self.log_part(name, value)
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=self.hparams["lr"])
+        return self.adam(self.parameters(), lr=self.hparams["lr"])
 
     def _kl_weight(self) -> float:
-        fraction = min(1.0, (self.trainer.fit_loop.total_batch_idx + 1) / max(1, self.hparams["warmup"]))
+        fraction = min(1.0, (self.batches + 1) / max(1, self.hparams["warmup"]))
         return self.hparams["beta"] * fraction
 
     def _log_p(self, output: Tensor, x: Tensor) -> Tensor:
