@@ -169,7 +169,7 @@ def _devices(grid: Grid) -> int:
 def _launcher(name: str, folder: Path, slurm: dict[str, str], workers: int, devices: int) -> Local | Slurm:
     if name == "slurm":
         return Slurm(folder, slurm, devices)
-    return Local(folder, workers, torch.cuda.device_count(), devices)
+    return Local(workers, torch.cuda.device_count(), devices)
 
 
 def _estimate(grid: Grid, workers: int, time_of: Callable[[dict], tuple[float, int]]) -> str:

@@ -32,8 +32,14 @@ def work(grid: Grid, folder: Path, launcher: Local | Slurm, retry: bool, wait: b
         wait: for the end; otherwise a cluster continues alone.
         terminal: whether lines can change in place.
     """
-    active = launcher.active()
-    states = _states(grid.cells, active)
+    try:
+        _work(grid, folder, launcher, retry, wait, terminal)
+    finally:
+        launcher.close()
+
+
+def _work(grid: Grid, folder: Path, launcher: Local | Slurm, retry: bool, wait: bool, terminal: bool) -> None:
+    states = _states(grid.cells, launcher.active())
     again = ("missing", "stopped", "failed") if retry else ("missing", "stopped")
     todo = [cell for cell in grid.cells if states[cell.folder].status in again]
     kept = sum(run.status == "finished" for run in states.values())
@@ -112,9 +118,6 @@ def _watch(grid: Grid, folder: Path, launcher: Local | Slurm, terminal: bool) ->
             view.show(states)
             time.sleep(SECONDS_BETWEEN_LOOKS[type(launcher)])
         view.show(_states(grid.cells, set()))
-    except KeyboardInterrupt:
-        launcher.cancel()
-        raise
     finally:
         view.close()
 
