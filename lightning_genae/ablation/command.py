@@ -32,7 +32,7 @@ from lightning_genae.errors import UserError
 from lightning_genae.received import check_links
 from lightning_genae.run_folder import RunFolder
 
-STARTING = 15.0  # seconds of a run before and after its training
+STARTING = 3.0  # seconds of a run before and after its training, without the imports that runs share
 MAX_SHOWN = 12  # tables in a terminal
 log = logging.getLogger("lightning_genae")
 

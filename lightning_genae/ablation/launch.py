@@ -125,7 +125,7 @@ class Local:
         self.server, self.tasks, self.rest = None, {}, b""
 
     def _start(self) -> subprocess.Popen:
-        self.errors = tempfile.TemporaryFile()
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115, until `close`
         threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(self.num_threads))}
         # ignored by the server and its runs, so that the end of the input ends them, not Ctrl-C
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -56,7 +56,7 @@ def _work(grid: Grid, folder: Path, launcher: Local | Slurm, retry: bool, wait: 
         RunFolder(cell.folder).set_aside_damage()
     launcher.submit([Task.of(cell) for cell in todo])
     if wait:
-        _watch(grid, folder, launcher, terminal)
+        _watch(grid, folder, launcher, states | {cell.folder: State("waiting") for cell in todo}, terminal)
 
 
 def shared(cells: list[Cell], folder: Path) -> list[Task]:
@@ -107,9 +107,9 @@ def _make_shared(todo: list[Cell], folder: Path, launcher: Local | Slurm) -> Non
             log.info(f"WARNING: {task.error.read_text().strip()}; see {task.log}")
 
 
-def _watch(grid: Grid, folder: Path, launcher: Local | Slurm, terminal: bool) -> None:
+def _watch(grid: Grid, folder: Path, launcher: Local | Slurm, states: dict[Path, State], terminal: bool) -> None:
     view = View(grid.cells, folder, terminal)
-    states: dict[Path, State] = {}
+    view.show(states)  # how it begins, because a run may fail before the first look
     try:
         while active := launcher.active():
             # ended runs are not read again: there may be thousands

@@ -28,6 +28,7 @@ SECONDS_TO_END = 30  # for a run that was asked to stop, to save its checkpoint
 SHARES = sys.platform == "linux"  # macOS's libraries do not survive a fork; tasks import everything themselves there
 LOG = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 PARENT_DIES = 1  # PR_SET_PDEATHSIG of Linux's prctl
+RUN = "run"  # run.py, the program; it imports this package, not the other way round
 OWN = ("lightning_genae", "callbacks", "datamodules")
 OTHERS = (  # what libraries import only when they are used
     "matplotlib.backends.backend_agg",
@@ -136,6 +137,7 @@ class Server:
             self._reap()
         for process in self.running:
             os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
 
 
 def share_imports() -> None:
@@ -155,9 +157,9 @@ def share_options(words: list[str]) -> None:
     Parts of other packages may start threads or CUDA while they are imported, which a fork does not survive; where
     there are any, each task imports its own.
     """
-    import run
     from lightning_genae import registry
 
+    run = import_module(RUN)
     if not registry.has_outside():
         with suppress(Exception):  # the task says what is wrong
             run.COMMAND_LINE.parse(words[words[:1] == ["prefetch"] :])
@@ -178,7 +180,5 @@ def run_task(words: list[str], log: Path) -> int:
         os.execv(sys.executable, [sys.executable, *sys.argv])
     import numpy as np
 
-    import run
-
     np.random.seed()  # what does not seed it differs between runs, as between commands
-    return run.main(words)
+    return import_module(RUN).main(words)
