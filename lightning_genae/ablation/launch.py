@@ -48,6 +48,11 @@ def run_py() -> Path:
     return Path(spec.origin).resolve()
 
 
+def num_cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def python_path() -> dict[str, str]:
     """Environment variables with which Python finds this project, and imports nothing from the current folder."""
     paths = [str(run_py().parent), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
@@ -86,7 +91,7 @@ class Local:
 
     def __init__(self, workers: int, num_gpus: int = 0, devices: int = 1):
         self.environments = [_visible(slot, num_gpus, devices) for slot in range(workers)]
-        self.num_threads = max(1, (os.cpu_count() or 1) // workers)
+        self.num_threads = max(1, num_cores() // workers)
         self.tasks: dict[str, Task] = {}  # that run or wait, by log
         self.server: subprocess.Popen | None = None
         self.rest = b""  # of a line that has not arrived whole
