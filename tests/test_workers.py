@@ -231,12 +231,13 @@ def test_a_run_of_a_killed_ablation_is_waited_for(local):
     assert "process" in Path("run.log").read_text()
 
 
-def test_runs_import_nothing_from_the_current_folder(tmp_path, monkeypatch):
-    """Such as a received one, in which somebody works."""
+@pytest.mark.parametrize("shares", [True, False])
+def test_runs_import_nothing_from_the_current_folder(tmp_path, monkeypatch, shares):
+    """Such as a received one, in which somebody works; also where processes cannot share imports."""
     mark = tmp_path / "mark"
     for name in ("run", "numpy", "lightning_genae", "filelock", "json"):
         Path(f"{name}.py").write_text(f"open({str(mark)!r}, 'w')\nraise SystemExit(9)\n")
-    monkeypatch.setattr(launch, "SERVER", LIGHT)
+    monkeypatch.setattr(launch, "SERVER", LIGHT.replace("; ", f"; workers.SHARES = {shares}; ", 1))
     launcher = Local(workers=1)
     (task,) = run_all(launcher, "--model=wrong")
     launcher.close()
@@ -285,14 +286,14 @@ def test_what_runs_share_is_imported_once_and_starts_nothing(tmp_path):
     assert int(modules) < 60 and parsers == "0", line
 
 
-def same(run: Path, alone: Path) -> None:
+def same(cell: Path, alone: Path) -> None:
     """What two commands of the same options computed is the same, to the bit."""
-    assert (run / "metrics.csv").read_text() == (alone / "metrics.csv").read_text()
-    first, second = (load_file(path / "model.safetensors") for path in (run, alone))
+    assert (cell / "metrics.csv").read_text() == (alone / "metrics.csv").read_text()
+    first, second = (load_file(path / "model.safetensors") for path in (cell, alone))
     assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
-    one, other = results(run), results(alone)
+    one, other = results(cell), results(alone)
     assert one["status"] == other["status"] == "finished"
-    for key in ("metrics", "best", "protocol", "quality", "settings"):
+    for key in ("metrics", "best", "protocol", "augment", "settings", "warnings"):
         assert one[key] == other[key], key
 
 

@@ -161,7 +161,7 @@ def share_options(words: list[str]) -> None:
 
     run = import_module(RUN)
     if not registry.has_outside():
-        with suppress(Exception):  # the task says what is wrong
+        with suppress(Exception, SystemExit):  # the task says what is wrong
             run.COMMAND_LINE.parse(words[words[:1] == ["prefetch"] :])
 
 
