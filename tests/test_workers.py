@@ -25,6 +25,7 @@ SHORT = ("--steps", "20", "--metrics.num_samples", "100", "--metrics.features", 
 STAND_IN = """
 import json, os, signal, sys, threading, time
 import numpy as np
+import numpy.random
 
 IMPORTED_IN, runs = os.getpid(), []
 
