@@ -208,6 +208,11 @@ def suggest(word: str, choices: list[str] | dict[str, str]) -> str:
     return f"; did you mean '{shown}'?" if close else ""
 
 
+def has_outside() -> bool:
+    """Whether other installed packages add choices."""
+    return bool(_entry_points())
+
+
 def _files(package: str) -> dict[str, Path]:
     """The files of this project's choices by name."""
     spec = importlib.util.find_spec(package)

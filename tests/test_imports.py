@@ -54,7 +54,13 @@ PRIVATE = {
     ("lightning_genae/received.py", "_expression"): "jsonargparse",
 }
 BY_NAME = ("getattr", "hasattr", "setattr", "delattr")
-OF_NAMEDTUPLES = {"_asdict", "_fields", "_make", "_replace"}  # public, in spite of their names
+DOCUMENTED = {
+    "_asdict",
+    "_fields",
+    "_make",
+    "_replace",
+    "_exit",
+}  # of namedtuples and os; public in spite of their names
 
 
 def imported(path: Path) -> set[str]:
@@ -175,7 +181,7 @@ def test_what_is_declared_is_imported():
 
 
 def is_private(name: str) -> bool:
-    return bool(re.fullmatch(r"_(?!_)\w+", name)) and name not in OF_NAMEDTUPLES
+    return bool(re.fullmatch(r"_(?!_)\w+", name)) and name not in DOCUMENTED
 
 
 def own_names(tree: ast.AST) -> set[str]:

@@ -13,7 +13,9 @@ import pytest
 
 import run
 from lightning_genae import cache, registry, weights
+from lightning_genae.ablation import workers
 from tests.conftest import ROOT, shell
+from tests.test_workers import same
 
 MODELS, METRICS = "lightning_genae.models", "lightning_genae.evaluation.metrics"
 PLUGIN = ROOT / "tests/plugin"
@@ -239,3 +241,26 @@ def test_a_cache_knows_all_files_of_another_package(site):
     assert before[0] != after[0] and before[1:] == after[1:]
     (site / "genae_alone.py").write_text("width = 2")
     assert cache.source(alone) != before[1]
+
+
+def test_parts_of_other_packages_are_left_to_each_run(site, monkeypatch):
+    """What they do while they are imported, such as to start CUDA, may not survive a fork."""
+    parsed = []
+    monkeypatch.setattr(run.COMMAND_LINE, "parse", parsed.append)
+    workers.share_options(["prefetch", "--seed", "0"])
+    assert parsed == [["--seed", "0"]]
+    install_tiny(site)
+    registry._entry_points.cache_clear()
+    workers.share_options(["--model", "tiny"])
+    assert len(parsed) == 1 and "genae_tiny" not in sys.modules
+
+
+@pytest.mark.slow
+def test_cells_of_parts_of_other_packages(site, tmp_path):
+    install_tiny(site)
+    words = ("--model", "tiny", "--data", "shuffles", "--metrics.features", "waves", "--steps", "4", "--cache", "cache")
+    done = shell("ablate", *words, "--augment", "none,dim", "--folder", "grid", "--accelerator", "cpu", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    alone = shell(*words, "--augment", "dim", "--folder", "alone", "--accelerator", "cpu", cwd=tmp_path)
+    assert alone.returncode == 0, alone.stderr
+    same(tmp_path / "grid/dim/seed0", tmp_path / "alone")

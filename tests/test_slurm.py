@@ -7,13 +7,12 @@ import re
 import shlex
 import stat
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from lightning_genae.ablation import slurm
-from lightning_genae.ablation.launch import Local, Task
+from lightning_genae.ablation.launch import Task
 from lightning_genae.ablation.slurm import Slurm, max_array, write_sbatch
 
 SBATCH = """#!/bin/bash
@@ -229,27 +228,20 @@ def test_a_word_of_two_lines_is_refused_in_a_file_of_commands(programs, cli):
     assert status == 2 and "--launcher: expected words of one line for print" in error
 
 
-@pytest.mark.parametrize("launcher", ["slurm", "local"])
-def test_pickles_lie_in_a_folder_of_ones_own(programs, launcher):
+def test_pickles_lie_in_a_folder_of_ones_own(programs):
     """One that was there before, and what lies in it, is neither open to others nor run."""
     jobs = Path("grid/jobs")
     jobs.mkdir(parents=True, mode=0o777)
     jobs.chmod(0o777)
     old = os.umask(0)
     try:
-        one = Slurm(Path("grid"), {}, 1) if launcher == "slurm" else Local(Path("grid"), workers=1)
-        if launcher == "slurm":
-            one.submit(tasks(2))
+        Slurm(Path("grid"), {}, 1).submit(tasks(2))
     finally:
         os.umask(old)
     assert stat.S_IMODE(jobs.stat().st_mode) == 0o700
     folders = [path for path in jobs.iterdir() if path.is_dir()]
     assert folders and all(stat.S_IMODE(path.stat().st_mode) == 0o700 for path in folders)
-    if launcher == "local":
-        assert one.executor.folder.resolve() in [path.resolve() for path in folders]
-        assert not list(one.executor.folder.iterdir())
-    else:
-        assert all(path.parent in folders for path in jobs.rglob("*.pkl"))
+    assert all(path.parent in folders for path in jobs.rglob("*.pkl"))
 
 
 def test_a_linked_folder_of_jobs_is_refused(programs):
@@ -257,18 +249,5 @@ def test_a_linked_folder_of_jobs_is_refused(programs):
     Path("grid").mkdir()
     Path("grid/jobs").symlink_to("../elsewhere")
     with pytest.raises(ValueError, match="got a link"):
-        Local(Path("grid"), workers=1)
+        Slurm(Path("grid"), {}, 1)
     assert stat.S_IMODE(Path("elsewhere").stat().st_mode) == 0o755
-
-
-def test_jobs_import_nothing_from_the_current_folder(tmp_path):
-    """Such as a received one, in which somebody works."""
-    mark = tmp_path / "mark"
-    for name in ("submitit", "numpy", "lightning_genae", "cloudpickle"):
-        Path(f"{name}.py").write_text(f"open({str(mark)!r}, 'w')\nraise SystemExit(9)\n")
-    launcher = Local(Path("grid"), workers=1)
-    launcher.submit([Task(["smaple"], Path("grid/arm/seed0.log"))])
-    while launcher.active():
-        time.sleep(0.1)
-    assert "expected one of the verbs" in Path("grid/arm/seed0.error").read_text()
-    assert not mark.exists()

@@ -1,7 +1,6 @@
 """The verbs `ablate` and `compare`: from arguments to grids, launchers and reports."""
 
 import logging
-import os
 import shlex
 import signal
 import sys
@@ -16,7 +15,7 @@ from lightning_genae.ablation import grid as grids
 from lightning_genae.ablation.arms import check_differ, check_written, read_arms
 from lightning_genae.ablation.compare import compare as side_by_side
 from lightning_genae.ablation.grid import Grid
-from lightning_genae.ablation.launch import Local, Task
+from lightning_genae.ablation.launch import Local, Task, num_cores
 from lightning_genae.ablation.records import Record, read
 from lightning_genae.ablation.records import compare as by_arm
 from lightning_genae.ablation.report import FILES, Report
@@ -32,7 +31,7 @@ from lightning_genae.errors import UserError
 from lightning_genae.received import check_links
 from lightning_genae.run_folder import RunFolder
 
-STARTING = 15.0  # seconds of a run before and after its training
+STARTING = 3.0  # seconds of a run before and after its training, without the imports that runs share
 MAX_SHOWN = 12  # tables in a terminal
 log = logging.getLogger("lightning_genae")
 
@@ -57,7 +56,7 @@ def ablate_options(
         folder: of the grid. null: runs/ablations/HASH.
         launcher: this machine, a Slurm cluster (--slurm.partition, --slurm.time in minutes, --slurm.limit jobs at a
             time, --slurm.KEY VALUE for any other option of sbatch), or files for sbatch.
-        workers: runs at a time on this machine. null: one for each GPU, or for every two cores.
+        workers: runs at a time on this machine. null: one for each GPU, or for each core.
         dry_run: only say how many runs there are and how long they take.
         retry: run again what failed.
         wait: for the end, and report. false: leave a cluster to its work; the same command looks after it.
@@ -106,7 +105,7 @@ def ablate(
     grid = grid._replace(cells=[cell._replace(config=complete(cell.config)) for cell in grid.cells])
     check_differ(grid.cells)
     check_written(options["arms"], arms, grid.cells)
-    workers = options["workers"] or torch.cuda.device_count() or max(1, (os.cpu_count() or 1) // 2)
+    workers = options["workers"] or torch.cuda.device_count() or num_cores()
     log.info("\n".join(grids.describe(grid)))
     grid_folder = GridFolder(folder)
     check_links("--folder", folder)
@@ -169,7 +168,7 @@ def _devices(grid: Grid) -> int:
 def _launcher(name: str, folder: Path, slurm: dict[str, str], workers: int, devices: int) -> Local | Slurm:
     if name == "slurm":
         return Slurm(folder, slurm, devices)
-    return Local(folder, workers, torch.cuda.device_count(), devices)
+    return Local(workers, torch.cuda.device_count(), devices)
 
 
 def _estimate(grid: Grid, workers: int, time_of: Callable[[dict], tuple[float, int]]) -> str:

@@ -1,4 +1,5 @@
-"""Runs of a grid on a Slurm cluster: as job arrays, or as sbatch files to submit by hand.
+"""Runs of a grid on a Slurm cluster: as job arrays, by submitit (https://github.com/facebookincubator/submitit), or as
+sbatch files to submit by hand. A run is `python run.py ...` in its own process: Lightning uses those that srun started.
 
 Nothing is submitted twice. Each array has a unique name, which is written to a file before sbatch is called; the ids of
 its jobs are written after. A call that finds the first note without the second looks for the name in the queue. If
@@ -12,6 +13,7 @@ import re
 import secrets
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +22,7 @@ from typing import Any
 import submitit
 from submitit.core.utils import DelayedSubmission, FailedJobError, JobPaths
 
-from lightning_genae.ablation.launch import JOBS, Job, Task, private, python_path, run_py
+from lightning_genae.ablation.launch import Task, error_of, python_path, run_py, wait_for_another
 from lightning_genae.files import write_text
 
 ALL_OR_NONE = "--kill-on-bad-exit=1"  # else a process would wait for hours for another one that failed
@@ -29,6 +31,7 @@ MAX_REQUEUES = 100  # of a job whose time is up
 SECONDS_TO_ANSWER = 60
 PARAMETERS = {"limit": "slurm_array_parallelism", "partition": "slurm_partition", "time": "slurm_time"}
 NAME = "lightning_genae"  # of jobs
+JOBS = "jobs"  # folder of submitit's files, in the grid's
 log = logging.getLogger("lightning_genae")
 
 
@@ -39,6 +42,56 @@ def check_cluster() -> None:
             "--launcher: expected a machine with Slurm's sbatch and squeue for slurm, got one without; --launcher "
             "print writes files that another one can submit"
         )
+
+
+class Job:
+    """What submitit calls in a separate process; a requeued job continues from the last checkpoint.
+
+    Args:
+        task: to be done.
+    """
+
+    def __init__(self, task: Task):
+        self.task = task
+
+    def __call__(self) -> int:
+        task = self.task
+        task.log.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, str(run_py()), *task.words]
+        is_first = os.environ.get("SLURM_PROCID", "0") == "0"
+        # torch would take all cores of a node that other jobs use too
+        environment = {"OMP_NUM_THREADS": os.environ.get("SLURM_CPUS_PER_TASK", "1"), **os.environ}
+        if is_first:
+            wait_for_another(task.log)
+        with task.log.open("a") if is_first else open(os.devnull, "w") as log:
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=environment, preexec_fn=_ignore_signals
+            )
+            while (status := self._poll()) is None:
+                pass
+        if is_first and status:
+            task.error.write_text(error_of(status, task.log) + "\n")
+        return status
+
+    def checkpoint(self) -> submitit.helpers.DelayedSubmission:
+        """Called by submitit when the job is preempted or its time is up."""
+        self.process.terminate()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        return submitit.helpers.DelayedSubmission(Job(self.task))
+
+    def _poll(self) -> int | None:
+        try:
+            return self.process.wait(1)  # not longer, because `checkpoint` waits, too, in a signal's handler
+        except subprocess.TimeoutExpired:
+            return None
+
+
+def _ignore_signals() -> None:
+    """Slurm signals all processes of a job; only the parent process handles the signal, and asks the run to stop."""
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 
 
 class Slurm:
@@ -102,7 +155,7 @@ class Slurm:
         self.last = {Path(path) for path, job_id in submitted.items() if job_id in queued}
         return self.last
 
-    def cancel(self) -> None:
+    def close(self) -> None:
         """Does nothing: queued jobs continue, and the same command watches them again."""
 
     def _submit(self, tasks: list[Task]) -> None:
@@ -114,7 +167,7 @@ class Slurm:
         os.environ.pop("SBATCH_JOB_NAME", None)  # it would replace the name in the file
         try:
             with executor.batch():  # an array; jobs of map_array have no separate checkpoints
-                jobs = [executor.submit(Job(task, {})) for task in tasks]
+                jobs = [executor.submit(Job(task)) for task in tasks]
         except FailedJobError as error:
             # sbatch also fails when it times out after the jobs were queued
             if not self._take_up():
@@ -144,7 +197,7 @@ class Slurm:
         for task, job_id in zip(tasks, job_ids):
             pickle = JobPaths(private(self.jobs / begun["name"]), job_id).submitted_pickle
             if not pickle.exists():  # jobs wait a minute for it
-                delayed = DelayedSubmission(Job(task, {}))
+                delayed = DelayedSubmission(Job(task))
                 delayed.set_timeout(self.parameters.get("slurm_time", 5), MAX_REQUEUES)
                 delayed.dump(pickle)
         self._note(tasks, job_ids)
@@ -254,6 +307,21 @@ def check_path(path: Path) -> None:
             f"--folder: expected a folder for a cluster whose path has neither %, backslashes nor line breaks; got "
             f"{str(path)!r}"
         )
+
+
+def private(folder: Path) -> Path:
+    """Makes a folder that no other user can read or write, because submitit runs the pickles that it finds there.
+
+    Raises:
+        ValueError: the folder is a link.
+        PermissionError: the folder belongs to another user.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.is_symlink():
+        raise ValueError(f"--folder: expected a folder of this ablation's own at '{folder}', got a link; remove it")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(0o700)
+    return folder
 
 
 def _read(path: Path) -> dict:

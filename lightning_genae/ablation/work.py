@@ -32,8 +32,14 @@ def work(grid: Grid, folder: Path, launcher: Local | Slurm, retry: bool, wait: b
         wait: for the end; otherwise a cluster continues alone.
         terminal: whether lines can change in place.
     """
-    active = launcher.active()
-    states = _states(grid.cells, active)
+    try:
+        _work(grid, folder, launcher, retry, wait, terminal)
+    finally:
+        launcher.close()
+
+
+def _work(grid: Grid, folder: Path, launcher: Local | Slurm, retry: bool, wait: bool, terminal: bool) -> None:
+    states = _states(grid.cells, launcher.active())
     again = ("missing", "stopped", "failed") if retry else ("missing", "stopped")
     todo = [cell for cell in grid.cells if states[cell.folder].status in again]
     kept = sum(run.status == "finished" for run in states.values())
@@ -50,7 +56,7 @@ def work(grid: Grid, folder: Path, launcher: Local | Slurm, retry: bool, wait: b
         RunFolder(cell.folder).set_aside_damage()
     launcher.submit([Task.of(cell) for cell in todo])
     if wait:
-        _watch(grid, folder, launcher, terminal)
+        _watch(grid, folder, launcher, states | {cell.folder: State("waiting") for cell in todo}, terminal)
 
 
 def shared(cells: list[Cell], folder: Path) -> list[Task]:
@@ -101,9 +107,9 @@ def _make_shared(todo: list[Cell], folder: Path, launcher: Local | Slurm) -> Non
             log.info(f"WARNING: {task.error.read_text().strip()}; see {task.log}")
 
 
-def _watch(grid: Grid, folder: Path, launcher: Local | Slurm, terminal: bool) -> None:
+def _watch(grid: Grid, folder: Path, launcher: Local | Slurm, states: dict[Path, State], terminal: bool) -> None:
     view = View(grid.cells, folder, terminal)
-    states: dict[Path, State] = {}
+    view.show(states)  # how it begins, because a run may fail before the first look
     try:
         while active := launcher.active():
             # ended runs are not read again: there may be thousands
@@ -112,9 +118,6 @@ def _watch(grid: Grid, folder: Path, launcher: Local | Slurm, terminal: bool) ->
             view.show(states)
             time.sleep(SECONDS_BETWEEN_LOOKS[type(launcher)])
         view.show(_states(grid.cells, set()))
-    except KeyboardInterrupt:
-        launcher.cancel()
-        raise
     finally:
         view.close()
 
