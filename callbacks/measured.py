@@ -64,7 +64,7 @@ class Measured(Callback):
         for name, distances in sets.items():
             axes.hist(distances.numpy(), bins=40, range=(0, largest), density=True, alpha=0.6, label=name)
         axes.set(xlabel="distance to the nearest in the training data", ylabel="density")
-        return _save(figure, axes, self.folder / "distances.png")
+        return _save(figure, axes, self.folder / "distances.png", "upper right")
 
     def _precision_recall(self, real: torch.Tensor, fake: torch.Tensor) -> Path:
         """Precision against recall at all trade-offs, for the samples and for two halves of the real images."""
@@ -74,7 +74,7 @@ class Measured(Callback):
             axes.plot(*curve(*sets), label=name, clip_on=False)  # the curve of disjoint sets lies in the corner
         axes.set_title("by clusters of features (arXiv 1806.00035)", fontsize="small")
         axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02), aspect="equal")
-        return _save(figure, axes, self.folder / "precision-recall.png")
+        return _save(figure, axes, self.folder / "precision-recall.png", "lower left")
 
 
 def _figure():
@@ -83,7 +83,7 @@ def _figure():
     return figure, figure.subplots()
 
 
-def _save(figure: Figure, axes, path: Path) -> Path:
-    axes.legend(fontsize="small")
+def _save(figure: Figure, axes, path: Path, loc: str) -> Path:
+    axes.legend(fontsize="small", loc=loc)  # the best place takes seconds to find on a busy machine
     figure.savefig(path, dpi=100)
     return path

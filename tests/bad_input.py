@@ -259,7 +259,7 @@ OPTIONS = of(
     ("--trainer.gradient_clip_val 1", "see --model.gradient_clip"),
     ("--trainer.max_time 00:00:00:01", "--trainer.max_time: there is no such option"),
     ("--trainer.acumulate_grad_batches 2", "did you mean '--trainer.accumulate_grad_batches'?"),
-    ("--trainer.limit_val_batches x", "--trainer.limit_val_batches: expected a number"),
+    ("--trainer.log_every_n_steps x", "--trainer.log_every_n_steps: expected a whole number"),
     ("--trainer 3", "--trainer: expected options of it"),
     ("--folder ''", "--folder: expected text that is not empty"),
     ("--folder ' '", "--folder: expected text that is not empty"),

@@ -1,5 +1,6 @@
 """What the tests share: the device they run on, a command line in an empty folder, one finished run."""
 
+import logging
 import os
 import re
 import signal
@@ -57,6 +58,14 @@ def own_folder(tmp_path, monkeypatch):
 def warnings_count(monkeypatch):
     """A run in this process does not silence warnings, which are errors here: see configure_logging, pyproject.toml."""
     monkeypatch.setattr(sys, "warnoptions", ["error"])
+
+
+@pytest.fixture(autouse=True)
+def own_log(monkeypatch):
+    """A run in this process takes the log to standard output, see configure_logging; the next test has it again."""
+    log = logging.getLogger("lightning_genae")
+    monkeypatch.setattr(log, "handlers", [])
+    monkeypatch.setattr(log, "propagate", True)
 
 
 SAVES = [(Figure, "savefig", Figure.savefig), (FigureCanvasAgg, "print_png", FigureCanvasAgg.print_png)]

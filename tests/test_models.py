@@ -148,7 +148,7 @@ def test_checkpoint_holds_plain_values(name, data_of, tmp_path):
     datamodule = data_of(name)
     model = build(name, datamodule)
     train(model, datamodule, 2).save_checkpoint(tmp_path / "model.ckpt")
-    again = MODELS[name].load_from_checkpoint(tmp_path / "model.ckpt", map_location="cpu", weights_only=True)
+    again = MODELS[name].load_from_checkpoint(tmp_path / "model.ckpt", map_location="cpu")
     torch.manual_seed(0)
     expected = model.cpu().sample(3)
     torch.manual_seed(0)
@@ -324,13 +324,13 @@ def test_classes_of_samples_without_labels_are_as_frequent_as_in_training(condit
     assert expected[0] > 0.7 and expected[2:] == [0] * 8
     train(model, digits, 1).save_checkpoint(tmp_path / "gan.ckpt")
     assert shares(model.cpu()) == pytest.approx(expected, abs=0.03)
-    again = GAN.load_from_checkpoint(tmp_path / "gan.ckpt", map_location="cpu", weights_only=True)
+    again = GAN.load_from_checkpoint(tmp_path / "gan.ckpt", map_location="cpu")
     assert shares(again) == pytest.approx(expected, abs=0.03)
     # a checkpoint from before there were shares
     state = torch.load(tmp_path / "gan.ckpt", weights_only=True)
     del state["state_dict"]["class_fractions"]
     torch.save(state, tmp_path / "old.ckpt")
-    old = GAN.load_from_checkpoint(tmp_path / "old.ckpt", map_location="cpu", weights_only=True)
+    old = GAN.load_from_checkpoint(tmp_path / "old.ckpt", map_location="cpu")
     assert shares(old) == pytest.approx([0.1] * 10, abs=0.03)
 
 
@@ -388,7 +388,7 @@ def test_aegan_starts_from_an_autoencoder(digits, tmp_path):
         assert all(torch.equal(a, b.cpu()) for a, b in zip(network.parameters(), original.parameters()))
     train(model, digits, 2).save_checkpoint(tmp_path / "vaegan.ckpt")
     (tmp_path / "ae.ckpt").unlink()  # a trained model needs it no more
-    again = VAEGAN.load_from_checkpoint(tmp_path / "vaegan.ckpt", map_location="cpu", weights_only=True)
+    again = VAEGAN.load_from_checkpoint(tmp_path / "vaegan.ckpt", map_location="cpu")
     assert torch.equal(again.generator[0].weight, model.generator[0].weight.cpu())
     train(VAE(digits.dataset.image_shape, 10), digits, 1).save_checkpoint(tmp_path / "vae.ckpt")
     for other in ({"start": "vae.ckpt"}, {"start": "vaegan.ckpt"}, {"start": "vaegan.ckpt", "variational": False}):

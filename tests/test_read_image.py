@@ -175,7 +175,6 @@ def test_what_is_no_image_is_named(tmp_path, monkeypatch):
 
 
 def test_links_are_followed_and_what_is_skipped_is_named(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("datamodules._files.log.propagate", True)
     for name in ("elsewhere/cats", "pictures/dogs", "pictures/runs/run"):
         (tmp_path / name).mkdir(parents=True)
         for i in range(15):

@@ -50,7 +50,7 @@ def fit(
     from lightning_genae import weights
 
     try:
-        trainer.fit(model, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
+        trainer.fit(model, datamodule=datamodule, ckpt_path=checkpoint)
     except Exception as error:
         raise RuntimeError(f"the training failed: {error}; '{folder.path}' keeps what there is of it") from error
     if trainer.is_global_zero:

@@ -26,9 +26,10 @@ def explain(message: str, parser: ArgumentParser, arguments: list[str]) -> str:
     without = re.search(r"(--\S+): expected (one|at least one) argument", message)
     if without:
         return f"{without[1]}: expected a value; got none"
-    missing = re.search(r"arguments are required: (\S+)", message)
+    # the second form is that of jsonargparse before 4.48
+    missing = re.search(r"""arguments are required: ([^\s,]+)|(?:Key|Option) ["'](\S+)["'] is required""", message)
     if missing:
-        name = missing[1].rstrip(",")
+        name = missing[1] or missing[2]
         option = f"--{name}" if "." in name else name.upper()
         return f"{option}: expected a value; got none"
     wrong = re.match(r'Parser key "([^"]+)"', message)

@@ -6,7 +6,7 @@ import re
 from argparse import Action
 from functools import cache
 
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import SUPPRESS, ArgumentError, ArgumentParser
 
 from lightning_genae import registry
 from lightning_genae.config.messages import explain, option_of, type_in_words, type_of
@@ -64,7 +64,8 @@ def signature(part: type) -> dict[str, tuple]:
     return {
         action.dest.removeprefix("section."): (getattr(action, "_typehint", None), action.default)
         for action in parser._actions
-        if action.dest.startswith("section.")
+        # jsonargparse adds a .help option to options that take a class
+        if action.dest.startswith("section.") and action.default is not SUPPRESS
     }
 
 

@@ -122,7 +122,7 @@ class Batches(LightningDataModule):
 
     def _batch_seed(self, stream: int) -> int:
         key = (self.seed, self._attached.global_rank, self.batches, stream)
-        return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
+        return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]) >> 1
 
 
 def _seed(value: int) -> None:

@@ -45,7 +45,7 @@ def draw_parts(
     shape = getattr(model, "hparams", {}).get("image_shape", (1,))
     modality, chunk = modality_of(model), num_at_once(shape, CHUNK)
     for start in np.array_split(range(0, num, chunk), num_ranks)[rank].tolist():
-        chunk_seed = int(np.random.SeedSequence((seed, start)).generate_state(1, np.uint64)[0] >> 1)
+        chunk_seed = int(np.random.SeedSequence((seed, start)).generate_state(1, np.uint64)[0]) >> 1
         yield start, modality.as_stored(_sample(model, min(chunk, num - start), label, chunk_seed)).cpu()
 
 
