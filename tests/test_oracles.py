@@ -190,7 +190,7 @@ def test_a_bigans_encoder_inverts_its_generator():
 
         def _pairs(self, x, labels):
             z = self.noise(len(x))
-            return (x, self.encoder(x)), (self.generator(z), z)
+            return torch.cat([x, self.generator(z)]), torch.cat([self.encoder(x), z])
 
     model = Linear(data.dataset.image_shape, latent_dim=2, **LINEAR)
     train_finer(model, data, (1000, 2e-3), (300, 2e-4))
