@@ -1,6 +1,7 @@
 """What takes long before a training: one line about how long, from its first timed batches, and a bar."""
 
 import logging
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -22,9 +23,12 @@ class Estimate:
         total: parts of the work, such as batches.
         at_most: whether the work may end sooner.
         always: say what is done also where it does not take long, without a time.
+        seconds: that it takes, where they are estimated beforehand because the first part itself takes long.
     """
 
-    def __init__(self, what: str, total: int, at_most: bool = False, always: bool = False):
+    def __init__(
+        self, what: str, total: int, at_most: bool = False, always: bool = False, seconds: float | None = None
+    ):
         self.what = what
         self.total = total
         self.about = "at most about" if at_most else "about"
@@ -32,6 +36,8 @@ class Estimate:
         self.num = 0
         self.said = False
         self.start = self.first = time.perf_counter()
+        if seconds is not None and seconds >= LONG:
+            self._say(f"{what}; {self.about} {_in_words(seconds)}")
 
     def update(self, num: int = 1) -> None:
         """Tells that `num` parts are done."""
@@ -68,7 +74,13 @@ class Estimate:
 
 
 def estimated(
-    parts: Iterable[T], what: str, total: int, unit: str = "batch", at_most: bool = False, always: bool = False
+    parts: Iterable[T],
+    what: str,
+    total: int,
+    unit: str = "batch",
+    at_most: bool = False,
+    always: bool = False,
+    seconds: float | None = None,
 ) -> Iterator[T]:
     """Yields the parts of some work, such as batches, and shows how far it is: see `Estimate` for the line beforehand;
     the bar appears where the work takes more than 5 s.
@@ -80,10 +92,12 @@ def estimated(
         unit: name of a part.
         at_most: whether the work may end sooner.
         always: say what is done also where it does not take long.
+        seconds: as of `Estimate`.
     """
-    estimate = Estimate(what, total, at_most, always)
+    estimate = Estimate(what, total, at_most, always, seconds)
     name = what.partition(",")[0]
-    with tqdm(total=total, desc=name, unit=unit, delay=LONG, mininterval=0.5) as bar:
+    interval = 0.5 if sys.stderr.isatty() else 10
+    with tqdm(total=total, desc=name, unit=unit, delay=LONG, mininterval=interval) as bar:
         try:
             for part in parts:
                 yield part

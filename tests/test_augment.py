@@ -641,9 +641,9 @@ def test_options_of_which_nothing_is_said_are_the_documented_ones():
         "none": {},
         "repeat": {},
         "pca": {**perturbing, "latent_dim": 16},
-        "ae": {**perturbing, "autoencoder": "ae", "steps": 1000},
+        "ae": {**perturbing, "autoencoder": "ae", "steps": 400},
         "vae": {"perturb": "posterior", "strength": 0.5, "detail": "residual", "network": "conv", "beta": 1.0}
-        | {"latent_dim": 16, "width": 8, "steps": 1000, "lr": 2e-3},
+        | {"latent_dim": 16, "width": 8, "steps": 400, "lr": 2e-3},
         "diffaug": {"colour": True, "translation": 0.125, "cutout": 0.5},
         "ada": {"blits": True, "geometry": True, "colour": True},
         "classic": {"crop": 0.1, "flip": None, "shift": None, "rotate": None, "contrast": None}

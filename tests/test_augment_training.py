@@ -234,16 +234,19 @@ def test_a_damaged_autoencoder_in_the_cache_is_named(trainers, data, tmp_path):
 def run_with(errors, images=None, steps=10_000):
     """Lets a callback look at reconstructions with these errors, one after the other; batches until it stops."""
     x = torch.linspace(-1, 0.5, 12).reshape(2, 1, 2, 3) if images is None else images
-    stop, model = _training._Stop(steps, x), Constant((1, 2, 3), 0)
+    model = Constant((1, 2, 3), 0)
+    stop = _training._Stop(steps, x, model)
     trainer = SimpleNamespace(datamodule=SimpleNamespace(batches=0), should_stop=False)
+    stop.on_train_start(trainer, model)
     errors = iter(errors)
 
     def reconstruct(x):
         error = next(errors)
-        model.weight.data.fill_(error)  # so that the weights tell which look they are from
+        averaged.weight.data.fill_(error)  # so that the weights tell which look they are from
         return x + error
 
-    model.reconstruct = reconstruct
+    averaged = stop.averaged.module
+    averaged.reconstruct = reconstruct
     while not trainer.should_stop:
         trainer.datamodule.batches += 1
         stop.on_train_batch_end(trainer, model)
@@ -261,7 +264,23 @@ def test_a_training_ends_after_four_looks_without_a_better_one():
     batches, stop, model = run_with([torch.nan] * 9)
     assert batches == 4 * 50
     stop.restore(model)  # there is no best one
-    assert model.weight.isnan().all()
+    assert model.weight.isnan().all()  # and it is an error; see above
+
+
+def test_the_weights_are_averages_over_the_last_batches():
+    """Of a weight that is 3 to begin with, then 5: the mean moves by a fiftieth a batch."""
+    model = Constant((1, 2, 3), 0)
+    stop = _training._Stop(1000, torch.zeros(0), model)
+    trainer = SimpleNamespace(datamodule=SimpleNamespace(batches=0), should_stop=False)
+    stop.restore(model)
+    before = model.weight.clone()
+    stop.on_train_start(trainer, model)
+    for height in (3.0, *[5.0] * 30):
+        model.weight.data.fill_(height)
+        stop.on_train_batch_end(trainer, model)
+    assert not torch.equal(model.weight, before) and (model.weight == 5).all()
+    stop.restore(model)
+    assert torch.allclose(model.weight, torch.tensor(5 - 2 * 0.98**30))
 
 
 @pytest.mark.parametrize("steps", [49, 50, 120])

@@ -45,7 +45,7 @@ class AutoencoderAugment(PerturbingAugmentation):
     def __init__(
         self,
         autoencoder: str | dict = "ae",
-        steps: PositiveInt = 1000,
+        steps: PositiveInt = 400,
         checkpoint: str | None = None,
         foreign: bool = False,
         **kwargs: Any,

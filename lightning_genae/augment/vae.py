@@ -50,7 +50,7 @@ class VariationalAugment(AutoencodingAugmentation):
         latent_dim: PositiveInt = 16,
         width: PositiveInt = 8,
         beta: NonNegativeFloat = 1.0,
-        steps: PositiveInt = 1000,
+        steps: PositiveInt = 400,
         lr: PositiveFloat = 2e-3,
         checkpoint: str | None = None,
         foreign: bool = False,

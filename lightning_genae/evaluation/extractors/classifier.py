@@ -45,7 +45,7 @@ class ClassifierFeatures(Extractor):
 
     modalities = ("image", "series", "text", "audio")
 
-    def __init__(self, dataset: Dataset, weights: str | None = None, num_steps: int = 800):
+    def __init__(self, dataset: Dataset, weights: str | None = None, num_steps: int = 1000):
         if not dataset.num_classes:
             raise ValueError(
                 "--metrics.features: classifier needs labels, but the data has none; expected pixels, or efficientnet "
@@ -74,7 +74,7 @@ def _trained(dataset: Dataset, num_features: int, num_steps: int) -> tuple[nn.Se
     }
 
     def new_network() -> nn.Sequential:
-        encoder = networks.encoder(dataset.image_shape, num_features, "conv", width=16)
+        encoder = networks.encoder(dataset.image_shape, num_features, "conv", width=12)
         return nn.Sequential(encoder, nn.ReLU(), nn.Linear(num_features, dataset.num_classes))
 
     def build(path: Path) -> None:
