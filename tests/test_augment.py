@@ -515,7 +515,8 @@ def test_training_stops_when_the_error_on_images_kept_aside_stops_falling(digits
     augmentation.fit(digits.dataset, **QUIET)
     assert len(looks) < 150
     bests = [best for best, _ in looks]
-    assert len(bests) - 1 - bests.index(bests[-1]) == _training._Stop.patience
+    num = _training._Stop.patience
+    assert len(bests) > num and bests[-1] > 0.99**num * bests[-1 - num]  # hardly better
     best = looks[bests.index(bests[-1])][1]
     assert all(torch.equal(value, best[name]) for name, value in augmentation.autoencoder.state_dict().items())
 
@@ -641,9 +642,9 @@ def test_options_of_which_nothing_is_said_are_the_documented_ones():
         "none": {},
         "repeat": {},
         "pca": {**perturbing, "latent_dim": 16},
-        "ae": {**perturbing, "autoencoder": "ae", "steps": 400},
+        "ae": {**perturbing, "autoencoder": "ae", "steps": 1000},
         "vae": {"perturb": "posterior", "strength": 0.5, "detail": "residual", "network": "conv", "beta": 1.0}
-        | {"latent_dim": 16, "width": 8, "steps": 400, "lr": 2e-3},
+        | {"latent_dim": 16, "width": 8, "steps": 1000, "lr": 2e-3},
         "diffaug": {"colour": True, "translation": 0.125, "cutout": 0.5},
         "ada": {"blits": True, "geometry": True, "colour": True},
         "classic": {"crop": 0.1, "flip": None, "shift": None, "rotate": None, "contrast": None}

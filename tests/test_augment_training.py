@@ -122,12 +122,12 @@ def test_less_than_ten_images_are_all_learnt_from(num, expected):
     assert rest.images.tolist() != sorted(rest.images.tolist())  # drawn at random
 
 
-def test_batches_are_of_64_images_at_most(trainers, data):
+def test_batches_are_of_32_images_at_most(trainers, data):
     train(replace(data, train=images_of(torch.zeros(90, 1, 2, 3))))
-    assert trainers[0].datamodule.batch_size == 64
+    assert trainers[0].datamodule.batch_size == 32
 
 
-@pytest.mark.parametrize("size, expected", [(128, 64), (129, 63), (256, 16), (512, 4), (2048, 1)])
+@pytest.mark.parametrize("size, expected", [(128, 32), (129, 31), (256, 8), (512, 2), (2048, 1)])
 def test_batches_are_of_fewer_images_that_are_large(trainers, data, size, expected):
     train(replace(data, train=images_of(torch.zeros(1, 3, 1, 1).expand(90, 3, size, size))))
     assert trainers[0].datamodule.batch_size == expected
@@ -253,16 +253,22 @@ def run_with(errors, images=None, steps=10_000):
     return trainer.datamodule.batches, stop, model
 
 
-def test_a_training_ends_after_four_looks_without_a_better_one():
+def test_a_training_ends_after_three_looks_without_a_better_one():
     """Every 50 batches; errors are squares, whatever their sign, and one that is as small is no better."""
     batches, stop, model = run_with([4.0, -1.0, -5.0, 1.0, 3.0, 2.0, 0.5])
-    assert batches == 6 * 50 and stop.best == pytest.approx(1)
+    assert batches == 5 * 50 and stop.best == pytest.approx(1)
     stop.restore(model)
     assert (model.weight == -1).all()
-    batches, _, model = run_with([4.0, 3.0, 5.0, 5.0, 5.0, 2.0, 6.0, 6.0, 6.0, 6.0])
-    assert batches == 10 * 50
-    batches, stop, model = run_with([torch.nan] * 9)
+    batches, _, model = run_with([4.0, 3.0, 5.0, 5.0, 2.0, 6.0, 6.0, 6.0, 6.0])
+    assert batches == 8 * 50
+    # less than a hundredth is too little to go on for, but is taken along
+    batches, stop, model = run_with([1.0, 0.999, 0.998, 0.997, 0.5])
     assert batches == 4 * 50
+    stop.restore(model)
+    assert (model.weight == 0.997).all()
+    assert run_with([0.99**look for look in range(9)], steps=400)[0] == 400
+    batches, stop, model = run_with([torch.nan] * 9)
+    assert batches == 3 * 50
     stop.restore(model)  # there is no best one
     assert model.weight.isnan().all()  # and it is an error; see above
 

@@ -129,10 +129,8 @@ class Counting(PixelFeatures):
 
 
 def test_real_features_are_computed_once_for_their_content(digits, tmp_path):
-    extractor, images = Counting(digits.dataset), digits.dataset.heldout.images
+    extractor, images = Counting(digits.dataset), digits.dataset.heldout.images[:250]  # a batch
     first = reference(extractor, images, str(tmp_path))
-    once, extractor.looks = extractor.looks, 1
-    assert once == 3  # batches
     assert torch.equal(reference(extractor, images.clone(), str(tmp_path)).features, first.features)
     assert extractor.looks == 1
     changed = images.clone()

@@ -20,7 +20,7 @@ from lightning_genae.data.storage import blocks, num_at_once, to_float
 from lightning_genae.estimates import Estimate
 from lightning_genae.run_folder import checkpoint_of
 
-BATCH_VALUES = 64 * 3 * 128 * 128  # of a batch: 64 RGB images of up to 128x128, fewer if they are larger
+BATCH_VALUES = 32 * 3 * 128 * 128  # of a batch: 32 RGB images of up to 128x128, fewer if they are larger
 MAX_ASIDE = 10_000  # images that decide when training stops; more would decide the same
 
 
@@ -35,7 +35,7 @@ def trained(
     Args:
         model_class: a LightningModule with `reconstruct`.
         options: of the model.
-        steps: maximum number of batches, each of 64 images, or fewer if they are larger than 128x128.
+        steps: maximum number of batches, each of 32 images, or fewer if they are larger than 128x128.
         dataset: only `dataset.train` is used.
         trainer_options: options of Lightning's Trainer.
 
@@ -43,7 +43,7 @@ def trained(
         ValueError: training diverged.
     """
     train, aside = _split(dataset.train)
-    batch_size = min(num_at_once(dataset.image_shape, 64, BATCH_VALUES), len(train.images))
+    batch_size = min(num_at_once(dataset.image_shape, 32, BATCH_VALUES), len(train.images))
     about = {"modality": dataset.modality.name, "has_mask": dataset.modality.has_mask}
     key = {"data": dataset.fingerprint, "steps": steps, "batch_size": batch_size, **about, **options}
     key |= {"model": model_class.__name__, "source": source(*_modules_of(model_class), data, nn)}
@@ -131,10 +131,10 @@ def trained_on(state: dict) -> str:
 
 
 class _Stop(Callback):
-    """Stops training when the error on images set aside no longer falls, and keeps the best weights.
+    """Stops training when the error on images set aside hardly falls any more, and keeps the best weights.
 
-    The weights are averages over the last 50 batches or so, which come as near in 400 batches as the weights themselves
-    in 1,000.
+    The weights are averages over the last 50 batches or so: with them, batches of 32 images come at least as near as
+    twice as many batches of 64 without.
 
     Args:
         steps: maximum number of batches.
@@ -143,7 +143,8 @@ class _Stop(Callback):
         what: is trained, to say beforehand how long it takes.
     """
 
-    every, patience = 50, 4  # batches between measurements, and measurements without improvement
+    every, patience = 50, 3  # batches between measurements, and measurements without improvement
+    least = 0.01  # of the error, that it falls by to have improved
 
     def __init__(self, steps: int, images: torch.Tensor, model: LightningModule, what: str = "Training"):
         self.steps = steps
@@ -183,9 +184,9 @@ class _Stop(Callback):
             x = to_float(part.to(model.device))
             errors.append((model.reconstruct(x) - x).square().mean() * (len(part) / len(self.images)))
         error = float(sum(errors))
-        self.looks_since += 1
+        self.looks_since = 0 if error < (1 - self.least) * self.best else self.looks_since + 1
         if error < self.best:
-            self.best, self.looks_since = error, 0
+            self.best = error
             self.state = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
 
 
