@@ -116,10 +116,10 @@ class AutoencodingAugmentation(Augmentation):
         validation, as_stored = dataset.validation.images[:MAX_IMAGES], dataset.modality.as_stored
         dimensions = self.autoencoder.encode(to_float(images[:2])).shape[1]
         num_components = min(dimensions, len(images) - 1, images[0].numel())
-        decoded = [extractor(as_stored(self.reconstruct(to_float(part)))) for part in blocks(images, MAX_IMAGES)]
+        decoded = [extractor(as_stored(self.reconstruct(to_float(part)))) for part in blocks(images, 250, 2**20)]
         errors = [
             (self.reconstruct(x) - x).square().mean() * (len(x) / len(validation))
-            for x in map(to_float, blocks(validation, MAX_IMAGES))
+            for x in map(to_float, blocks(validation, 250, 2**20))
         ]
         return {
             "mse_validation": float(sum(errors)),

@@ -15,7 +15,7 @@ from torch import Tensor
 from lightning_genae.augment._augmentation import Augmentation
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.modalities import Modality
-from lightning_genae.data.storage import blocks, to_float
+from lightning_genae.data.storage import blocks, num_at_once, to_float
 from lightning_genae.estimates import estimated
 from lightning_genae.evaluation.extractors import Extractor
 from lightning_genae.evaluation.extractors.classifier import ClassifierFeatures
@@ -23,6 +23,9 @@ from lightning_genae.evaluation.metrics import MAX_IMAGES
 from lightning_genae.evaluation.metrics.frechet import frechet_distance
 from lightning_genae.evaluation.metrics.neighbours import prdc
 
+AT_A_TIME = 2**20  # values of images that are varied at once: what an autoencoder makes of them stays in a CPU's cache
+AFFORDABLE = 2**23  # values of the images of the report: fewer than 2,000 above 4,194 values, so that it takes seconds
+LEAST = 500  # images of the report all the same: the distances of fewer are mostly their bias
 FEW = 20  # images by which the time of the report is estimated
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -54,7 +57,8 @@ def measure(
     """
     if not augmentation.shows:
         return {}
-    images, labels = (part[:MAX_IMAGES] for part in dataset.train)
+    most = max(LEAST, num_at_once(dataset.image_shape, MAX_IMAGES, AFFORDABLE))
+    images, labels = (part[:most] for part in dataset.train)
     classes = _classes(dataset, extractor, conditional)
     labels_used = labels if is_within_class else None
     num_values, strengths = images[0].numel(), _grid(augmentation)
@@ -177,7 +181,9 @@ def _varied(
         # a separate stream, the same for every strength, so that the report changes no other random numbers
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(start)
-            varied = modality.project(augmentation.vary(x, block_labels))
+            size = num_at_once(x.shape[1:], MAX_IMAGES, AT_A_TIME)
+            parts = zip(x.split(size), [None] * len(x) if block_labels is None else block_labels.split(size))
+            varied = torch.cat([modality.project(augmentation.vary(part, of_part)) for part, of_part in parts])
         yield start, x, varied
         start += len(x)
 

@@ -143,7 +143,7 @@ class _Stop(Callback):
         what: is trained, to say beforehand how long it takes.
     """
 
-    every, patience = 50, 3  # batches between measurements, and measurements without improvement
+    every, patience = 50, 4  # batches between measurements, and measurements without improvement
     least = 0.01  # of the error, that it falls by to have improved
 
     def __init__(self, steps: int, images: torch.Tensor, model: LightningModule, what: str = "Training"):

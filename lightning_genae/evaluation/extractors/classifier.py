@@ -61,7 +61,10 @@ class ClassifierFeatures(Extractor):
             "resize": "none",
         }
         head = nn.Sequential(_Scale(state["scale"]), network[2])
-        super().__init__(features.to(memory_format=CHANNELS_LAST), num_features, _prepare, description, head)
+        batch_size = num_at_once(dataset.image_shape, 250, 2**20)  # so that layers' outputs stay in a CPU's cache
+        super().__init__(
+            features.to(memory_format=CHANNELS_LAST), num_features, _prepare, description, head, batch_size
+        )
 
 
 def _trained(dataset: Dataset, num_features: int, num_steps: int) -> tuple[nn.Sequential, dict]:
