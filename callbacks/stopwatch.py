@@ -10,14 +10,14 @@ from lightning_genae.evaluation.evaluation import Evaluation
 from lightning_genae.evaluation.sampling import draw
 
 FEW = 20  # samples
-ENOUGH = 3.0  # seconds of timed batches
+ENOUGH = 2.0  # seconds of timed batches
 
 
 class Stopwatch(Callback):
     """Ends a training after some batches and measures the mean time of a batch, without the first ones.
 
     Args:
-        num_batches: of the training, at least 3; fewer if they take more than 3 s.
+        num_batches: of the training, at least 3; fewer if they take more than 2 s.
         evaluation: timed before the first batch. None: no evaluation is timed.
 
     Attributes:
