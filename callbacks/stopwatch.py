@@ -5,15 +5,19 @@ import time
 import torch
 from pytorch_lightning import Callback
 
+from lightning_genae.estimates import Estimate
 from lightning_genae.evaluation.evaluation import Evaluation
 from lightning_genae.evaluation.sampling import draw
+
+FEW = 20  # samples
+ENOUGH = 2.0  # seconds of timed batches
 
 
 class Stopwatch(Callback):
     """Ends a training after some batches and measures the mean time of a batch, without the first ones.
 
     Args:
-        num_batches: of the training, at least 3.
+        num_batches: of the training, at least 3; fewer if they take more than 2 s.
         evaluation: timed before the first batch. None: no evaluation is timed.
 
     Attributes:
@@ -30,8 +34,7 @@ class Stopwatch(Callback):
 
     def on_train_start(self, trainer, pl_module) -> None:
         if self.evaluation is not None:
-            # the first images warm up the extractor
-            self.evaluation.extractor.to(pl_module.device)(draw(pl_module, 10, seed=0))
+            self._announce(pl_module, self.evaluation)
             start = _now(pl_module)
             self.evaluation.measure(pl_module, at_the_end=False)
             self.seconds_per_look = _now(pl_module) - start
@@ -41,9 +44,19 @@ class Stopwatch(Callback):
         batches = trainer.datamodule.batches
         if batches == self.num_warming:
             self.start = _now(pl_module)
-        if batches == self.num_batches:
-            self.seconds_per_batch = (_now(pl_module) - self.start) / (self.num_batches - self.num_warming)
+        if batches > self.num_warming and (batches == self.num_batches or _now(pl_module) - self.start > ENOUGH):
+            self.seconds_per_batch = (_now(pl_module) - self.start) / (batches - self.num_warming)
             trainer.should_stop = True
+
+    @staticmethod
+    def _announce(model, evaluation: Evaluation) -> None:
+        """Says how long an evaluation takes, by a few samples; the first ones warm up the extractor."""
+        extractor, num = evaluation.extractor.to(model.device), evaluation.num_samples
+        for _ in range(2):
+            start = _now(model)
+            extractor(draw(model, FEW, seed=0))
+        seconds = (_now(model) - start) / FEW * num
+        Estimate(f"Timing an evaluation of {num:,} samples, to plan as many as are affordable", 1, seconds=seconds)
 
 
 def _now(model) -> float:

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from jsonargparse.typing import OpenUnitInterval, PositiveFloat, PositiveInt
 from torch import Tensor
-from tqdm import tqdm
 
 from datamodules._base import split_off
 from datamodules._files import MAX_NAMED, classes, find, stamps
@@ -18,6 +17,7 @@ from datamodules._sequences import SequenceDataModule
 from lightning_genae.data.dataset import Images
 from lightning_genae.data.mel import Mel
 from lightning_genae.data.modalities.audio import Audio
+from lightning_genae.estimates import estimated
 
 log = logging.getLogger("lightning_genae")
 
@@ -124,7 +124,7 @@ class AudioDataModule(SequenceDataModule):
     def _read_all(self, paths: list[Path]) -> list[np.ndarray]:
         self._check_bands()
         windows, rates, silent = [], [], []
-        for path in tqdm(paths, desc="packing sounds", unit="sound", disable=None):
+        for path in estimated(paths, f"Packing {len(paths):,} sounds, once", len(paths), "sound"):
             wave, rate = read_sound(path, self.sample_rate)
             loud, num_silent = self._cut(wave, path)
             windows.append(self.modality.transform(loud))

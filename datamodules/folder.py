@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from jsonargparse.typing import OpenUnitInterval, PositiveInt
 from torchvision.transforms import functional
-from tqdm import tqdm
 
 from datamodules._base import MIN_VALIDATION, ImageDataModule, split_off
 from datamodules._files import classes, find, stamps
 from datamodules._packs import key_of, new_array, opened, packed
 from datamodules._read_image import SUFFIXES, Ground, Mode, look, read
 from lightning_genae.data.dataset import Images
+from lightning_genae.estimates import estimated
 
 _PACK_VERSION = 3  # of how images are read; a change makes new packs
 
@@ -89,7 +89,8 @@ class FolderDataModule(ImageDataModule):
         mode, (width, height) = self._format(paths)
         num_channels = 1 if mode == "L" else 3
         images = new_array(target, (len(paths), num_channels, height, width))
-        for i, path in enumerate(tqdm(paths, desc="packing images", unit="image", disable=None)):
+        what = f"Packing {len(paths):,} images, once"
+        for i, path in enumerate(estimated(paths, what, len(paths), "image")):
             images[i] = self._read(path, mode).reshape(height, width, num_channels).transpose(2, 0, 1)
         images.flush()
 

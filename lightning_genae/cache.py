@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # only for annotations: the import of torch takes seconds
 
 T = TypeVar("T")
 log = logging.getLogger("lightning_genae")
+FEW = 2**22  # values of images
 
 
 def cached(folder: str | Path, kind: str, key: dict, build: Callable[[Path], None]) -> Path:
@@ -80,8 +81,8 @@ def mark_used(path: Path) -> None:
 
 
 def of_many(images: "Tensor", folder: str | None, kind: str, key: Callable[[], dict], work: Callable[[], T]) -> T:
-    """A result computed from images. It is cached for images that stay on disk because they are many, and computed anew
-    for images in memory.
+    """A result computed from images. It is cached for images that are many, in memory or on disk, and computed anew for
+    few, because that takes no longer than to hash them and to read it.
 
     Args:
         folder: the cache. None: nothing is cached.
@@ -91,7 +92,7 @@ def of_many(images: "Tensor", folder: str | None, kind: str, key: Callable[[], d
     """
     import torch
 
-    if folder is None or isinstance(images, torch.Tensor):
+    if folder is None or (isinstance(images, torch.Tensor) and images.numel() <= FEW):
         return work()
     path = cached(folder, kind, {"images": hash_images(images), **key()}, lambda path: torch.save(work(), path))
     with report_damage("--cache", path):

@@ -515,7 +515,8 @@ def test_training_stops_when_the_error_on_images_kept_aside_stops_falling(digits
     augmentation.fit(digits.dataset, **QUIET)
     assert len(looks) < 150
     bests = [best for best, _ in looks]
-    assert len(bests) - 1 - bests.index(bests[-1]) == _training._Stop.patience
+    num = _training._Stop.patience
+    assert len(bests) > num and bests[-1] > 0.99**num * bests[-1 - num]  # hardly better
     best = looks[bests.index(bests[-1])][1]
     assert all(torch.equal(value, best[name]) for name, value in augmentation.autoencoder.state_dict().items())
 

@@ -122,12 +122,12 @@ def test_less_than_ten_images_are_all_learnt_from(num, expected):
     assert rest.images.tolist() != sorted(rest.images.tolist())  # drawn at random
 
 
-def test_batches_are_of_64_images_at_most(trainers, data):
+def test_batches_are_of_32_images_at_most(trainers, data):
     train(replace(data, train=images_of(torch.zeros(90, 1, 2, 3))))
-    assert trainers[0].datamodule.batch_size == 64
+    assert trainers[0].datamodule.batch_size == 32
 
 
-@pytest.mark.parametrize("size, expected", [(128, 64), (129, 63), (256, 16), (512, 4), (2048, 1)])
+@pytest.mark.parametrize("size, expected", [(128, 32), (129, 31), (256, 8), (512, 2), (2048, 1)])
 def test_batches_are_of_fewer_images_that_are_large(trainers, data, size, expected):
     train(replace(data, train=images_of(torch.zeros(1, 3, 1, 1).expand(90, 3, size, size))))
     assert trainers[0].datamodule.batch_size == expected
@@ -234,16 +234,19 @@ def test_a_damaged_autoencoder_in_the_cache_is_named(trainers, data, tmp_path):
 def run_with(errors, images=None, steps=10_000):
     """Lets a callback look at reconstructions with these errors, one after the other; batches until it stops."""
     x = torch.linspace(-1, 0.5, 12).reshape(2, 1, 2, 3) if images is None else images
-    stop, model = _training._Stop(steps, x), Constant((1, 2, 3), 0)
+    model = Constant((1, 2, 3), 0)
+    stop = _training._Stop(steps, x, model)
     trainer = SimpleNamespace(datamodule=SimpleNamespace(batches=0), should_stop=False)
+    stop.on_train_start(trainer, model)
     errors = iter(errors)
 
     def reconstruct(x):
         error = next(errors)
-        model.weight.data.fill_(error)  # so that the weights tell which look they are from
+        averaged.weight.data.fill_(error)  # so that the weights tell which look they are from
         return x + error
 
-    model.reconstruct = reconstruct
+    averaged = stop.averaged.module
+    averaged.reconstruct = reconstruct
     while not trainer.should_stop:
         trainer.datamodule.batches += 1
         stop.on_train_batch_end(trainer, model)
@@ -258,10 +261,32 @@ def test_a_training_ends_after_four_looks_without_a_better_one():
     assert (model.weight == -1).all()
     batches, _, model = run_with([4.0, 3.0, 5.0, 5.0, 5.0, 2.0, 6.0, 6.0, 6.0, 6.0])
     assert batches == 10 * 50
+    # less than a hundredth is too little to go on for, but is taken along
+    batches, stop, model = run_with([1.0, 0.999, 0.998, 0.997, 0.996, 0.5])
+    assert batches == 5 * 50
+    stop.restore(model)
+    assert (model.weight == 0.996).all()
+    assert run_with([0.99**look for look in range(9)], steps=400)[0] == 400
     batches, stop, model = run_with([torch.nan] * 9)
     assert batches == 4 * 50
     stop.restore(model)  # there is no best one
-    assert model.weight.isnan().all()
+    assert model.weight.isnan().all()  # and it is an error; see above
+
+
+def test_the_weights_are_averages_over_the_last_batches():
+    """Of a weight that is 3 to begin with, then 5: the mean moves by a fiftieth a batch."""
+    model = Constant((1, 2, 3), 0)
+    stop = _training._Stop(1000, torch.zeros(0), model)
+    trainer = SimpleNamespace(datamodule=SimpleNamespace(batches=0), should_stop=False)
+    stop.restore(model)
+    before = model.weight.clone()
+    stop.on_train_start(trainer, model)
+    for height in (3.0, *[5.0] * 30):
+        model.weight.data.fill_(height)
+        stop.on_train_batch_end(trainer, model)
+    assert not torch.equal(model.weight, before) and (model.weight == 5).all()
+    stop.restore(model)
+    assert torch.allclose(model.weight, torch.tensor(5 - 2 * 0.98**30))
 
 
 @pytest.mark.parametrize("steps", [49, 50, 120])

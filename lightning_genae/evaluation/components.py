@@ -10,6 +10,7 @@ from torch import Tensor
 from lightning_genae.data.storage import blocks, num_at_once, to_float
 
 MAX_VALUES = 2**26  # of images that are decomposed at once: 256 MB in float32, and some copies of that
+FEW = 500  # images whose singular values are found quickly enough whatever they are
 MAX_STORED = 2**30  # bytes of images that are used: fewer than 5,000 RGB images above 256x256
 
 
@@ -44,15 +45,16 @@ def first(images: Tensor, most: int) -> Tensor:
 def components(images: Tensor, num: int) -> Components:
     """At most `num` principal components of stored images (N, C, H, W), as sklearn's PCA computes them.
 
-    With many values they come from the Gram matrix (N, N) of the images, summed over blocks of pixels in float64, which
-    is exact except for rounding.
+    With many values, or fewer images than values of one, they come from the Gram matrix (N, N) of the images, summed
+    over blocks of pixels in float64, which is exact except for rounding, and quicker.
     """
-    if images.numel() <= MAX_VALUES:
+    total = images[0].numel()
+    if images.numel() <= MAX_VALUES and (len(images) >= total or len(images) <= FEW):
         values = to_float(images).flatten(1).numpy()
         with np.errstate(invalid="ignore"):  # variance ratios are 0 / 0 if all images are the same
             pca = PCA(min(num, *values.shape), svd_solver="full").fit(values)
         return Components(pca.mean_, pca.components_, pca.explained_variance_)
-    flat, total = images.flatten(1), images[0].numel()
+    flat = images.flatten(1)
     num = min(num, len(flat) - 1, total)
     width = num_at_once((len(flat),), total)
     pixels = [slice(start, start + width) for start in range(0, total, width)]

@@ -17,7 +17,8 @@ from lightning_genae import registry
 from lightning_genae.cache import cached, hash_images, report_damage
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.sequences import num_independent
-from lightning_genae.data.storage import as_input, chosen_of
+from lightning_genae.data.storage import as_input, chosen_of, num_at_once
+from lightning_genae.estimates import estimated
 from lightning_genae.evaluation import fidelity, metrics
 from lightning_genae.evaluation.extractors import Extractor, build
 from lightning_genae.evaluation.metrics import MAX_IMAGES, SampleMetric, Samples
@@ -96,7 +97,7 @@ class Evaluation:
         """Stored real images with their features and, if windows of this part of the data overlap, their positions."""
         places = self.dataset.places.get(part)
         assert self.dataset.cache_dir is not None  # every data module has one
-        real = reference(self.extractor, images, self.dataset.cache_dir)
+        real = reference(self.extractor, images, self.dataset.cache_dir, self.dataset.item_name)
         return real if places is None else real._replace(places=places[chosen])
 
     def _protocol(self, num_validation: int) -> dict:
@@ -253,20 +254,26 @@ def evaluating(model: nn.Module | Generative) -> Iterator[None]:
             module.training = mode
 
 
-def reference(extractor: Extractor, images: Tensor, folder: str | Path) -> Samples:
+def reference(extractor: Extractor, images: Tensor, folder: str | Path, items: str = "images") -> Samples:
     """Real images with their features, which are computed once and kept in the cache.
 
     Args:
         extractor: of the features.
         images: stored images (N, C, H, W).
         folder: of the cache.
+        items: what they are.
 
     Raises:
         ValueError: the features are not finite, or all the same.
     """
 
     def make(path: Path) -> None:
-        torch.save(extractor(images), path)
+        size = num_at_once(images.shape[1:], extractor.batch_size)
+        name, total = extractor.description["extractor"], math.ceil(len(images) / size)
+        parts = estimated(images.split(size), f"Features of {len(images):,} real {items}, by {name}", total)
+        extractor.to("cuda" if torch.cuda.is_available() else "cpu")
+        torch.save(torch.cat([extractor(part) for part in parts]), path)
+        extractor.cpu()
 
     path = cached(folder, "features", {"images": hash_images(images), **extractor.description}, make)
     with report_damage("--cache", path):

@@ -52,13 +52,14 @@ class Modality:
         """The name of its file."""
         return type(self).__module__.rpartition(".")[2]
 
-    def default_features(self, num_classes: int) -> str:
-        """The default extractor of the features that are compared.
+    def default_features(self, num_classes: int, num_values: int) -> tuple[str, ...]:
+        """Names of extractors of the features that are compared; the first one that is installed is the default.
 
         Args:
             num_classes: of the data, 0 without labels.
+            num_values: of an item.
         """
-        return "pixels"
+        return ("pixels",)
 
     def as_stored(self, x: Tensor) -> Tensor:
         """Items (N, C, H, W) in [-1, 1] as a data set stores them: float32."""

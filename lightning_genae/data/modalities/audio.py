@@ -39,8 +39,8 @@ class Audio(Modality):
         assert self.mel is not None  # a data set gives it; a model's modality, without units, converts nothing
         return self.mel
 
-    def default_features(self, num_classes: int) -> str:
-        return "moments"
+    def default_features(self, num_classes: int, num_values: int) -> tuple[str, ...]:
+        return ("moments",)
 
     def transform(self, waves: np.ndarray) -> np.ndarray:
         """Waves (N, num_samples) in [-1, 1] as items (N, C, 1, L), float32."""

@@ -10,6 +10,9 @@ from lightning_genae.data.drawing.grids import add_header, save_grid
 from lightning_genae.data.modalities._modality import Modality
 from lightning_genae.data.storage import to_float, to_uint8
 
+# values of an image up to which a classifier of them is trained in a minute on two cores
+MAX_CLASSIFIED = 3 * 64 * 64
+
 
 @dataclass(frozen=True, eq=False)
 class Image(Modality):
@@ -20,8 +23,9 @@ class Image(Modality):
     has_units = False
     layout = (32, 8)
 
-    def default_features(self, num_classes: int) -> str:
-        return "classifier" if num_classes else "pixels"
+    def default_features(self, num_classes: int, num_values: int) -> tuple[str, ...]:
+        pretrained = ("efficientnet", "pixels")
+        return ("classifier", *pretrained) if num_classes and num_values <= MAX_CLASSIFIED else pretrained
 
     def as_stored(self, x: Tensor) -> Tensor:
         return to_uint8(x)

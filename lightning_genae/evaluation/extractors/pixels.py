@@ -1,5 +1,7 @@
 """The pixels' principal components: nothing to train, no labels needed; knows nothing of what images show."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -14,21 +16,22 @@ class PixelFeatures(Extractor):
     """Principal components over the training split, divided by their mean standard deviation.
 
     Args:
-        dataset: of its `pool` at most the first 5,000 images are used.
+        dataset: of its `pool` at most the first 5,000 images are used, 2,000 of more than 1,024 values.
         weights: not used.
         max_features: number of components at most.
     """
 
     def __init__(self, dataset: Dataset, weights: str | None = None, max_features: int = 64):
         images = dataset.pool.images
+        num = 5000 if math.prod(dataset.image_shape) <= 1024 else 2000  # so that it takes seconds
 
         def work() -> dict[str, Tensor]:
-            found = components(first(images, 5000), max_features)
+            found = components(first(images, num), max_features)
             scale = found.variances.clip(0) ** 0.5
             rows = found.rows / max(scale.mean(), 1e-12)
             return {"weight": torch.from_numpy(rows).float(), "bias": -torch.from_numpy(rows @ found.mean).float()}
 
-        state = of_many(images, dataset.cache_dir, "components", lambda: {"num": max_features}, work)
+        state = of_many(images, dataset.cache_dir, "components", lambda: {"num": max_features, "of": num}, work)
         num_features, num_values = state["weight"].shape
         linear = nn.Linear(num_values, num_features)
         linear.load_state_dict(state)
