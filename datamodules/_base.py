@@ -1,7 +1,8 @@
 """Base classes of all data sets: the split into parts, and the download of published files."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,11 @@ import numpy as np
 import torch
 from filelock import FileLock
 from jsonargparse.typing import PositiveInt, restricted_number_type
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from datamodules._contract import check_loaded, check_split
 from lightning_genae import registry
+from lightning_genae.cache import hash_images, tensors
 from lightning_genae.data.batches import Batches
 from lightning_genae.data.dataset import Dataset, Images
 from lightning_genae.data.modalities import Modality
@@ -117,16 +118,18 @@ class ImageDataModule(Batches):
         total = len(pool.images)
         num_aside = self.num_aside(total, num_heldout)
         if self.num_train is None:
-            return split_off(pool, num_aside, self.drawn_by)
+            return split_off(pool, num_aside, self.drawn_by, self.cache_dir)
         if self.num_train > total - MIN_VALIDATION:
             raise ValueError(
                 f"--data.num_train: expected at most {total - MIN_VALIDATION}, so that {MIN_VALIDATION} of {total} "
                 f"{self.modality.item_name} are left to choose by; got {self.num_train}; without it a tenth is kept "
                 "aside for that"
             )
-        rest, train = split_off(pool, self.num_train, self.drawn_by)
+        rest, train = split_off(pool, self.num_train, self.drawn_by, self.cache_dir)
         num = min(num_heldout, MAX_VALIDATION)
-        return train, rest if len(rest.images) <= num else split_off(rest, num, self.drawn_by)[1]
+        if len(rest.images) > num:
+            rest = split_off(rest, num, self.drawn_by, self.cache_dir)[1]
+        return train, rest
 
     def num_aside(self, total: int, num_heldout: int) -> int:
         """The size of the validation set if all other images of the training split are trained on.
@@ -214,17 +217,43 @@ def check_labels(labels: Tensor, num_classes: int, path: Path) -> None:
         )
 
 
-def split_off(split: Images, num: int, seed: int) -> tuple[Images, Images]:
+def of_sklearn(
+    folder: str | None, kind: str, key: dict[str, object], work: Callable[[], list[Tensor]]
+) -> list[Tensor]:
+    """Tensors that scikit-learn makes, from the cache if they are there: its import takes most of a second, and a run
+    that finds everything in the cache does not need it before it trains.
+
+    Args:
+        folder: the cache. None, or one that cannot be written to: they are computed.
+        kind: a subfolder of the cache.
+        key: what they depend on besides the version of scikit-learn.
+        work: computes them.
+    """
+    if folder is None:
+        return work()
+    try:
+        return tensors(folder, kind, {"scikit-learn": version("scikit-learn"), **key}, work)
+    except OSError:  # the folder of somebody else, for example; what cannot be kept is as right
+        return work()
+
+
+def split_off(split: Images, num: int, seed: int, cache_dir: str | None = None) -> tuple[Images, Images]:
     """The rest, and `num` images with the classes in the proportions of the whole. The seed draws the order of both, so
-    that the first images of each are a random sample, too.
+    that the first images of each are a random sample, too. The split is kept in `cache_dir`; see `of_sklearn`.
     """
     check_split("split_off: expected images", split)
     labels = split.labels.numpy()
     counts = np.bincount(labels)
     # scikit-learn stratifies only if each side can hold every class and each class has two images
     possible = counts[counts > 0].min() > 1 and min(num, len(labels) - num) >= (counts > 0).sum()
-    sides = train_test_split(
-        np.arange(len(labels)), test_size=num, random_state=seed, stratify=labels if possible else None
-    )
-    rest, chosen = (split.subset(torch.from_numpy(side)) for side in sides)
+
+    def draw() -> list[Tensor]:
+        from sklearn.model_selection import train_test_split  # slow; see of_sklearn
+
+        stratify = labels if possible else None
+        sides = train_test_split(np.arange(len(labels)), test_size=num, random_state=seed, stratify=stratify)
+        return [torch.from_numpy(side) for side in sides]
+
+    key = {"labels": hash_images(split.labels), "num": num, "seed": seed}
+    rest, chosen = map(split.subset, of_sklearn(cache_dir, "splits", key, draw))
     return rest, chosen

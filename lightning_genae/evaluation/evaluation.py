@@ -2,19 +2,23 @@
 
 import logging
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
 import pytorch_lightning
 import torch
 import torchmetrics
-import torchvision
 from torch import Tensor, nn
 
+import lightning_genae
 from lightning_genae import registry
-from lightning_genae.cache import cached, hash_images, report_damage
+from lightning_genae.cache import hash_images, plain_values, source, tensors
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.sequences import num_independent
 from lightning_genae.data.storage import as_input, chosen_of
@@ -105,9 +109,7 @@ class Evaluation:
         chosen = torch.randperm(len(dataset.pool.images), generator=torch.Generator().manual_seed(0))
         chosen = chosen[: self.num_samples]
         fresh = self._reference(chosen_of(dataset.pool.images, chosen), "pool", chosen)
-        floors = [(metric, metrics.values_of(metric, "floor", fresh)) for metric in self.metrics]
-        floor = metrics.floor(floors)
-        protocol = {
+        protocol: dict[str, object] = {
             **self.extractor.description,
             "items": dataset.item_name,
             "split": "heldout",
@@ -119,11 +121,15 @@ class Evaluation:
             "seed_of_z": self.seed,
             "n_floor": len(chosen),
             # the scores of real images of the training split, as many as samples if possible: a bound for models
-            "floor": floor,
+            "floor": {},
             "versions": {
-                module.__name__: module.__version__ for module in (torch, torchvision, torchmetrics, pytorch_lightning)
+                "torch": torch.__version__,
+                "torchvision": _version_of_torchvision(),
+                "torchmetrics": torchmetrics.__version__,
+                "pytorch_lightning": pytorch_lightning.__version__,
             },
         }
+        floor = protocol["floor"] = self._floor(fresh, protocol)
         if self.real.places is not None and num_independent(self.real.places, 0) < num_real:
             protocol["n_independent"] = num_independent(self.real.places, num_real)
         packages = [(registry.origin(type(metric)), metric.values) for metric in self.metrics]
@@ -135,6 +141,27 @@ class Evaluation:
         for metric in self.metrics:
             protocol |= metric.protocol()
         return protocol
+
+    def _floor(self, fresh: Samples, protocol: dict) -> dict[str, float]:
+        """The metrics of fresh real images; from the cache, as the features are, for the metrics of this project."""
+
+        def measured() -> dict[str, float]:
+            return metrics.floor([(metric, metrics.values_of(metric, "floor", fresh)) for metric in self.metrics])
+
+        if any(registry.origin(type(metric)) for metric in self.metrics) or self.metric(ReconstructionMetric).lpips:
+            return measured()
+        dataset = self.dataset
+        assert dataset.cache_dir is not None and fresh.images is not None  # every data module has one
+        key = {
+            "protocol": {name: str(value) for name, value in protocol.items()},
+            "train": dataset.fingerprint,
+            "fresh": hash_images(fresh.images),
+            "places": [None if of.places is None else hash_images(of.places) for of in (self.real, fresh)],
+            "modality": vars(dataset.modality),
+            "versions": {name: version(name) for name in ("numpy", "scipy", "scikit-learn")},
+            "source": source(lightning_genae),
+        }
+        return plain_values(dataset.cache_dir, "floor", key, measured)
 
     def check(self, model: Generative) -> None:
         """Checks a model's samples and reconstructions before it is trained.
@@ -228,6 +255,15 @@ class Evaluation:
             )
 
 
+def _version_of_torchvision() -> str:
+    """`torchvision.__version__`, read from its file, because its import takes as long as that of torch."""
+    spec = find_spec("torchvision")
+    assert spec is not None and spec.origin is not None  # it is required
+    path = Path(spec.origin).with_name("version.py")
+    found = re.search(r"^__version__ = '(.+)'$", path.read_text() if path.is_file() else "", re.MULTILINE)
+    return found[1] if found else import_module("torchvision").__version__
+
+
 def _from(model: object) -> str:
     return f" by {registry.described(type(model))}"
 
@@ -265,12 +301,8 @@ def reference(extractor: Extractor, images: Tensor, folder: str | Path) -> Sampl
         ValueError: the features are not finite, or all the same.
     """
 
-    def make(path: Path) -> None:
-        torch.save(extractor(images), path)
-
-    path = cached(folder, "features", {"images": hash_images(images), **extractor.description}, make)
-    with report_damage("--cache", path):
-        features = torch.load(path, weights_only=True)
+    key = {"images": hash_images(images), **extractor.description}
+    features = tensors(folder, "features", key, lambda: extractor(images))
     if not features.isfinite().all():
         raise ValueError(
             f"--metrics.features: expected finite features of real images; {extractor.description['extractor']} gives "

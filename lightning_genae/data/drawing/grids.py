@@ -6,7 +6,6 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn.functional import interpolate
-from torchvision.utils import make_grid, save_image
 
 
 def save_grid(path: Path, images: Tensor, num_columns: int) -> Path:
@@ -15,8 +14,27 @@ def save_grid(path: Path, images: Tensor, num_columns: int) -> Path:
     images = ((images.detach().float().cpu() + 1) / 2).clamp(0, 1)
     enlargement = max(1, round(48 / images.shape[-1]))
     images = interpolate(images, scale_factor=enlargement, mode="nearest")
-    save_image(make_grid(images, nrow=num_columns, padding=2, pad_value=0.5), path)
+    grid = (_grid(images, num_columns) * 255 + 0.5).clamp(0, 255).byte()
+    Image.fromarray(grid.permute(1, 2, 0).numpy()).save(path)
     return path
+
+
+def _grid(images: Tensor, num_columns: int, padding: int = 2) -> Tensor:
+    """Images (N, C, H, W) in [0, 1], of one or three channels, row by row on grey, (3, H', W'); a single one alone.
+
+    As torchvision's make_grid, whose import takes as long as that of torch.
+    """
+    images = images.expand(-1, 3, -1, -1)
+    num, channels, height, width = images.shape
+    if num == 1:
+        return images[0]
+    num_columns = min(num_columns, num)
+    height, width = height + padding, width + padding
+    grid = images.new_full((channels, -(-num // num_columns) * height + padding, num_columns * width + padding), 0.5)
+    for i, image in enumerate(images):
+        top, left = i // num_columns * height + padding, i % num_columns * width + padding
+        grid[:, top : top + height - padding, left : left + width - padding] = image
+    return grid
 
 
 def add_header(path: Path, titles: tuple[str, ...]) -> None:
