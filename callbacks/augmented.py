@@ -1,5 +1,7 @@
 """Training images above their variations by the augmentation, and its quality report as a picture and a curve."""
 
+import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -7,7 +9,8 @@ from pytorch_lightning import Callback
 
 from callbacks._pictures import pairs, publish, show
 from lightning_genae.augment import STRENGTHS, examples
-from lightning_genae.data.drawing.grids import save_curves
+from lightning_genae.cache import cached, source
+from lightning_genae.data.drawing import grids
 
 
 class Augmented(Callback):
@@ -40,7 +43,7 @@ class Augmented(Callback):
         for name, quality in self.quality.items():
             if quality["strengths"]:
                 x, labels = x[: self.num_rows], labels[: self.num_rows]
-                pictures = {f"quality-{name}": self._draw_quality(name, quality)}
+                pictures = {f"quality-{name}": self._draw_quality(name, quality, datamodule.dataset.cache_dir)}
                 if not datamodule.dataset.modality.is_drawn_together:
                     pictures[f"strengths-{name}"] = self._draw_strengths(name, datamodule, x, labels)
                 for title, path in pictures.items():
@@ -56,7 +59,7 @@ class Augmented(Callback):
             return modality.draw(path, varied, 1, rows=titles)
         return modality.draw(path, varied, len(titles), titles=titles)
 
-    def _draw_quality(self, name: str, quality: dict) -> Path:
+    def _draw_quality(self, name: str, quality: dict, cache_dir: str) -> Path:
         rows = quality["strengths"]
         strengths = [row["strength"] for row in rows]
         originals = quality["originals"]
@@ -80,6 +83,9 @@ class Augmented(Callback):
         }
         if "labels_kept" in rows[0]:
             panels["fraction"]["classes kept"] = [row["labels_kept"] for row in rows]
-        return save_curves(
-            self.folder / f"quality-{name}.png", f"strength of {name}", strengths, panels, quality["strength"]
-        )
+        curves = (f"strength of {name}", strengths, panels, quality["strength"])
+        key = {"curves": curves, "matplotlib": version("matplotlib"), "source": source(grids)}
+        # a run that finds the report in the cache finds the picture of it, too: it takes half a second to draw
+        drawn = cached(cache_dir, "curves", key, lambda path: grids.save_curves(path, *curves))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return Path(shutil.copyfile(drawn, self.folder / f"quality-{name}.png"))

@@ -106,5 +106,5 @@ def save_curves(
             axes.axvline(marked, color="grey", linewidth=0.8)
         axes.set(xlabel=label, ylabel=title)
         axes.legend(fontsize="small")
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=100, format="png")  # whatever the name of an unfinished file
     return path
