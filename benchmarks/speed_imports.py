@@ -20,9 +20,9 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONS = ["--model", "gan", "--augment", "ae"]
 # the real command until Lightning says that the first batch begins; two times on the last line of its output
-COMMAND = """
+COMMAND = f"""
 import os, sys, time
-sys.path.insert(0, {root!r})
+sys.path.insert(0, {str(ROOT)!r})
 import run
 
 fit = run.fit
@@ -42,7 +42,7 @@ def timed_fit(trainer, *arguments):
 
 run.fit = timed_fit
 sys.exit(run.main(sys.argv[1:]))
-""".format(root=str(ROOT))
+"""
 TORCH = "import time, torch; print(time.time(), time.process_time())"
 
 

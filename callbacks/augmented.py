@@ -86,6 +86,10 @@ class Augmented(Callback):
         curves = (f"strength of {name}", strengths, panels, quality["strength"])
         key = {"curves": curves, "matplotlib": version("matplotlib"), "source": source(grids)}
         # a run that finds the report in the cache finds the picture of it, too: it takes half a second to draw
-        drawn = cached(cache_dir, "curves", key, lambda path: grids.save_curves(path, *curves))
+        drawn = cached(cache_dir, "curves", key, lambda path: _draw(path, curves))
         self.folder.mkdir(parents=True, exist_ok=True)
         return Path(shutil.copyfile(drawn, self.folder / f"quality-{name}.png"))
+
+
+def _draw(path: Path, curves: tuple) -> None:
+    grids.save_curves(path, *curves)

@@ -31,7 +31,6 @@ class Stopwatch(Callback):
     def on_train_start(self, trainer, pl_module) -> None:
         if self.evaluation is not None:
             # what metrics import at their first use must not count
-            import scipy.stats
             import torchmetrics.functional.text
             import torchmetrics.image  # noqa: F401
 

@@ -55,7 +55,7 @@ class WandbRun(WandbLogger):
         self.background: Background | None = None
         self.waiting: list[Callable[[], object]] = []  # calls of W&B until `begin`
         self.begins_at_once = _may_be_wrong()
-        settings = {"settings": _settings()} if self.begins_at_once else {}
+        settings: dict[str, Any] = {"settings": _settings()} if self.begins_at_once else {}
         super().__init__(
             save_dir=self.folder.absolute(),  # its service keeps the current folder of the first run of a process
             project=os.environ.get("WANDB_PROJECT", "lightning_genae"),
@@ -76,7 +76,7 @@ class WandbRun(WandbLogger):
         """W&B's run; it is created at the first use of one of its attributes, because Lightning asks every logger for
         this property before a training."""
         is_in_background = self.background is not None and threading.current_thread() is self.background.thread
-        return self._created() if self.begins_at_once or is_in_background else _AtFirstUse(self)
+        return self.create() if self.begins_at_once or is_in_background else _AtFirstUse(self)
 
     def begin(self) -> None:
         """Starts W&B, if there is something to record and it is not started."""
@@ -85,14 +85,15 @@ class WandbRun(WandbLogger):
             while self.waiting:
                 self.background.do(self.waiting.pop(0))
 
-    def _created(self):
+    def create(self) -> Any:
+        """W&B's run, which is started if it is not."""
         import wandb
 
         with _creating:
             self._wandb_init.setdefault("settings", _settings())
-            return self._created_or_offline(wandb)
+            return self._create_or_offline(wandb)
 
-    def _created_or_offline(self, wandb):
+    def _create_or_offline(self, wandb):
         try:
             return super().experiment
         except (wandb.errors.CommError, wandb.errors.AuthenticationError, wandb.errors.UsageError) as error:
@@ -126,13 +127,12 @@ class WandbRun(WandbLogger):
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Starts to end the run, so that a later run in the same process is not merged into it; see `wait`."""
-        seconds = INIT_SECONDS if self.waiting else QUIET_SECONDS  # it ended before its first batch, and W&B starts now
-        self.begin()
+        self.begin()  # if it ended before its first batch
         if self.background is not None:
             self._do(lambda: self.experiment.finish(exit_code=0 if status == "success" else 1))
             self.background.end()
             if status != "success":  # the error is reported first; W&B's exit hook ends the upload
-                self.background.is_done(seconds)
+                self.background.is_done(INIT_SECONDS if self._experiment is None else QUIET_SECONDS)
                 self.background = None
 
     def wait(self) -> None:
@@ -178,7 +178,7 @@ class _AtFirstUse:
         self._run = run
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._run._created(), name)
+        return getattr(self._run.create(), name)
 
 
 def _wandb():

@@ -217,9 +217,7 @@ def check_labels(labels: Tensor, num_classes: int, path: Path) -> None:
         )
 
 
-def of_sklearn(
-    folder: str | None, kind: str, key: dict[str, object], work: Callable[[], list[Tensor]]
-) -> list[Tensor]:
+def of_sklearn(folder: str | None, kind: str, key: dict[str, object], work: Callable[[], list[Tensor]]) -> list[Tensor]:
     """Tensors that scikit-learn makes, from the cache if they are there: its import takes most of a second, and a run
     that finds everything in the cache does not need it before it trains.
 

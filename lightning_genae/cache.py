@@ -90,7 +90,11 @@ def tensors(folder: str | Path, kind: str, key: dict, work: Callable[[], T]) -> 
 
 def plain_values(folder: str | Path, kind: str, key: dict, work: Callable[[], dict]) -> dict:
     """Plain values, as JSON has them, that `work` computes for `key` unless they are in the cache."""
-    path = cached(folder, kind, key, lambda path: path.write_text(json.dumps(work())))
+
+    def build(path: Path) -> None:
+        path.write_text(json.dumps(work()))
+
+    path = cached(folder, kind, key, build)
     with report_damage("--cache", path):
         return json.loads(path.read_text())
 

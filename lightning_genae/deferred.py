@@ -116,7 +116,7 @@ def _load(module: ModuleType) -> None:
     """Runs a deferred package's __init__."""
     with _lock:
         if type(module) is _Deferred:
-            module.__class__ = ModuleType
+            module.__class__ = ModuleType  # type: ignore[assignment]  # from here on an ordinary module
             assert module.__spec__ is not None and module.__spec__.loader is not None  # see _Finder
             module.__spec__.loader.exec_module(module)
 

@@ -19,8 +19,8 @@ import difflib
 import importlib
 import importlib.util
 import inspect
-import re
 import os
+import re
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, field

@@ -126,7 +126,7 @@ class Evaluation:
                 "torch": torch.__version__,
                 "torchvision": _version_of_torchvision(),
                 "torchmetrics": torchmetrics.__version__,
-                "pytorch_lightning": pytorch_lightning.__version__,
+                "pytorch_lightning": pytorch_lightning.__version__,  # type: ignore[attr-defined]  # re-exported
             },
         }
         floor = protocol["floor"] = self._floor(fresh, protocol)
