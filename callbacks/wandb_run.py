@@ -54,7 +54,7 @@ class WandbRun(WandbLogger):
         self.folder = Path(folder)
         self.background: Background | None = None
         self.waiting: list[Callable[[], object]] = []  # calls of W&B until `begin`
-        self.begins_at_once = _may_be_wrong()
+        self.begins_at_once, self.is_started = _may_be_wrong(), False
         settings: dict[str, Any] = {"settings": _settings()} if self.begins_at_once else {}
         super().__init__(
             save_dir=self.folder.absolute(),  # its service keeps the current folder of the first run of a process
@@ -91,7 +91,9 @@ class WandbRun(WandbLogger):
 
         with _creating:
             self._wandb_init.setdefault("settings", _settings())
-            return self._create_or_offline(wandb)
+            run = self._create_or_offline(wandb)
+            self.is_started = True
+            return run
 
     def _create_or_offline(self, wandb):
         try:
@@ -132,7 +134,7 @@ class WandbRun(WandbLogger):
             self._do(lambda: self.experiment.finish(exit_code=0 if status == "success" else 1))
             self.background.end()
             if status != "success":  # the error is reported first; W&B's exit hook ends the upload
-                self.background.is_done(INIT_SECONDS if self._experiment is None else QUIET_SECONDS)
+                self.background.is_done(QUIET_SECONDS if self.is_started else INIT_SECONDS)
                 self.background = None
 
     def wait(self) -> None:

@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +17,7 @@ from torch import Tensor
 
 from datamodules._contract import check_loaded, check_split
 from lightning_genae import registry
-from lightning_genae.cache import hash_images, tensors
+from lightning_genae.cache import digest, hash_images, tensors
 from lightning_genae.data.batches import Batches
 from lightning_genae.data.dataset import Dataset, Images
 from lightning_genae.data.modalities import Modality
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 else:
     Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)])  # the range that scikit-learn accepts
     NumWorkers = restricted_number_type("NumWorkers", int, [(">=", 0), ("<=", 1000)])  # processes
+Keeper = Callable[[str, dict[str, object], Callable[[], list[Tensor]]], list[Tensor]]
 MIN_VALIDATION, MAX_VALIDATION = 10, 10_000  # images for choices: fewer are too noisy, more add little
 
 
@@ -63,6 +66,7 @@ class ImageDataModule(Batches):
         self.split_seed = split_seed
         self.cache_dir = "runs/cache"
         self.places: Mapping[str, Tensor] = {}
+        self._to_keep: list[tuple[str, dict[str, object], list[Tensor]]] = []
 
     def load(self) -> tuple[Images, Images, int]:
         """The training split, the held-out split and the number of classes (0 without labels).
@@ -118,18 +122,42 @@ class ImageDataModule(Batches):
         total = len(pool.images)
         num_aside = self.num_aside(total, num_heldout)
         if self.num_train is None:
-            return split_off(pool, num_aside, self.drawn_by, self.cache_dir)
+            return split_off(pool, num_aside, self.drawn_by, self.kept)
         if self.num_train > total - MIN_VALIDATION:
             raise ValueError(
                 f"--data.num_train: expected at most {total - MIN_VALIDATION}, so that {MIN_VALIDATION} of {total} "
                 f"{self.modality.item_name} are left to choose by; got {self.num_train}; without it a tenth is kept "
                 "aside for that"
             )
-        rest, train = split_off(pool, self.num_train, self.drawn_by, self.cache_dir)
+        rest, train = split_off(pool, self.num_train, self.drawn_by, self.kept)
         num = min(num_heldout, MAX_VALIDATION)
         if len(rest.images) > num:
-            rest = split_off(rest, num, self.drawn_by, self.cache_dir)[1]
+            rest = split_off(rest, num, self.drawn_by, self.kept)[1]
         return train, rest
+
+    def kept(self, kind: str, key: dict[str, object], work: Callable[[], list[Tensor]]) -> list[Tensor]:
+        """Tensors that scikit-learn makes, from the cache if they are there: its import takes most of a second, and a
+        run that finds everything in the cache does not need it before it trains. Others are kept by `keep`.
+
+        Args:
+            kind: a subfolder of the cache.
+            key: what they depend on besides the version of scikit-learn.
+            work: computes them.
+        """
+        key = {"scikit-learn": version("scikit-learn"), **key}
+        if Path(self.cache_dir, kind, digest(key)).is_file():
+            return tensors(self.cache_dir, kind, key, work)
+        made = work()
+        self._to_keep.append((kind, key, made))
+        return made
+
+    def keep(self) -> None:
+        """Puts what `kept` was asked for into the cache. Commands call it when they have checked everything, because
+        one with a mistake leaves nothing."""
+        for kind, key, made in self._to_keep:
+            with suppress(OSError):  # no permission or no room: it is made anew every time
+                tensors(self.cache_dir, kind, key, partial(list, made))
+        self._to_keep = []
 
     def num_aside(self, total: int, num_heldout: int) -> int:
         """The size of the validation set if all other images of the training split are trained on.
@@ -217,27 +245,9 @@ def check_labels(labels: Tensor, num_classes: int, path: Path) -> None:
         )
 
 
-def of_sklearn(folder: str | None, kind: str, key: dict[str, object], work: Callable[[], list[Tensor]]) -> list[Tensor]:
-    """Tensors that scikit-learn makes, from the cache if they are there: its import takes most of a second, and a run
-    that finds everything in the cache does not need it before it trains.
-
-    Args:
-        folder: the cache. None, or one that cannot be written to: they are computed.
-        kind: a subfolder of the cache.
-        key: what they depend on besides the version of scikit-learn.
-        work: computes them.
-    """
-    if folder is None:
-        return work()
-    try:
-        return tensors(folder, kind, {"scikit-learn": version("scikit-learn"), **key}, work)
-    except OSError:  # the folder of somebody else, for example; what cannot be kept is as right
-        return work()
-
-
-def split_off(split: Images, num: int, seed: int, cache_dir: str | None = None) -> tuple[Images, Images]:
+def split_off(split: Images, num: int, seed: int, kept: Keeper | None = None) -> tuple[Images, Images]:
     """The rest, and `num` images with the classes in the proportions of the whole. The seed draws the order of both, so
-    that the first images of each are a random sample, too. The split is kept in `cache_dir`; see `of_sklearn`.
+    that the first images of each are a random sample, too. `kept` is `ImageDataModule.kept` or None.
     """
     check_split("split_off: expected images", split)
     labels = split.labels.numpy()
@@ -246,12 +256,12 @@ def split_off(split: Images, num: int, seed: int, cache_dir: str | None = None) 
     possible = counts[counts > 0].min() > 1 and min(num, len(labels) - num) >= (counts > 0).sum()
 
     def draw() -> list[Tensor]:
-        from sklearn.model_selection import train_test_split  # slow; see of_sklearn
+        from sklearn.model_selection import train_test_split  # slow; see ImageDataModule.kept
 
         stratify = labels if possible else None
         sides = train_test_split(np.arange(len(labels)), test_size=num, random_state=seed, stratify=stratify)
         return [torch.from_numpy(side) for side in sides]
 
     key = {"labels": hash_images(split.labels), "num": num, "seed": seed}
-    rest, chosen = map(split.subset, of_sklearn(cache_dir, "splits", key, draw))
+    rest, chosen = map(split.subset, kept("splits", key, draw) if kept else draw())
     return rest, chosen

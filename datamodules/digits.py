@@ -2,7 +2,7 @@
 
 import torch
 
-from datamodules._base import ImageDataModule, of_sklearn, split_off
+from datamodules._base import ImageDataModule, split_off
 from lightning_genae.data.dataset import Images
 
 
@@ -12,14 +12,14 @@ class Digits(ImageDataModule):
     num_heldout = 597
 
     def load(self) -> tuple[Images, Images, int]:
-        images, labels = of_sklearn(self.cache_dir, "digits", {}, _read)
-        train, heldout = split_off(Images(images, labels), self.num_heldout, 0, self.cache_dir)
+        images, labels = self.kept("digits", {}, _read)
+        train, heldout = split_off(Images(images, labels), self.num_heldout, 0, self.kept)
         return train, heldout, 10
 
 
 def _read() -> list[torch.Tensor]:
     """Images, uint8 (1797, 1, 8, 8), and labels (1797,)."""
-    from sklearn.datasets import load_digits  # slow; see of_sklearn
+    from sklearn.datasets import load_digits  # slow; see ImageDataModule.kept
 
     digits = load_digits()
     images = torch.from_numpy(digits.images * (255 / 16)).round().to(torch.uint8).unsqueeze(1)

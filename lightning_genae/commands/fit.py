@@ -26,6 +26,7 @@ def fit_augment(
     """Trains the augmentation on the training set, attaches it to data and model, and returns its quality report."""
     from callbacks.progress import Progress
 
+    datamodule.keep()
     progress = Progress("autoencoder", config["augment"].get("steps"))
     augment.fit(datamodule.served, accelerator=config["accelerator"], callbacks=[progress])
     quality = measure_quality(augment, config, datamodule, callbacks["evaluate"].evaluation.extractor)
