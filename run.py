@@ -36,6 +36,7 @@ from lightning_genae.commands.resume import check_config, check_resume, slurm_jo
 from lightning_genae.commands.sample import sample
 from lightning_genae.commands.trainer import build_trainer, check_trainer_options, finish_upload
 from lightning_genae.config.words import take_flag
+from lightning_genae.deferred import defer
 from lightning_genae.errors import UserError, check_characters, format_error, status_of
 from lightning_genae.logs import configure_logging, is_first
 from lightning_genae.received import check_links
@@ -152,6 +153,7 @@ def main(argv: list[str]) -> int:
     130 for an interruption, 1 for other failures."""
     verb, arguments = (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else (None, argv)
     debug = False
+    defer()
     try:
         check_characters(argv)
         debug, rest = take_flag("--debug", arguments, positionals=verb in ("sample", "evaluate", "compare"))

@@ -11,7 +11,7 @@ from lightning_genae.data.drawing.grids import save_curves
 
 
 class Augmented(Callback):
-    """Pictures at the start of training that show the augmented images.
+    """Pictures that show the augmented images, after the first batch: what draws them takes seconds to import.
 
     Args:
         folder: the run folder; pictures go to its augmented/.
@@ -26,9 +26,9 @@ class Augmented(Callback):
         self.num_rows = num_rows
         self.quality: dict[str, dict] = {}
 
-    def on_train_start(self, trainer, pl_module) -> None:
+    def on_train_batch_end(self, trainer, pl_module, *args) -> None:
         datamodule = trainer.datamodule
-        if not trainer.is_global_zero or datamodule.augment is None or datamodule.batches > 0:
+        if not trainer.is_global_zero or datamodule.augment is None or datamodule.batches != 1:
             return
         num, columns = datamodule.dataset.modality.layout
         x, labels = datamodule.examples("train", num)

@@ -1,10 +1,9 @@
 """Pictures of what the metrics measured: nearest training images, their distances, precision against recall."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from pytorch_lightning import Callback
 
 from callbacks._pictures import pairs, publish
@@ -14,6 +13,9 @@ from lightning_genae.data.storage import to_float
 from lightning_genae.evaluation.metrics import Samples
 from lightning_genae.evaluation.metrics.memorisation import MemorisationMetric, nearest
 from lightning_genae.evaluation.metrics.neighbours import curve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Measured(Callback):
@@ -78,12 +80,15 @@ class Measured(Callback):
 
 
 def _figure():
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow, and not needed before the end
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(5, 4), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots()
 
 
-def _save(figure: Figure, axes, path: Path, loc: str) -> Path:
+def _save(figure: "Figure", axes, path: Path, loc: str) -> Path:
     axes.legend(fontsize="small", loc=loc)  # the best place takes seconds to find on a busy machine
     figure.savefig(path, dpi=100)
     return path

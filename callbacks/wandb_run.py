@@ -1,14 +1,20 @@
-"""Weights & Biases: online if there is an account, else offline; it never blocks a run."""
+"""Weights & Biases: online if there is an account, else offline; it never blocks a run.
+
+Its import and its start take more than a second. They are in a thread, which starts with the first batch: before it,
+the thread would take the time from what the run has to import itself.
+"""
 
 import logging
 import netrc
 import os
 import re
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
-import wandb
+from pytorch_lightning import Callback
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -17,10 +23,15 @@ from lightning_genae.cache import digest
 from lightning_genae.config.nested import flatten
 from lightning_genae.run_folder import config_hash
 
+if TYPE_CHECKING:
+    import wandb
+
 log = logging.getLogger("lightning_genae")
 INIT_SECONDS = 30  # for the server to accept a run; after that it is recorded offline
 UPLOAD_SECONDS = 120  # at the end; after that `wandb sync` must be used
 QUIET_SECONDS = 2  # for an upload without a message
+SAFE = {"WANDB_MODE": ("online", "offline", "disabled")}  # variables that cannot be wrong with these values
+_creating = threading.RLock()
 
 
 class WandbRun(WandbLogger):
@@ -42,6 +53,9 @@ class WandbRun(WandbLogger):
         online = _mode() == "online"
         self.folder = Path(folder)
         self.background: Background | None = None
+        self.waiting: list[Callable[[], object]] = []  # calls of W&B until `begin`
+        self.begins_at_once, self.is_started = _may_be_wrong(), False
+        settings: dict[str, Any] = {"settings": _settings()} if self.begins_at_once else {}
         super().__init__(
             save_dir=self.folder.absolute(),  # its service keeps the current folder of the first run of a process
             project=os.environ.get("WANDB_PROJECT", "lightning_genae"),
@@ -53,12 +67,35 @@ class WandbRun(WandbLogger):
             config=flatten(config),
             mode=_mode(),
             resume="allow" if resume and online else None,
-            settings=_settings(),
+            **settings,
         )
         self._wandb_init.pop("anonymous", None)  # Lightning passes it on and W&B warns that it is obsolete
 
     @property
-    def experiment(self):
+    def experiment(self) -> Any:
+        """W&B's run; it is created at the first use of one of its attributes, because Lightning asks every logger for
+        this property before a training."""
+        is_in_background = self.background is not None and threading.current_thread() is self.background.thread
+        return self.create() if self.begins_at_once or is_in_background else _AtFirstUse(self)
+
+    def begin(self) -> None:
+        """Starts W&B, if there is something to record and it is not started."""
+        if self.waiting:
+            self.background = self.background or Background("W&B")
+            while self.waiting:
+                self.background.do(self.waiting.pop(0))
+
+    def create(self) -> Any:
+        """W&B's run, which is started if it is not."""
+        import wandb
+
+        with _creating:
+            self._wandb_init.setdefault("settings", _settings())
+            run = self._create_or_offline(wandb)
+            self.is_started = True
+            return run
+
+    def _create_or_offline(self, wandb):
         try:
             return super().experiment
         except (wandb.errors.CommError, wandb.errors.AuthenticationError, wandb.errors.UsageError) as error:
@@ -78,25 +115,26 @@ class WandbRun(WandbLogger):
 
     @rank_zero_only
     def log_image(self, key: str, images: list[str], *args, **kwargs) -> None:
-        self._log(lambda: {key: [wandb.Image(image) for image in images]})
+        self._log(lambda: {key: [_wandb().Image(image) for image in images]})
 
     @rank_zero_only
     def log_audio(self, key: str, audios: list[str], *args, **kwargs) -> None:
         pairs = list(zip(audios, kwargs["caption"]))
-        self._log(lambda: {key: [wandb.Audio(audio, caption=text) for audio, text in pairs]})
+        self._log(lambda: {key: [_wandb().Audio(audio, caption=text) for audio, text in pairs]})
 
     @rank_zero_only
     def log_table(self, key: str, columns: list | None = None, data: list | None = None, *args, **kwargs) -> None:
-        self._log(lambda: {key: wandb.Table(columns=columns, data=data)})
+        self._log(lambda: {key: _wandb().Table(columns=columns, data=data)})
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Starts to end the run, so that a later run in the same process is not merged into it; see `wait`."""
+        self.begin()  # if it ended before its first batch
         if self.background is not None:
             self._do(lambda: self.experiment.finish(exit_code=0 if status == "success" else 1))
             self.background.end()
             if status != "success":  # the error is reported first; W&B's exit hook ends the upload
-                self.background.is_done(QUIET_SECONDS)
+                self.background.is_done(QUIET_SECONDS if self.is_started else INIT_SECONDS)
                 self.background = None
 
     def wait(self) -> None:
@@ -116,9 +154,47 @@ class WandbRun(WandbLogger):
 
     def _do(self, call: Callable[[], object]) -> None:
         """Calls W&B in a thread, so that a slow or unreachable server does not delay the training."""
-        if self.background is None:
-            self.background = Background("W&B")
-        self.background.do(call)
+        self.waiting.append(call)
+        if self.begins_at_once or self.background is not None:
+            self.begin()
+
+
+class Begin(Callback):
+    """Starts W&B after the first batch.
+
+    Args:
+        run: to be started.
+    """
+
+    def __init__(self, run: WandbRun):
+        self.run = run
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        self.run.begin()
+
+
+class _AtFirstUse:
+    """Stands for W&B's run until something of it is used."""
+
+    def __init__(self, run: WandbRun):
+        self._run = run
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._run.create(), name)
+
+
+def _wandb():
+    """W&B; its import takes half a second."""
+    import wandb
+
+    return wandb
+
+
+def _may_be_wrong() -> bool:
+    """Whether the environment or the user's settings could hold something that W&B refuses; this must be found out
+    before the training."""
+    variables = {name: value for name, value in os.environ.items() if name.startswith("WANDB_")}
+    return _path_of_settings().is_file() or any(value not in SAFE.get(name, ()) for name, value in variables.items())
 
 
 def _id_of_sweep() -> str | None:
@@ -133,9 +209,9 @@ def _mode() -> str:
     return mode if has_key or mode != "online" else "offline"
 
 
-def _settings() -> wandb.Settings:
+def _settings() -> "wandb.Settings":
     """W&B's settings, without metadata on the user: command line, user name, machine, repository."""
-    return wandb.Settings(
+    return _wandb().Settings(
         silent=_mode() != "online",
         console="off",
         base_url=_server(),
@@ -154,10 +230,14 @@ def _server() -> str:
     The file wandb/settings in the current folder, which W&B would use, is ignored: the folder may come from somebody
     else, whose server would get the key.
     """
-    path = Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb", "settings").expanduser()
-    settings = wandb.Settings(root_dir=os.devnull, settings_system=str(path), silent=True)
+    settings = _wandb().Settings(root_dir=os.devnull, settings_system=str(_path_of_settings()), silent=True)
     settings.update_from_system_settings()
     return os.environ.get("WANDB_BASE_URL") or settings.base_url
+
+
+def _path_of_settings() -> Path:
+    """The file of the user's settings."""
+    return Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb", "settings").expanduser()
 
 
 def without_passwords(text: object) -> str:
@@ -166,18 +246,19 @@ def without_passwords(text: object) -> str:
 
 
 def _key_in_netrc() -> bool:
-    hosts = {urlparse(_server()).hostname}
-    hosts |= (
-        set() if "WANDB_BASE_URL" in os.environ else {"api.wandb.ai"}
-    )  # netrc entries for the public server use this name
     try:
-        return bool(hosts & netrc.netrc(os.environ.get("NETRC")).hosts.keys())
+        known = netrc.netrc(os.environ.get("NETRC")).hosts.keys()
     except (OSError, netrc.NetrcParseError):
         return False
+    if "WANDB_BASE_URL" not in os.environ and "api.wandb.ai" in known:  # the name of the public server there
+        return True
+    return bool(known) and urlparse(_server()).hostname in known
 
 
 def publish_report(folder: Path, tables: dict[str, tuple[list[str], list[list[str]]]], page: Path) -> None:
     """Uploads the report of an ablation to W&B as a separate run: tables by title, (columns, rows), and the page."""
+    import wandb
+
     online = _mode() == "online"
     run = wandb.init(
         project=os.environ.get("WANDB_PROJECT", "lightning_genae"),

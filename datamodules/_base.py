@@ -1,7 +1,10 @@
 """Base classes of all data sets: the split into parts, and the download of published files."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -10,11 +13,11 @@ import numpy as np
 import torch
 from filelock import FileLock
 from jsonargparse.typing import PositiveInt, restricted_number_type
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from datamodules._contract import check_loaded, check_split
 from lightning_genae import registry
+from lightning_genae.cache import digest, hash_images, tensors
 from lightning_genae.data.batches import Batches
 from lightning_genae.data.dataset import Dataset, Images
 from lightning_genae.data.modalities import Modality
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 else:
     Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)])  # the range that scikit-learn accepts
     NumWorkers = restricted_number_type("NumWorkers", int, [(">=", 0), ("<=", 1000)])  # processes
+Keeper = Callable[[str, dict[str, object], Callable[[], list[Tensor]]], list[Tensor]]
 MIN_VALIDATION, MAX_VALIDATION = 10, 10_000  # images for choices: fewer are too noisy, more add little
 
 
@@ -62,6 +66,7 @@ class ImageDataModule(Batches):
         self.split_seed = split_seed
         self.cache_dir = "runs/cache"
         self.places: Mapping[str, Tensor] = {}
+        self._to_keep: list[tuple[str, dict[str, object], list[Tensor]]] = []
 
     def load(self) -> tuple[Images, Images, int]:
         """The training split, the held-out split and the number of classes (0 without labels).
@@ -117,16 +122,42 @@ class ImageDataModule(Batches):
         total = len(pool.images)
         num_aside = self.num_aside(total, num_heldout)
         if self.num_train is None:
-            return split_off(pool, num_aside, self.drawn_by)
+            return split_off(pool, num_aside, self.drawn_by, self.kept)
         if self.num_train > total - MIN_VALIDATION:
             raise ValueError(
                 f"--data.num_train: expected at most {total - MIN_VALIDATION}, so that {MIN_VALIDATION} of {total} "
                 f"{self.modality.item_name} are left to choose by; got {self.num_train}; without it a tenth is kept "
                 "aside for that"
             )
-        rest, train = split_off(pool, self.num_train, self.drawn_by)
+        rest, train = split_off(pool, self.num_train, self.drawn_by, self.kept)
         num = min(num_heldout, MAX_VALIDATION)
-        return train, rest if len(rest.images) <= num else split_off(rest, num, self.drawn_by)[1]
+        if len(rest.images) > num:
+            rest = split_off(rest, num, self.drawn_by, self.kept)[1]
+        return train, rest
+
+    def kept(self, kind: str, key: dict[str, object], work: Callable[[], list[Tensor]]) -> list[Tensor]:
+        """Tensors that scikit-learn makes, from the cache if they are there: its import takes most of a second, and a
+        run that finds everything in the cache does not need it before it trains. Others are kept by `keep`.
+
+        Args:
+            kind: a subfolder of the cache.
+            key: what they depend on besides the version of scikit-learn.
+            work: computes them.
+        """
+        key = {"scikit-learn": version("scikit-learn"), **key}
+        if Path(self.cache_dir, kind, digest(key)).is_file():
+            return tensors(self.cache_dir, kind, key, work)
+        made = work()
+        self._to_keep.append((kind, key, made))
+        return made
+
+    def keep(self) -> None:
+        """Puts what `kept` was asked for into the cache. Commands call it when they have checked everything, because
+        one with a mistake leaves nothing."""
+        for kind, key, made in self._to_keep:
+            with suppress(OSError):  # no permission or no room: it is made anew every time
+                tensors(self.cache_dir, kind, key, partial(list, made))
+        self._to_keep = []
 
     def num_aside(self, total: int, num_heldout: int) -> int:
         """The size of the validation set if all other images of the training split are trained on.
@@ -214,17 +245,23 @@ def check_labels(labels: Tensor, num_classes: int, path: Path) -> None:
         )
 
 
-def split_off(split: Images, num: int, seed: int) -> tuple[Images, Images]:
+def split_off(split: Images, num: int, seed: int, kept: Keeper | None = None) -> tuple[Images, Images]:
     """The rest, and `num` images with the classes in the proportions of the whole. The seed draws the order of both, so
-    that the first images of each are a random sample, too.
+    that the first images of each are a random sample, too. `kept` is `ImageDataModule.kept` or None.
     """
     check_split("split_off: expected images", split)
     labels = split.labels.numpy()
     counts = np.bincount(labels)
     # scikit-learn stratifies only if each side can hold every class and each class has two images
     possible = counts[counts > 0].min() > 1 and min(num, len(labels) - num) >= (counts > 0).sum()
-    sides = train_test_split(
-        np.arange(len(labels)), test_size=num, random_state=seed, stratify=labels if possible else None
-    )
-    rest, chosen = (split.subset(torch.from_numpy(side)) for side in sides)
+
+    def draw() -> list[Tensor]:
+        from sklearn.model_selection import train_test_split  # slow; see ImageDataModule.kept
+
+        stratify = labels if possible else None
+        sides = train_test_split(np.arange(len(labels)), test_size=num, random_state=seed, stratify=stratify)
+        return [torch.from_numpy(side) for side in sides]
+
+    key = {"labels": hash_images(split.labels), "num": num, "seed": seed}
+    rest, chosen = map(split.subset, kept("splits", key, draw) if kept else draw())
     return rest, chosen

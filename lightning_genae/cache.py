@@ -80,6 +80,26 @@ def mark_used(path: Path) -> None:
         os.utime(path)
 
 
+def tensors(folder: str | Path, kind: str, key: dict, work: Callable[[], T]) -> T:
+    """A tensor, or tensors in a list or dict, that `work` computes for `key` unless they are in the cache."""
+    import torch
+
+    path = cached(folder, kind, key, lambda path: torch.save(work(), path))
+    with report_damage("--cache", path):
+        return torch.load(path, weights_only=True)
+
+
+def plain_values(folder: str | Path, kind: str, key: dict, work: Callable[[], dict]) -> dict:
+    """Plain values, as JSON has them, that `work` computes for `key` unless they are in the cache."""
+
+    def build(path: Path) -> None:
+        path.write_text(json.dumps(work()))
+
+    path = cached(folder, kind, key, build)
+    with report_damage("--cache", path):
+        return json.loads(path.read_text())
+
+
 def of_many(images: "Tensor", folder: str | None, kind: str, key: Callable[[], dict], work: Callable[[], T]) -> T:
     """A result computed from images. It is cached for images that are many, in memory or on disk, and computed anew for
     few, because that takes no longer than to hash them and to read it.
@@ -94,9 +114,7 @@ def of_many(images: "Tensor", folder: str | None, kind: str, key: Callable[[], d
 
     if folder is None or (isinstance(images, torch.Tensor) and images.numel() <= FEW):
         return work()
-    path = cached(folder, kind, {"images": hash_images(images), **key()}, lambda path: torch.save(work(), path))
-    with report_damage("--cache", path):
-        return torch.load(path, weights_only=True)
+    return tensors(folder, kind, {"images": hash_images(images), **key()}, work)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import os
 import re
 import sys
 from contextlib import suppress
@@ -217,8 +218,10 @@ def _files(package: str) -> dict[str, Path]:
     """The files of this project's choices by name."""
     spec = importlib.util.find_spec(package)
     assert spec and spec.submodule_search_locations, f"{package} is no package"
-    folder = Path(spec.submodule_search_locations[0])
-    return {path.stem: path for path in folder.glob("*.py") if not path.stem.startswith("_")}
+    folder = spec.submodule_search_locations[0]
+    # listdir, because a start asks a hundred times, and Path.glob is slow
+    files = [name for name in os.listdir(folder) if name.endswith(".py") and not name.startswith("_")]
+    return {name.removesuffix(".py"): Path(folder, name) for name in files}
 
 
 @cache

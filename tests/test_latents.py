@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sklearn import mixture
 from sklearn.mixture import GaussianMixture
 
 from lightning_genae.nn import latents as latents_module
@@ -83,12 +84,12 @@ def test_a_mixture_is_fitted_once_for_the_same_latents(monkeypatch):
     """Chunks of samples do not fit it anew, and get what a new fit would give; new latents do, and loaded ones."""
     fits = []
 
-    class Counted(latents_module.GaussianMixture):
+    class Counted(GaussianMixture):
         def fit(self, x):
             fits.append(len(x))
             return super().fit(x)
 
-    monkeypatch.setattr(latents_module, "GaussianMixture", Counted)
+    monkeypatch.setattr(mixture, "GaussianMixture", Counted)
     latents, fresh = TrainingLatents(2, num_kept=64), TrainingLatents(2, num_kept=64)
     latents.keep(torch.randn(64, 2))
     fresh.load_state_dict(latents.state_dict())

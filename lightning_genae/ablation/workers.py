@@ -34,7 +34,13 @@ OTHERS = (  # what libraries import only when they are used
     "matplotlib.backends.backend_agg",
     "opentelemetry.exporter.otlp.proto.http.metric_exporter",  # by W&B
     "sklearn.datasets",
-    "torchvision",
+    "sklearn.decomposition",
+    "sklearn.mixture",
+    "sklearn.model_selection",
+    "torchmetrics.functional.text",
+    "torchmetrics.image",
+    "torchvision.utils",
+    "wandb",
     "wandb.sdk.launch",
 )
 

@@ -7,7 +7,6 @@ without labels all do.
 from typing import NamedTuple
 
 import torch
-from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 
@@ -198,6 +197,8 @@ def fit_mixtures(
     Returns:
         weights (K,), means (K, d) and standard deviations (K, d), and the classes (K,).
     """
+    from sklearn.mixture import GaussianMixture  # slow, and few augmentations need it
+
     empty = torch.zeros(0, latents.shape[1])
     parts = [[torch.zeros(0), empty, empty, labels[:0]]]
     present, index = labels.unique(return_inverse=True)

@@ -1,10 +1,13 @@
 """Trains the augmentation, then the model."""
 
 import logging
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_genae import report
+import lightning_genae
+from lightning_genae import registry, report
+from lightning_genae.cache import digest, hash_weights, plain_values, source
 from lightning_genae.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -12,6 +15,7 @@ if TYPE_CHECKING:
 
     from datamodules import ImageDataModule
     from lightning_genae.augment import Composition
+    from lightning_genae.evaluation.extractors import Extractor
 
 log = logging.getLogger("lightning_genae")
 
@@ -22,9 +26,10 @@ def fit_augment(
     """Trains the augmentation on the training set, attaches it to data and model, and returns its quality report."""
     from callbacks.progress import Progress
 
+    datamodule.keep()
     progress = Progress("autoencoder", config["augment"].get("steps"))
     augment.fit(datamodule.served, accelerator=config["accelerator"], callbacks=[progress])
-    quality = augment.quality(datamodule.served, callbacks["evaluate"].evaluation.extractor)
+    quality = measure_quality(augment, config, datamodule, callbacks["evaluate"].evaluation.extractor)
     callbacks["augmented"].quality = quality
     datamodule.augment = augment
     if augment.applied_to("critic"):
@@ -32,6 +37,34 @@ def fit_augment(
     for line in report.quality_lines(quality):
         log.info(line)
     return quality
+
+
+def measure_quality(
+    augment: "Composition", config: dict, datamodule: "ImageDataModule", extractor: "Extractor"
+) -> dict[str, dict]:
+    """The quality report, from the cache if the same one was measured there. That of an augmentation from another
+    package is measured every time: it may depend on more than is known here."""
+    dataset = datamodule.served
+
+    def measured() -> dict[str, dict]:
+        return augment.quality(dataset, extractor)
+
+    if any(registry.origin(type(part)) for part in augment.parts.values()) or "package" in extractor.description:
+        return measured()
+    key = {
+        "options": config["augment"],
+        "settings": augment.settings(),
+        "conditional": augment.conditional,
+        "weights": hash_weights(augment),
+        "train": dataset.fingerprint,
+        "validation": dataset.validation.fingerprint,
+        "modality": vars(dataset.modality),
+        "classes": dataset.num_classes,
+        "extractor": digest(extractor.description),
+        "versions": {name: version(name) for name in ("torch", "numpy", "scipy", "scikit-learn")},
+        "source": source(lightning_genae),
+    }
+    return plain_values(config["cache"], "quality", key, measured)
 
 
 def fit(

@@ -26,6 +26,7 @@ def build_trainer(
     Raises:
         ValueError: this machine does not support the options.
     """
+    from pytorch_lightning import Callback
     from pytorch_lightning.loggers import Logger
 
     from callbacks.metrics_csv import MetricsCsv
@@ -33,18 +34,20 @@ def build_trainer(
 
     resumed_at = resume[1][type(datamodule).__qualname__]["batches"] if resume else 0
     loggers: list[Logger] = [MetricsCsv(folder.path / "metrics.csv", lambda: datamodule.progress, resumed_at)]
+    beginning: list[Callback] = []
     if config["logger"] == "wandb":
-        from callbacks.wandb_run import WandbRun, without_passwords
+        from callbacks.wandb_run import Begin, WandbRun, without_passwords
 
         try:
-            loggers.append(WandbRun(folder.path, config, lambda: datamodule.progress, bool(resume)))
+            run = WandbRun(folder.path, config, lambda: datamodule.progress, bool(resume))
+            loggers, beginning = [*loggers, run], [Begin(run)]
         except ValueError as error:  # pydantic's, about the environment; --debug must not show its passwords either
             reason = f"expected settings of W&B (WANDB_BASE_URL, ...) that it takes; {without_passwords(error)}"
             raise UserError(f"--logger: {reason}") from None
     trainer = new_trainer(
         config,
         logger=loggers,
-        callbacks=list(callbacks.values()),
+        callbacks=[*callbacks.values(), *beginning],
         plugins=[WholeCheckpoints()],
         default_root_dir=os.devnull,  # else Lightning would load a Slurm checkpoint from there by itself
         log_every_n_steps=max(1, min(50, steps // 10)),

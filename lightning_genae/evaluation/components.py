@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn.decomposition import PCA
 from torch import Tensor
 
 from lightning_genae.data.storage import blocks, num_at_once, to_float
@@ -50,6 +49,8 @@ def components(images: Tensor, num: int) -> Components:
     """
     total = images[0].numel()
     if images.numel() <= MAX_VALUES and (len(images) >= total or len(images) <= FEW):
+        from sklearn.decomposition import PCA  # slow, and most runs find its results in the cache
+
         values = to_float(images).flatten(1).numpy()
         with np.errstate(invalid="ignore"):  # variance ratios are 0 / 0 if all images are the same
             pca = PCA(min(num, *values.shape), svd_solver="full").fit(values)

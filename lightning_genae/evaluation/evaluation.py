@@ -4,17 +4,18 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
 import pytorch_lightning
 import torch
 import torchmetrics
-import torchvision
 from torch import Tensor, nn
 
+import lightning_genae
 from lightning_genae import registry
-from lightning_genae.cache import cached, hash_images, report_damage
+from lightning_genae.cache import hash_images, plain_values, source, tensors
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.sequences import num_independent
 from lightning_genae.data.storage import as_input, chosen_of, num_at_once
@@ -106,9 +107,7 @@ class Evaluation:
         chosen = torch.randperm(len(dataset.pool.images), generator=torch.Generator().manual_seed(0))
         chosen = chosen[: self.num_samples]
         fresh = self._reference(chosen_of(dataset.pool.images, chosen), "pool", chosen)
-        floors = [(metric, metrics.values_of(metric, "floor", fresh)) for metric in self.metrics]
-        floor = metrics.floor(floors)
-        protocol = {
+        protocol: dict[str, object] = {
             **self.extractor.description,
             "items": dataset.item_name,
             "split": "heldout",
@@ -120,11 +119,15 @@ class Evaluation:
             "seed_of_z": self.seed,
             "n_floor": len(chosen),
             # the scores of real images of the training split, as many as samples if possible: a bound for models
-            "floor": floor,
+            "floor": {},
             "versions": {
-                module.__name__: module.__version__ for module in (torch, torchvision, torchmetrics, pytorch_lightning)
+                "torch": torch.__version__,
+                "torchvision": version("torchvision"),  # its import takes as long as that of torch
+                "torchmetrics": torchmetrics.__version__,
+                "pytorch_lightning": pytorch_lightning.__version__,  # type: ignore[attr-defined]  # re-exported
             },
         }
+        floor = protocol["floor"] = self._floor(fresh, protocol)
         if self.real.places is not None and num_independent(self.real.places, 0) < num_real:
             protocol["n_independent"] = num_independent(self.real.places, num_real)
         packages = [(registry.origin(type(metric)), metric.values) for metric in self.metrics]
@@ -136,6 +139,27 @@ class Evaluation:
         for metric in self.metrics:
             protocol |= metric.protocol()
         return protocol
+
+    def _floor(self, fresh: Samples, protocol: dict) -> dict[str, float]:
+        """The metrics of fresh real images; from the cache, as the features are, for the metrics of this project."""
+
+        def measured() -> dict[str, float]:
+            return metrics.floor([(metric, metrics.values_of(metric, "floor", fresh)) for metric in self.metrics])
+
+        if any(registry.origin(type(metric)) for metric in self.metrics) or self.metric(ReconstructionMetric).lpips:
+            return measured()
+        dataset = self.dataset
+        assert dataset.cache_dir is not None and fresh.images is not None  # every data module has one
+        key = {
+            "protocol": {name: str(value) for name, value in protocol.items()},
+            "train": dataset.fingerprint,
+            "fresh": hash_images(fresh.images),
+            "places": [None if of.places is None else hash_images(of.places) for of in (self.real, fresh)],
+            "modality": vars(dataset.modality),
+            "versions": {name: version(name) for name in ("numpy", "scipy", "scikit-learn")},
+            "source": source(lightning_genae),
+        }
+        return plain_values(dataset.cache_dir, "floor", key, measured)
 
     def check(self, model: Generative) -> None:
         """Checks a model's samples and reconstructions before it is trained.
@@ -267,17 +291,16 @@ def reference(extractor: Extractor, images: Tensor, folder: str | Path, items: s
         ValueError: the features are not finite, or all the same.
     """
 
-    def make(path: Path) -> None:
+    def make() -> Tensor:
         size = num_at_once(images.shape[1:], extractor.batch_size)
         name, total = extractor.description["extractor"], math.ceil(len(images) / size)
         parts = estimated(images.split(size), f"Features of {len(images):,} real {items}, by {name}", total)
         extractor.to("cuda" if torch.cuda.is_available() else "cpu")
-        torch.save(torch.cat([extractor(part) for part in parts]), path)
+        made = torch.cat([extractor(part) for part in parts])
         extractor.cpu()
+        return made
 
-    path = cached(folder, "features", {"images": hash_images(images), **extractor.description}, make)
-    with report_damage("--cache", path):
-        features = torch.load(path, weights_only=True)
+    features = tensors(folder, "features", {"images": hash_images(images), **extractor.description}, make)
     if not features.isfinite().all():
         raise ValueError(
             f"--metrics.features: expected finite features of real images; {extractor.description['extractor']} gives "

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from lightning_genae.data.modalities import Modality
 from lightning_genae.data.storage import as_input, blocks, num_at_once, to_float
@@ -27,6 +26,9 @@ def fidelity(
     `mse` per pixel, `psnr` in dB, `ssim` (Wang et al. 2004; not for images below 6 pixels), `lpips` if its distance is
     passed (Zhang et al. 2018, arXiv 1801.03924), and measures of the modality.
     """
+    # slow, and not needed before the first look
+    from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
     size = _size_of_blocks(x)
     if size < len(x):
         return mean_of_blocks(

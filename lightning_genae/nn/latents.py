@@ -4,7 +4,6 @@ import math
 from typing import Literal
 
 import torch
-from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 from torchmetrics.utilities.distributed import gather_all_tensors
 
@@ -61,6 +60,8 @@ class TrainingLatents(nn.Module):
         """Weights (K,), means (K, d) and covariances (K, d, d), fitted once for the same latents (N, d)."""
         latents = latents.cpu()
         if self._fitted is None or not torch.equal(self._fitted[0], latents):
+            from sklearn.mixture import GaussianMixture  # slow, and not needed before samples are drawn
+
             num_components = min(self.num_components, len(latents))
             mixture = GaussianMixture(num_components, reg_covar=1e-5, random_state=0).fit(latents.numpy())
             parts = mixture.weights_, mixture.means_, mixture.covariances_

@@ -6,12 +6,13 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn.functional import interpolate
-from torchvision.utils import make_grid, save_image
 
 
 def save_grid(path: Path, images: Tensor, num_columns: int) -> Path:
     """Writes images (N, C, H, W) in [-1, 1] as one PNG, small ones enlarged without smoothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    from torchvision.utils import make_grid, save_image  # as slow as torch, and not needed before the first batch
+
     images = ((images.detach().float().cpu() + 1) / 2).clamp(0, 1)
     enlargement = max(1, round(48 / images.shape[-1]))
     images = interpolate(images, scale_factor=enlargement, mode="nearest")

@@ -1,7 +1,6 @@
 """The base class of feature extractors."""
 
 import hashlib
-import json
 import logging
 import math
 import sys
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_genae import registry
-from lightning_genae.cache import cached, report_damage, source
+from lightning_genae.cache import plain_values, source
 from lightning_genae.data import modalities
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.storage import blocks
@@ -120,10 +119,8 @@ def default(dataset: Dataset) -> str:
         return now
     assert dataset.cache_dir is not None  # every data module has one
     key = {"data": dataset.pool.fingerprint, "classes": dataset.num_classes}
-    path = cached(dataset.cache_dir, "choice", key, lambda path: path.write_text(json.dumps({"features": now})))
-    with report_damage("--cache", path):
-        kept = str(json.loads(path.read_text())["features"])
-        registry.check("--metrics.features", PACKAGE, kept)
+    kept = str(plain_values(dataset.cache_dir, "choice", key, lambda: {"features": now})["features"])
+    registry.check("--metrics.features", PACKAGE, kept)
     if not registry.load(PACKAGE, kept).is_installed():
         raise ImportError(
             f"--metrics.features: {kept} has measured these data so far ('{path}' keeps that), but it is not installed "

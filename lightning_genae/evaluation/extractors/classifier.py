@@ -83,7 +83,7 @@ def _trained(dataset: Dataset, num_features: int, num_steps: int) -> tuple[nn.Se
     def build(path: Path) -> None:
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            network = new_network().to("cuda" if torch.cuda.is_available() else "cpu", memory_format=CHANNELS_LAST)
+            network = new_network().to("cuda" if torch.cuda.is_available() else "cpu")
             network = _train(network, dataset, num_steps)
         seen, tested = _at_most(dataset.pool, MAX_MEASURED), _at_most(dataset.heldout, MAX_MEASURED)
         scale = _outputs(network[:2], seen.images).std(0).mean()
@@ -99,7 +99,7 @@ def _trained(dataset: Dataset, num_features: int, num_steps: int) -> tuple[nn.Se
     return network, state
 
 
-def _train(network: nn.Sequential, dataset: Dataset, num_steps: int) -> nn.Module:
+def _train(network: nn.Sequential, dataset: Dataset, num_steps: int) -> nn.Sequential:
     """The average of a network's weights over its training, at the look with the least error on images set aside.
 
     An average is as good as weights at the end of a falling learning rate (Izmailov et al. 2018, arXiv 1803.05407), and

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
-from scipy.stats import t as student
 from torch import Tensor, nn
 
 from lightning_genae.data.dataset import Dataset
@@ -124,6 +123,8 @@ def jackknife(pseudo: Tensor, of_pairs: Tensor) -> tuple[float, float, float]:
         10.1214/aos/1176345462); the quantile of Student's t, with the degrees of freedom of their difference
         (Satterthwaite 1946, doi 10.2307/3002019).
     """
+    from scipy.stats import t as student  # slow, and not needed before the end
+
     num, centred = len(pseudo), pseudo - pseudo.mean()
     variance = float(centred.var()) / num
     pairs = min(2 * float(of_pairs.square().mean()) / num**2, 0.75 * variance)

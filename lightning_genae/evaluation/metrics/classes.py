@@ -3,7 +3,6 @@
 from types import MappingProxyType
 
 import torch
-from torchmetrics.image.inception import InceptionScore
 
 from lightning_genae.evaluation.metrics._metric import Given, SampleMetric, Samples, Value
 
@@ -27,6 +26,8 @@ class ClassMetric(SampleMetric):
     def measure(self, samples: Samples) -> dict[str, float]:
         if samples.logits is None or self.real.logits is None:
             return {}
+        from torchmetrics.image.inception import InceptionScore  # slow, and not needed before the first look
+
         score = InceptionScore(feature=Given(samples.logits.shape[1]), splits=1, sync_on_compute=False)
         score.update(samples.logits)
         with torch.random.fork_rng(devices=[]):  # it permutes the samples

@@ -4,7 +4,6 @@ from types import MappingProxyType
 
 import torch
 from torch import Tensor
-from torchmetrics.image.kid import KernelInceptionDistance, poly_kernel
 
 from lightning_genae.evaluation.metrics._metric import MAX_IMAGES, Given, SampleMetric, Samples, Value
 
@@ -35,6 +34,8 @@ class KernelMetric(SampleMetric):
         third degree; see
         benchmarks/metrics/intervals.md.
         """
+        from torchmetrics.image.kid import poly_kernel  # slow, and not needed before the first look
+
         assert self.real.features is not None and samples.features is not None
         real, fake = (features[:MAX_IMAGES].double() for features in (self.real.features, samples.features))
         within, between = poly_kernel(fake, fake).fill_diagonal_(0), poly_kernel(fake, real).mean(1)
@@ -50,6 +51,8 @@ class KernelMetric(SampleMetric):
 
 def kernel_distance(real: Tensor, fake: Tensor, subset_size: int = 500, num_subsets: int = 20) -> float:
     """KID of features (N, d) and (M, d); its subsets are drawn with a fixed seed."""
+    from torchmetrics.image.kid import KernelInceptionDistance  # slow, and not needed before the first look
+
     subset_size = min(subset_size, len(real), len(fake))
     metric = KernelInceptionDistance(
         feature=Given(real.shape[1]), subsets=num_subsets, subset_size=subset_size, sync_on_compute=False

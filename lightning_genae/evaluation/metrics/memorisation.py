@@ -4,7 +4,6 @@ import math
 from types import MappingProxyType
 
 import torch
-from scipy.stats import mannwhitneyu
 from torch import Tensor
 
 from lightning_genae.cache import hash_images, of_many
@@ -40,6 +39,8 @@ class MemorisationMetric(SampleMetric):
     def measure(self, samples: Samples) -> dict[str, float]:
         if self.trained_on is None or self.of_heldout is None:
             return {}
+        from scipy.stats import mannwhitneyu  # slow, and not needed before the first look
+
         distances = self.distances(samples)
         pairs = len(distances) * len(self.of_heldout)
         nearer = mannwhitneyu(self.of_heldout.numpy(), distances.numpy(), method="asymptotic").statistic

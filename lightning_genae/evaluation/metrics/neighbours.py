@@ -4,7 +4,6 @@ import math
 from types import MappingProxyType
 
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from lightning_genae.data.dataset import Dataset
@@ -74,6 +73,8 @@ def curve(real: Tensor, fake: Tensor, num_clusters: int = 20, num_slopes: int = 
     Both sets are cut to the smaller one's size, of at most MAX_IMAGES, put into common clusters by k-means, and the two
     histograms are compared at all trade-offs between precision and recall.
     """
+    from sklearn.cluster import KMeans  # slow, and not needed before the end
+
     num = min(len(real), len(fake), MAX_IMAGES)
     num_clusters = min(num_clusters, num)
     together = torch.cat([real[:num], fake[:num]]).numpy()

@@ -2,8 +2,6 @@
 
 from types import MappingProxyType
 
-from torchmetrics.functional.text import bleu_score
-
 from lightning_genae.evaluation.metrics._metric import SampleMetric, Samples, Value
 from lightning_genae.evaluation.metrics.words import filled_up, whole_words
 
@@ -25,6 +23,8 @@ class SelfBLEUMetric(SampleMetric):
     num_compared = 100  # the value grows with their number, and its time with the square
 
     def measure(self, samples: Samples) -> dict[str, float]:
+        from torchmetrics.functional.text import bleu_score  # slow, and not needed before the first look
+
         assert samples.images is not None
         texts = [
             " ".join(whole_words(text)) for text in self.modality.inverse_transform(samples.images[: self.num_compared])

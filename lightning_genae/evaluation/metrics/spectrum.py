@@ -3,8 +3,6 @@
 from types import MappingProxyType
 
 import torch
-from scipy.fft import next_fast_len
-from scipy.signal import periodogram
 from torch import Tensor
 
 from lightning_genae.data.dataset import Dataset
@@ -70,6 +68,8 @@ def autocorrelations(centred: Tensor, valid: Tensor) -> Tensor:
 
 def spectrum(centred: Tensor) -> Tensor:
     """Mean periodogram (C, L // 2 + 1) of values about their mean (N, C, L), with the sum 1 in every channel."""
+    from scipy.signal import periodogram  # slow, and only sequences need it
+
     powers = torch.from_numpy(periodogram(centred.numpy(), detrend=False)[1]).mean(0)
     powers[:, 0] += LITTLE
     return powers / powers.sum(1, keepdim=True)
@@ -77,6 +77,8 @@ def spectrum(centred: Tensor) -> Tensor:
 
 def _sums_of_products(x: Tensor) -> Tensor:
     """Sums over sequences and positions of products of x (N, C, L) at lags from 0 to L // 2, (C, L // 2 + 1)."""
+    from scipy.fft import next_fast_len  # slow, and only sequences need it
+
     length = x.shape[2]
     padded = next_fast_len(length + length // 2)  # so that no lag wraps around
     powers = torch.fft.rfft(x, padded).abs().square().sum(0)

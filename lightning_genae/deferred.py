@@ -1,0 +1,149 @@
+"""Two packages that Lightning imports and a run does not need before it trains, if at all: together they take almost
+twice as long as torch. `defer` postpones them.
+
+- torchmetrics imports torchvision, SciPy and others for its metrics; Lightning needs two base classes of it.
+- torch._dynamo is the compiler behind torch.compile; Lightning needs a class of it for `isinstance`.
+
+Both are `from` imports at the top of files of Lightning, which no option and no environment variable prevents.
+`importlib.util.LazyLoader`, Python's own means, loads a package at the first such import. This module extends it: a
+deferred package has its real path and gives a few names without its `__init__`. Whatever else is asked of it, an
+attribute or a submodule, first runs the real `__init__`, in the same module object. So nothing can differ but the
+moment; if a release needs more than these names, it loads what it did before. Nothing of the packages is changed.
+"""
+
+import functools
+import logging
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import FunctionType, ModuleType
+from typing import Any
+
+
+def defer() -> None:
+    """Postpones the import of the packages that are not imported yet. For programs: it holds for the whole process."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+class _IfLoaded(type):
+    """The type of a class that stands for torch's OptimizedModule in `isinstance`: there are none before it exists."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, cls._real())
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return issubclass(subclass, cls._real())
+
+    def _real(cls) -> type | tuple[()]:
+        return vars(sys.modules["torch._dynamo"]).get("OptimizedModule", ())
+
+
+class OptimizedModule(metaclass=_IfLoaded):
+    """Stands for `torch._dynamo.OptimizedModule`, what torch.compile makes of a module."""
+
+
+def disable(fn: Any = None, *args: Any, **options: Any) -> Any:
+    """`torch._dynamo.disable`, which keeps a function from being compiled: with no compiler loaded, it is called."""
+    compiler = sys.modules["torch._dynamo"]
+    if not isinstance(fn, FunctionType):  # a class, a decorator with options: torch's own
+        _load(compiler)
+        return compiler.disable(fn, *args, **options)
+    disabled: Callable | None = None
+
+    @functools.wraps(fn)
+    def called(*values: Any, **named: Any) -> Any:
+        nonlocal disabled
+        if disabled is None and type(compiler) is not _Deferred:
+            disabled = compiler.disable(fn, *args, **options)
+        return (disabled or fn)(*values, **named)
+
+    return called
+
+
+def graph_break(*args: Any, **options: Any) -> None:
+    """`torch._dynamo.graph_break`, which marks a place for the compiler and does nothing else."""
+
+
+def _of_torchmetrics(module: str, name: str) -> Callable[[], Any]:
+    def get() -> Any:
+        import_module("torchmetrics.utilities")  # in the order of its __init__: they import each other
+        return getattr(import_module(f"torchmetrics.{module}"), name)
+
+    return get
+
+
+# by package, the names that it gives without its __init__
+NAMES: dict[str, Mapping[str, Callable[[], Any]]] = {
+    "torchmetrics": {
+        "Metric": _of_torchmetrics("metric", "Metric"),
+        "MetricCollection": _of_torchmetrics("collections", "MetricCollection"),
+        "_logger": lambda: logging.getLogger("torchmetrics"),  # which the two files above use
+        "__version__": lambda: import_module("torchmetrics.__about__").__version__,
+    },
+    "torch._dynamo": {
+        "OptimizedModule": lambda: OptimizedModule,
+        "disable": lambda: disable,
+        "graph_break": lambda: graph_break,
+    },
+}
+_lock = threading.RLock()  # for the three below
+_getting: list[str] = []  # packages of which a name is being imported
+
+
+class _Deferred(ModuleType):
+    """A package whose __init__ has not run."""
+
+    def __getattr__(self, name: str) -> Any:
+        package = self.__name__
+        with _lock:
+            if type(self) is _Deferred and name in NAMES[package]:
+                _getting.append(package)
+                try:
+                    return NAMES[package][name]()
+                except (ImportError, AttributeError):  # of another release: as without this file
+                    pass
+                finally:
+                    _getting.remove(package)
+            _load(self)
+        return getattr(self, name)
+
+
+def _load(module: ModuleType) -> None:
+    """Runs a deferred package's __init__."""
+    with _lock:
+        if type(module) is _Deferred:
+            module.__class__ = ModuleType  # type: ignore[assignment]  # from here on an ordinary module
+            assert module.__spec__ is not None and module.__spec__.loader is not None  # see _Finder
+            module.__spec__.loader.exec_module(module)
+
+
+class _Later(Loader):
+    """Makes a package without running its __init__."""
+
+    def __init__(self, loader: Loader):
+        self.loader = loader
+
+    def exec_module(self, module: ModuleType) -> None:
+        assert module.__spec__ is not None  # Python sets it
+        module.__spec__.loader = module.__loader__ = self.loader
+        module.__class__ = _Deferred
+
+
+class _Finder(MetaPathFinder):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The spec of a package to be deferred. For a submodule of one, runs the package's __init__."""
+        if fullname in NAMES:
+            spec = PathFinder.find_spec(fullname, path, target)
+            if spec is not None and spec.loader is not None:
+                spec.loader = _Later(spec.loader)
+            return spec
+        for package in NAMES:
+            if fullname.startswith(f"{package}.") and package not in _getting:
+                _load(sys.modules[package])
+        return None
