@@ -11,7 +11,8 @@ from callbacks._pictures import pairs, show
 class Reconstructions(Callback):
     """A grid by the model or, where it has no encoder, by the augmentation's autoencoder, if there is one.
 
-    The model's grid is drawn every `every` batches and at the end; that of the augmentation is drawn once.
+    The model's grid is drawn every `every` batches and at the end; that of the augmentation is drawn once, after the
+    first batch: what draws it takes seconds to import.
 
     Args:
         folder: the run folder; pictures go to its reconstructions/.
@@ -22,15 +23,13 @@ class Reconstructions(Callback):
         self.folder = Path(folder) / "reconstructions"
         self.every = every
 
-    def on_train_start(self, trainer, pl_module) -> None:
-        is_new = trainer.datamodule.batches == 0
-        if is_new and not hasattr(pl_module, "reconstruct") and hasattr(trainer.datamodule.augment, "reconstruct"):
-            self._show(trainer, trainer.datamodule.augment, torch.float32)
-
     def on_train_batch_end(self, trainer, pl_module, *args) -> None:
-        due = trainer.datamodule.batches % self.every == 0 and not trainer.should_stop
-        if due and hasattr(pl_module, "reconstruct"):
-            self._show(trainer, pl_module, pl_module.dtype)
+        batches, augment = trainer.datamodule.batches, trainer.datamodule.augment
+        if hasattr(pl_module, "reconstruct"):
+            if batches % self.every == 0 and not trainer.should_stop:
+                self._show(trainer, pl_module, pl_module.dtype)
+        elif batches == 1 and hasattr(augment, "reconstruct"):
+            self._show(trainer, augment, torch.float32)
 
     def on_train_end(self, trainer, pl_module) -> None:
         if hasattr(pl_module, "reconstruct"):

@@ -211,7 +211,7 @@ def reconstruction_error(augmentation: Augmentation, dataset: Dataset) -> float:
     ],
 )
 def test_options_of_training_lower_the_reconstruction_error(digits, name, option, worse, better):
-    few = {"steps": 100, "width": 4, "lr": 5e-3} if name != "pca" else {}
+    few = {"steps": 200, "width": 4, "lr": 5e-3} if name != "pca" else {}
     errors = [
         reconstruction_error(fitted(make(name, **{**few, option: value}), digits.dataset), digits.dataset)
         for value in (worse, better)

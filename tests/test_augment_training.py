@@ -20,6 +20,7 @@ from lightning_genae.checkpoints import WholeCheckpoints
 from lightning_genae.data.dataset import Images
 from lightning_genae.data.modalities.series import Series
 from lightning_genae.models import ae, vae
+from lightning_genae.profiling import NoProfiler
 from tests.data import dataset_of, images_of
 
 
@@ -159,6 +160,7 @@ def test_the_training_is_one_quiet_process_that_keeps_its_checkpoints_to_itself(
     environment, checkpoints = options.pop("plugins")
     assert isinstance(environment, LightningEnvironment) and isinstance(checkpoints, WholeCheckpoints)
     quiet = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False, "limit_val_batches": 0}
+    assert isinstance(options.pop("profiler"), NoProfiler)
     assert options == {"accelerator": "cpu", "devices": 1, "max_epochs": -1, **quiet}
     train(data, steps=31)
     assert len(trainers[1].options["callbacks"]) == 1
@@ -274,19 +276,26 @@ def test_a_training_ends_after_four_looks_without_a_better_one():
 
 
 def test_the_weights_are_averages_over_the_last_batches():
-    """Of a weight that is 3 to begin with, then 5: the mean moves by a fiftieth a batch."""
+    """The i-th batch has weight i in the mean at first; from the hundredth on the mean moves by a fiftieth a batch."""
     model = Constant((1, 2, 3), 0)
     stop = _training._Stop(1000, torch.zeros(0), model)
     trainer = SimpleNamespace(datamodule=SimpleNamespace(batches=0), should_stop=False)
     stop.restore(model)
     before = model.weight.clone()
     stop.on_train_start(trainer, model)
-    for height in (3.0, *[5.0] * 30):
+    for heights, expected in (((3.0, *[5.0] * 30), 5 - 2 / (31 * 32 / 2)), ([9.0] * 30, None), ([7.0] * 800, 7.0)):
+        for height in heights:
+            model.weight.data.fill_(height)
+            stop.on_train_batch_end(trainer, model)
+        assert not torch.equal(model.weight, before) and (model.weight == heights[-1]).all()
+        if expected:
+            stop.restore(model)
+            assert torch.allclose(model.weight, torch.tensor(expected))
+    for height in [9.0] * 30:
         model.weight.data.fill_(height)
         stop.on_train_batch_end(trainer, model)
-    assert not torch.equal(model.weight, before) and (model.weight == 5).all()
     stop.restore(model)
-    assert torch.allclose(model.weight, torch.tensor(5 - 2 * 0.98**30))
+    assert torch.allclose(model.weight, torch.tensor(9 - 2 * 0.98**30))
 
 
 @pytest.mark.parametrize("steps", [49, 50, 120])

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Callback, LightningModule, Trainer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from lightning_genae import checkpoints, data, nn
 from lightning_genae.cache import cached, source
@@ -18,6 +19,7 @@ from lightning_genae.data.batches import Batches
 from lightning_genae.data.dataset import Dataset, Images
 from lightning_genae.data.storage import blocks, num_at_once, to_float
 from lightning_genae.estimates import Estimate
+from lightning_genae.profiling import NoProfiler
 from lightning_genae.run_folder import checkpoint_of
 
 BATCH_VALUES = 32 * 3 * 128 * 128  # of a batch: 32 RGB images of up to 128x128, fewer if they are larger
@@ -80,6 +82,7 @@ def _new_trainer(options: dict, stop: "_Stop") -> Trainer:
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
+        profiler=NoProfiler(),
         limit_val_batches=0,
     )
 
@@ -130,10 +133,16 @@ def trained_on(state: dict) -> str:
     return next((entry["fingerprint"] for entry in entries if "fingerprint" in entry), "unknown")
 
 
+def _average(averaged: Tensor, weight: Tensor, num: Tensor | int) -> Tensor:
+    """The moving average of a weight, of which `num` batches were averaged. The first ones count less than later ones,
+    so that a training of few batches is averaged too."""
+    return averaged.lerp(weight, max(0.02, 2 / (float(num) + 2)))
+
+
 class _Stop(Callback):
     """Stops training when the error on images set aside hardly falls any more, and keeps the best weights.
 
-    The weights are averages over the last 50 batches or so: with them, batches of 32 images come at least as near as
+    The weights are averages over the later batches, about the last 50 at most: with them, batches of 32 come at least as near as
     twice as many batches of 64 without.
 
     Args:
@@ -149,7 +158,7 @@ class _Stop(Callback):
     def __init__(self, steps: int, images: torch.Tensor, model: LightningModule, what: str = "Training"):
         self.steps = steps
         self.images = images
-        self.averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.98)).eval()
+        self.averaged = AveragedModel(model, avg_fn=_average).eval()
         self.what = what
         self.best, self.looks_since = float("inf"), 0
         self.state: dict | None = None

@@ -123,7 +123,7 @@ def default(dataset: Dataset) -> str:
     registry.check("--metrics.features", PACKAGE, kept)
     if not registry.load(PACKAGE, kept).is_installed():
         raise ImportError(
-            f"--metrics.features: {kept} has measured these data so far ('{path}' keeps that), but it is not installed "
+            f"--metrics.features: {kept} has measured these data so far, as the cache notes, but it is not installed "
             f'any more; pip install -e ".[pretrained]", or --metrics.features {now} for figures of their own'
         )
     if kept != now:

@@ -107,7 +107,7 @@ def _train(network: nn.Sequential, dataset: Dataset, num_steps: int) -> nn.Seque
     """
     train, aside = _split(dataset.pool)
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(DECAY))
-    best, least, looks_since = copy.deepcopy(averaged.module), math.inf, 0
+    best, least, looks_since = copy.deepcopy(network), math.inf, 0
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2, fused=True)
     schedule = LambdaLR(optimizer, lambda step: min(1, (step + 1) / WARM_UP))
     device = next(network.parameters()).device
