@@ -142,8 +142,8 @@ def _average(averaged: Tensor, weight: Tensor, num: Tensor | int) -> Tensor:
 class _Stop(Callback):
     """Stops training when the error on images set aside hardly falls any more, and keeps the best weights.
 
-    The weights are averages over the later batches, about the last 50 at most: with them, batches of 32 come at least as near as
-    twice as many batches of 64 without.
+    The weights are averages over the later batches, about the last 50 at most: with them batches of 32 come at least as
+    near as twice as many batches of 64 without.
 
     Args:
         steps: maximum number of batches.
