@@ -3,6 +3,7 @@
 import hashlib
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,6 +15,7 @@ from lightning_genae.cache import source
 from lightning_genae.data import modalities
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.storage import blocks
+from lightning_genae.threads import for_large_work
 
 PACKAGE = "lightning_genae.evaluation.extractors"
 
@@ -31,10 +33,12 @@ class Extractor(nn.Module):
 
     Attributes:
         takes_weights: whether its weights come from a file.
+        is_large: whether an image is so much work that it takes all threads there are, for any model.
         modalities: of data that it is for, by their names; None: all of them.
     """
 
     takes_weights = False
+    is_large = False
     modalities: ClassVar[tuple[str, ...] | None] = None
 
     def __init__(
@@ -61,7 +65,8 @@ class Extractor(nn.Module):
         if not len(images):
             return torch.empty(0, self.num_features)
         parts = blocks(images, self.batch_size)
-        return torch.cat([self.network(self.prepare(part.to(device))).float().cpu() for part in parts])
+        with for_large_work() if self.is_large else nullcontext():
+            return torch.cat([self.network(self.prepare(part.to(device))).float().cpu() for part in parts])
 
     @torch.no_grad()
     def logits(self, features: Tensor) -> Tensor | None:

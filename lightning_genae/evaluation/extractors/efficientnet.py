@@ -23,6 +23,7 @@ class EfficientNetFeatures(Extractor):
         ValueError: the weights are damaged.
     """
 
+    is_large = True
     modalities = ("image",)
 
     def __init__(self, dataset: Dataset, weights: str | None = None):
