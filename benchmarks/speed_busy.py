@@ -10,6 +10,7 @@ choice: OMP_NUM_THREADS and OMP_WAIT_POLICY are taken out of the environment.
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -31,12 +32,14 @@ def main() -> None:
     given, words = parser.parse_known_args()
     found = busy_row(tuple(words) or WORDS, given.rounds, given.root)
     for name in ("quiet", "busy"):
-        print(f"{name:5}  {found[name]:7.1f} s, of which training {found[f'{name}_training']:.1f} s")
+        training, cpu = found[f"{name}_training"], found[f"{name}_cpu"]
+        print(f"{name:5}  {found[name]:7.1f} s, of which training {training:.1f} s; {cpu:.1f} s of CPU")
     print(f"ratio  {found['ratio']:7.2f}, of training {found['ratio_training']:.2f}")
 
 
 def busy_row(words: tuple[str, ...] = WORDS, rounds: int = 2, root: Path = ROOT) -> dict[str, float]:
-    """The seconds of a run alone and beside a process that keeps a core busy: medians, and their ratios.
+    """The seconds of a run alone and beside a process that keeps a core busy, in all, of training, and of the CPU:
+    medians, and the ratios of the first two.
 
     Every run is a new process with a cache and a folder of its own, and so trains its autoencoder and classifier.
 
@@ -49,9 +52,9 @@ def busy_row(words: tuple[str, ...] = WORDS, rounds: int = 2, root: Path = ROOT)
     for _ in range(rounds):
         for name, neighbour in (("quiet", nullcontext), ("busy", busy_core)):
             with neighbour():
-                whole, training = run(words, root)
-            seconds.setdefault(name, []).append(whole)
-            seconds.setdefault(f"{name}_training", []).append(training)
+                measured = run(words, root)
+            for what, value in measured.items():
+                seconds.setdefault(f"{name}{what}", []).append(value)
     found = {name: statistics.median(times) for name, times in seconds.items()}
     found["ratio"] = found["busy"] / found["quiet"]
     found["ratio_training"] = found["busy_training"] / found["quiet_training"]
@@ -68,19 +71,25 @@ def busy_core() -> Iterator[None]:
             process.kill()
 
 
-def run(words: tuple[str, ...], root: Path) -> tuple[float, float]:
-    """Seconds of a command from its start to its end, and of its training."""
+def run(words: tuple[str, ...], root: Path) -> dict[str, float]:
+    """Seconds of a command from its start to its end (""), of its training, and of the CPU."""
     environment = {name: value for name, value in os.environ.items() if name not in TAKEN_OUT}
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(root / "run.py"), *words, "--folder", "run", "--cache", "cache"]
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), _cpu()
         done = subprocess.run(
             command, cwd=folder, env={**environment, "PYTHONPATH": str(root)}, capture_output=True, text=True
         )
         seconds = time.perf_counter() - start
         if done.returncode:
             raise SystemExit(f"{' '.join(words)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-        return seconds, json.loads(Path(folder, "run", "results.json").read_text())["timing"]["seconds"]
+        timing = json.loads(Path(folder, "run", "results.json").read_text())["timing"]
+        return {"": seconds, "_training": timing["seconds"], "_cpu": _cpu() - cpu}
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)  # of those that have ended: without the neighbour
+    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":
