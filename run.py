@@ -34,6 +34,8 @@ from lightning_genae.commands.parse import Seed, new_command_line, parse_run
 from lightning_genae.commands.prefetch import prefetch
 from lightning_genae.commands.resume import check_config, check_resume, slurm_job, what_counts
 from lightning_genae.commands.sample import sample
+from lightning_genae.commands.threads import OPTION as THREADS
+from lightning_genae.commands.threads import choose_threads
 from lightning_genae.commands.trainer import build_trainer, check_trainer_options, finish_upload
 from lightning_genae.config.words import take_flag
 from lightning_genae.deferred import defer
@@ -42,6 +44,7 @@ from lightning_genae.logs import configure_logging, is_first
 from lightning_genae.received import check_links
 from lightning_genae.report import report
 from lightning_genae.run_folder import RunFolder, check_writable, flat_identity
+from lightning_genae.threads import NumThreads, wait_passively
 
 log = logging.getLogger("lightning_genae")
 
@@ -54,6 +57,7 @@ def options(
     devices: int | str = 1,
     strategy: str = "auto",
     precision: str = "32-true",
+    threads: NumThreads = "auto",
     logger: Literal["wandb", "csv", "none"] = "wandb",
     folder: str | None = None,
     cache: str = "runs/cache",
@@ -73,6 +77,8 @@ def options(
         devices: how many of them.
         strategy: Lightning's, for several devices. auto: the one that is right for two players.
         precision: 32-true, bf16-mixed, 16-mixed or another of Lightning's.
+        threads: of the CPU. auto: as many of the free cores as make a batch clearly faster, tried out before the run;
+            one if a batch is little work. Another number changes the last digits of results.
         logger: Weights & Biases, online with an account and else offline; csv and none: nothing but
             metrics.csv, which is written in every case.
         folder: the run folder. null: runs/DATA/MODEL-AUGMENT/HASH/seedSEED.
@@ -132,6 +138,7 @@ def train(arguments: list[str]) -> None:
     check_trainer_options(config, model)
     if resume:
         restored("--folder", resume[0], type(model), resume[1])
+    threads = choose_threads(config, datamodule, resume and resume[1])
     evaluator = callbacks["evaluate"]
     evaluator.prepare(datamodule.served, model)
     evaluator.plan(steps, evaluator.looks or choose_looks(config, datamodule, evaluator.evaluation, steps))
@@ -139,8 +146,9 @@ def train(arguments: list[str]) -> None:
     depends_on = what_counts(trainer, datamodule.served, augment, evaluator)
     if resume:
         check_resume(resume, depends_on)
-    callbacks["record"].depends_on |= {"config": flat_identity(config), **depends_on}
-    with folder.start(config, quality, augment.settings(), job) if trainer.is_global_zero else nullcontext():
+    callbacks["record"].depends_on |= {"config": flat_identity(config), THREADS: threads, **depends_on}
+    begun = folder.start(config, quality, augment.settings(), job, threads)
+    with begun if trainer.is_global_zero else nullcontext():
         log.info(f"Training {config['model']['name']} for {steps:,} batches in {folder.path}")
         fit(trainer, model, datamodule, folder, callbacks, resume[0] if resume else None)
     if trainer.is_global_zero:
@@ -151,6 +159,7 @@ def train(arguments: list[str]) -> None:
 def main(argv: list[str]) -> int:
     """Runs a command line; returns the exit status: 2 for the user's mistakes, 3 for what the machine lacks or refuses,
     130 for an interruption, 1 for other failures."""
+    wait_passively()
     verb, arguments = (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else (None, argv)
     debug = False
     defer()

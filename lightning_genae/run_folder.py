@@ -26,6 +26,7 @@ NOT_HASHED = (
     "overwrite",
     "debug",
     "profile",
+    "threads",
     "logger",
     "cache",
     "checkpoint_seconds",
@@ -126,7 +127,9 @@ class RunFolder:
             check_same(self.path, flat_identity(self.config), flat_identity(config))
 
     @contextmanager
-    def start(self, config: dict, quality: dict, settings: dict, job: str | None = None) -> Iterator[None]:
+    def start(
+        self, config: dict, quality: dict, settings: dict, job: str | None = None, threads: int | None = None
+    ) -> Iterator[None]:
         """Creates the folder, or opens that of an unfinished run, and locks it.
 
         Args:
@@ -134,6 +137,7 @@ class RunFolder:
             quality: quality report of the augmentation.
             settings: of the augmentation.
             job: id for `begun_by`.
+            threads: that the run takes.
 
         Raises:
             ValueError: another process has locked it.
@@ -146,7 +150,7 @@ class RunFolder:
                 # a run repeated from its config.yaml must neither delete itself nor print more
                 config = config | {"overwrite": False, "debug": False}
                 write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
-                begun = {"augment": quality, "settings": settings, "job": job}
+                begun = {"augment": quality, "settings": settings, "job": job, "threads": threads}
                 self.update(status="running", metrics={}, protocol={}, **begun, timing={}, error=None)
                 yield
         except Timeout as error:

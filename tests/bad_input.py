@@ -246,6 +246,8 @@ OPTIONS = of(
     ("--data.split_seed 99999999999", "--data.split_seed: expected a whole number at least 0 and below 4294967296"),
     ("--data digits --data.root x", "--data.root: there is no such option here"),
     ("--logger tensorboard", "--logger: expected wandb, csv or none; got 'tensorboard'"),
+    ("--threads 0", "--threads: expected a whole number at least 1 and at most 1000 or auto; got '0'"),
+    ("--threads many", "--threads: expected a whole number at least 1 and at most 1000 or auto; got 'many'"),
     ("--precision 12-bit", "--precision 12-bit"),
     ("--precision ''", "--precision: expected text that is not empty"),
     ("--trainer.precision 16-mixed --accelerator cpu", "--precision: expected one that this device can do"),

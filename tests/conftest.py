@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: tests run at once, and threads would wait for each other
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as run.py sets it, for those that have more
 
 import numpy as np
 import pytest

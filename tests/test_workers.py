@@ -16,6 +16,7 @@ import yaml
 from filelock import FileLock
 from safetensors.torch import load_file
 
+from lightning_genae import threads
 from lightning_genae.ablation import launch
 from lightning_genae.ablation.launch import Local, Task
 from tests.conftest import ROOT, shell
@@ -144,7 +145,7 @@ def test_every_task_begins_clean_also_after_one_that_failed(local, monkeypatch):
 def test_cores_and_gpus_are_divided(local, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(launch, "num_cores", lambda: 8)
+    monkeypatch.setattr(threads, "num_cores", lambda: 8)
     launcher = local(workers=3, num_gpus=2)
     tasks = [Task(["wait"], Path(f"{number}.log")) for number in range(3)]
     launcher.submit([*tasks, Task(["show"], Path("last.log"))])

@@ -15,7 +15,7 @@ from lightning_genae.ablation import grid as grids
 from lightning_genae.ablation.arms import check_differ, check_written, read_arms
 from lightning_genae.ablation.compare import compare as side_by_side
 from lightning_genae.ablation.grid import Grid
-from lightning_genae.ablation.launch import Local, Task, num_cores
+from lightning_genae.ablation.launch import Local, Task
 from lightning_genae.ablation.records import Record, read
 from lightning_genae.ablation.records import compare as by_arm
 from lightning_genae.ablation.report import FILES, Report
@@ -30,6 +30,7 @@ from lightning_genae.config.parser import new_parser, parse_arguments, parse_ver
 from lightning_genae.errors import UserError
 from lightning_genae.received import check_links
 from lightning_genae.run_folder import RunFolder
+from lightning_genae.threads import num_cores
 
 STARTING = 3.0  # seconds of a run before and after its training, without the imports that runs share
 MAX_SHOWN = 12  # tables in a terminal
@@ -56,7 +57,8 @@ def ablate_options(
         folder: of the grid. null: runs/ablations/HASH.
         launcher: this machine, a Slurm cluster (--slurm.partition, --slurm.time in minutes, --slurm.limit jobs at a
             time, --slurm.KEY VALUE for any other option of sbatch), or files for sbatch.
-        workers: runs at a time on this machine. null: one for each GPU, or for each core.
+        workers: runs at a time on this machine. null: one for each GPU, or for each core (for every N cores with
+            --threads N).
         dry_run: only say how many runs there are and how long they take.
         retry: run again what failed.
         wait: for the end, and report. false: leave a cluster to its work; the same command looks after it.
@@ -105,7 +107,7 @@ def ablate(
     grid = grid._replace(cells=[cell._replace(config=complete(cell.config)) for cell in grid.cells])
     check_differ(grid.cells)
     check_written(options["arms"], arms, grid.cells)
-    workers = options["workers"] or torch.cuda.device_count() or num_cores()
+    workers = options["workers"] or torch.cuda.device_count() or max(1, num_cores() // _threads(grid))
     log.info("\n".join(grids.describe(grid)))
     grid_folder = GridFolder(folder)
     check_links("--folder", folder)
@@ -163,6 +165,11 @@ def _check(grid: Grid, options: dict) -> None:
 def _devices(grid: Grid) -> int:
     """The largest number of processes of a run."""
     return max([1, *(cell.config["devices"] for cell in grid.cells if isinstance(cell.config["devices"], int))])
+
+
+def _threads(grid: Grid) -> int:
+    """The largest number of threads of a run; 1 if each chooses its own."""
+    return max([1, *(cell.config["threads"] for cell in grid.cells if cell.config["threads"] != "auto")])
 
 
 def _launcher(name: str, folder: Path, slurm: dict[str, str], workers: int, devices: int) -> Local | Slurm:

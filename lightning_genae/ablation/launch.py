@@ -17,6 +17,7 @@ from typing import NamedTuple
 from filelock import FileLock, Timeout
 
 from lightning_genae.ablation.grid import Cell
+from lightning_genae.threads import limit
 
 SERVER = "from lightning_genae.ablation.workers import main; main()"
 
@@ -46,11 +47,6 @@ def run_py() -> Path:
     spec = importlib.util.find_spec("run")
     assert spec and spec.origin, "run.py is not installed"
     return Path(spec.origin).resolve()
-
-
-def num_cores() -> int:
-    """The number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def python_path() -> dict[str, str]:
@@ -91,7 +87,7 @@ class Local:
 
     def __init__(self, workers: int, num_gpus: int = 0, devices: int = 1):
         self.environments = [_visible(slot, num_gpus, devices) for slot in range(workers)]
-        self.num_threads = max(1, num_cores() // workers)
+        self.num_threads = limit(workers)
         self.tasks: dict[str, Task] = {}  # that run or wait, by log
         self.server: subprocess.Popen | None = None
         self.rest = b""  # of a line that has not arrived whole
@@ -131,7 +127,7 @@ class Local:
 
     def _start(self) -> subprocess.Popen:
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115, until `close`
-        threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(self.num_threads))}
+        threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(self.num_threads))}  # the most of a run
         # ignored by the server and its runs, so that the end of the input ends them, not Ctrl-C
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:

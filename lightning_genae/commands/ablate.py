@@ -8,6 +8,7 @@ from lightning_genae.commands.length import count_steps, try_out
 from lightning_genae.commands.parse import with_length
 from lightning_genae.config.command_line import CommandLine
 from lightning_genae.logs import configure_logging
+from lightning_genae.threads import using
 
 log = logging.getLogger("lightning_genae")
 
@@ -23,7 +24,8 @@ def time_of(config: dict) -> tuple[float, int]:
     """Seconds per batch, measured on a few batches, and the number of batches of a run."""
     datamodule = build_datamodule(config)
     configure_logging(config["debug"])  # again, because the import of Lightning sets its own levels
-    seconds, _ = try_out(config, datamodule, 20)
+    with using(1 if config["threads"] == "auto" else config["threads"]):  # as the runs, one for each core
+        seconds, _ = try_out(config, datamodule, 20)
     return seconds, count_steps(config, datamodule)
 
 

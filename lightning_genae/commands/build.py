@@ -9,6 +9,7 @@ from lightning_genae.config.parser import signature
 from lightning_genae.errors import UserError, lacks_memory
 from lightning_genae.received import check_links
 from lightning_genae.run_folder import RunFolder
+from lightning_genae.threads import using
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule
@@ -32,8 +33,9 @@ def build_datamodule(config: dict) -> "ImageDataModule":
     datamodule.cache_dir = config["cache"]
     if config["data"].get("download"):
         check_links("--data.root", data["root"] or "data")
-    datamodule.prepare_data()
-    datamodule.setup()
+    with using(1):  # what the data are must not depend on the number of threads
+        datamodule.prepare_data()
+        datamodule.setup()
     return datamodule
 
 

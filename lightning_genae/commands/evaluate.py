@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from lightning_genae.commands.build import build_datamodule
 from lightning_genae.commands.runs import load_model, open_run, read_model, report_config_damage
+from lightning_genae.commands.threads import choose_threads_again
 from lightning_genae.config.parser import new_parser, parse_verb
 from lightning_genae.report import representation_table, table
 from lightning_genae.run_folder import RunFolder, check_writable
+from lightning_genae.threads import NumThreads
 
 if TYPE_CHECKING:
     from lightning_genae.data.dataset import Dataset
@@ -28,11 +30,13 @@ def evaluate(arguments: list[str]) -> None:
     parser.add_argument("run", help="the run folder")
     parser.add_class_arguments(Evaluate, "metrics", skip={"looks"})
     parser.add_argument("--cache", default="runs/cache", help="folder of what runs share")
+    parser.add_argument("--threads", type=NumThreads, default="auto", help="of the CPU; auto: as many as the run had")
     options = parse_verb(parser, arguments)
     if options is None:
         return
     check_writable("--cache", options["cache"])
     folder, config = open_run(options["run"])
+    choose_threads_again(options["threads"], folder)
     state = read_model(folder)
     model = load_model(folder, config, state)
     with report_config_damage(folder):

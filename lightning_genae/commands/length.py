@@ -8,6 +8,8 @@ from lightning_genae.commands.trainer import new_trainer
 from lightning_genae.evaluation import schedule
 
 if TYPE_CHECKING:
+    from pytorch_lightning import Callback
+
     from datamodules import ImageDataModule
     from lightning_genae.evaluation.evaluation import Evaluation
 
@@ -31,24 +33,30 @@ def choose_looks(config: dict, datamodule: "ImageDataModule", evaluation: "Evalu
 def try_out(
     config: dict, datamodule: "ImageDataModule", num_batches: int, evaluation: "Evaluation | None" = None
 ) -> tuple[float, float]:
-    """Seconds of a batch without augmentation and of an evaluation, measured with a temporary model. The random numbers
+    """Seconds of a batch without augmentation and of an evaluation, measured with a temporary model."""
+    from callbacks.ema import Ema
+    from callbacks.stopwatch import Stopwatch
+
+    stopwatch = Stopwatch(num_batches, evaluation)
+    rehearse(config, datamodule, [Ema(), stopwatch])
+    return stopwatch.seconds_per_batch, stopwatch.seconds_per_look
+
+
+def rehearse(config: dict, datamodule: "ImageDataModule", callbacks: "list[Callback]") -> None:
+    """Trains a temporary model without augmentation, in a single process, until a callback ends it. The random numbers
     and the data module stay as they were."""
     import torch
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
     from pytorch_lightning import Trainer
 
-    from callbacks.ema import Ema
-    from callbacks.stopwatch import Stopwatch
-
     alone = copy.copy(datamodule)
     alone.augment, alone.batches, alone.trainer = None, 0, None
-    stopwatch = Stopwatch(num_batches, evaluation)
     trainer = Trainer(
         accelerator=config["accelerator"],
         precision=config["precision"],
         devices=1,
         plugins=LightningEnvironment(),  # a single process, even if this one was launched with others
-        callbacks=[Ema(), stopwatch],
+        callbacks=callbacks,
         max_epochs=-1,
         limit_val_batches=0,
         logger=False,
@@ -58,4 +66,3 @@ def try_out(
     )
     with torch.random.fork_rng():
         trainer.fit(build_model(config, alone.served), datamodule=alone)
-    return stopwatch.seconds_per_batch, stopwatch.seconds_per_look

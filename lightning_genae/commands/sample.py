@@ -8,8 +8,10 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning_genae.commands.build import build_datamodule
 from lightning_genae.commands.parse import Seed
 from lightning_genae.commands.runs import load_model, open_run, report_config_damage
+from lightning_genae.commands.threads import choose_threads_again
 from lightning_genae.config.parser import new_parser, parse_verb
 from lightning_genae.run_folder import check_writable
+from lightning_genae.threads import NumThreads
 
 log = logging.getLogger("lightning_genae")
 
@@ -20,6 +22,7 @@ def sample_options(
     label: NonNegativeInt | None = None,
     seed: Seed = 0,
     out: str | None = None,
+    threads: NumThreads = "auto",
 ) -> None:
     """Samples of a run's model, as a picture and as numbers.
 
@@ -29,6 +32,7 @@ def sample_options(
         label: their class, of a model with --model.conditional. null: drawn as often as in training.
         seed: of the noise.
         out: folder to write samples[-labelLABEL]-seedSEED.png, .npz and others to. null: the run folder.
+        threads: of the CPU. auto: as many as the run had.
     """
 
 
@@ -43,6 +47,7 @@ def sample(arguments: list[str]) -> None:
     from lightning_genae.data.modalities import modality_of
     from lightning_genae.evaluation.sampling import draw
 
+    choose_threads_again(options["threads"], folder)
     model = load_model(folder, config)
     label, num_conditions = options["label"], getattr(model, "num_conditions", 0)
     if label is not None and label >= num_conditions:

@@ -5,6 +5,7 @@ import logging
 import math
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,6 +17,7 @@ from lightning_genae.cache import plain_values, source
 from lightning_genae.data import modalities
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.storage import blocks
+from lightning_genae.threads import for_large_work
 
 log = logging.getLogger("lightning_genae")
 PACKAGE = "lightning_genae.evaluation.extractors"
@@ -34,10 +36,12 @@ class Extractor(nn.Module):
 
     Attributes:
         takes_weights: whether its weights come from a file.
+        is_large: whether an image is so much work that it takes all threads there are, for any model.
         modalities: of data that it is for, by their names; None: all of them.
     """
 
     takes_weights = False
+    is_large = False
     modalities: ClassVar[tuple[str, ...] | None] = None
 
     def __init__(
@@ -69,7 +73,8 @@ class Extractor(nn.Module):
         if not len(images):
             return torch.empty(0, self.num_features)
         parts = blocks(images, self.batch_size)
-        return torch.cat([self.network(self.prepare(part.to(device))).float().cpu() for part in parts])
+        with for_large_work() if self.is_large else nullcontext():
+            return torch.cat([self.network(self.prepare(part.to(device))).float().cpu() for part in parts])
 
     @torch.no_grad()
     def logits(self, features: Tensor) -> Tensor | None:

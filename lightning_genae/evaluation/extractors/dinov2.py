@@ -40,6 +40,7 @@ class DinoFeatures(Extractor):
     """
 
     takes_weights = True
+    is_large = True
     modalities = ("image",)
 
     def __init__(self, dataset: Dataset, weights: str | None = None):

@@ -24,6 +24,7 @@ class EfficientNetFeatures(Extractor):
         ValueError: the weights are damaged.
     """
 
+    is_large = True
     modalities = ("image",)
 
     @classmethod

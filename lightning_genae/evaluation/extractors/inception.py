@@ -30,6 +30,7 @@ class InceptionFeatures(Extractor):
     """
 
     takes_weights = True
+    is_large = True
     modalities = ("image",)
 
     def __init__(self, dataset: Dataset, weights: str | None = None):
