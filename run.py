@@ -31,6 +31,7 @@ from lightning_genae.commands.evaluate import evaluate
 from lightning_genae.commands.fit import fit, fit_augment
 from lightning_genae.commands.length import choose_looks, count_steps
 from lightning_genae.commands.parse import Seed, new_command_line, parse_run
+from lightning_genae.commands.precision import chosen_precision
 from lightning_genae.commands.prefetch import prefetch
 from lightning_genae.commands.resume import check_config, check_resume, slurm_job, what_counts
 from lightning_genae.commands.sample import sample
@@ -52,7 +53,7 @@ def options(
     accelerator: str = "auto",
     devices: int | str = 1,
     strategy: str = "auto",
-    precision: str = "32-true",
+    precision: str = "auto",
     logger: Literal["wandb", "csv", "none"] = "wandb",
     folder: str | None = None,
     cache: str = "runs/cache",
@@ -71,7 +72,9 @@ def options(
         accelerator: cpu, gpu, mps or auto.
         devices: how many of them.
         strategy: Lightning's, for several devices. auto: the one that is right for two players.
-        precision: 32-true, bf16-mixed, 16-mixed or another of Lightning's.
+        precision: 32-true, bf16-mixed, 16-mixed or another of Lightning's. auto: what an interrupted run began with;
+            bf16-mixed for images of at least 16x16 pixels where the device multiplies matrices of bfloat16, a GPU from
+            Ampere on or a CPU with AMX; else 32-true.
         logger: Weights & Biases, online with an account and else offline; csv and none: nothing but
             metrics.csv, which is written in every case.
         folder: the run folder. null: runs/DATA/MODEL-AUGMENT/HASH/seedSEED.
@@ -125,9 +128,10 @@ def train(arguments: list[str]) -> None:
     datamodule = build_datamodule(config)
     model = build_model(config, datamodule.served)
     steps = count_steps(config, datamodule)
+    precision = chosen_precision(config, datamodule.served, resume)
     augment = build_augment(config, datamodule.served, model)
     callbacks = build_callbacks(config, folder, steps, augment)
-    trainer = build_trainer(config, folder, datamodule, callbacks, steps, resume)
+    trainer = build_trainer(config, precision, folder, datamodule, callbacks, steps, resume)
     check_trainer_options(config, model)
     if resume:
         restored("--folder", resume[0], type(model), resume[1])
@@ -138,9 +142,9 @@ def train(arguments: list[str]) -> None:
     depends_on = what_counts(trainer, datamodule.served, augment, evaluator)
     if resume:
         check_resume(resume, depends_on)
-    callbacks["record"].depends_on |= {"config": flat_identity(config), **depends_on}
-    with folder.start(config, quality, augment.settings(), job) if trainer.is_global_zero else nullcontext():
-        log.info(f"Training {config['model']['name']} for {steps:,} batches in {folder.path}")
+    callbacks["record"].depends_on |= {"config": flat_identity(config | {"precision": precision}), **depends_on}
+    with folder.start(config, precision, quality, augment.settings(), job) if trainer.is_global_zero else nullcontext():
+        log.info(f"Training {config['model']['name']} for {steps:,} batches in {folder.path}, in {precision}")
         fit(trainer, model, datamodule, folder, callbacks, resume[0] if resume else None)
     if trainer.is_global_zero:
         log.info(report(folder))

@@ -4,6 +4,7 @@ import copy
 from typing import TYPE_CHECKING
 
 from lightning_genae.commands.build import build_model
+from lightning_genae.commands.precision import FLOAT32, chosen_precision
 from lightning_genae.commands.trainer import new_trainer
 from lightning_genae.evaluation import schedule
 
@@ -18,7 +19,7 @@ def count_steps(config: dict, datamodule: "ImageDataModule") -> int:
         raise ValueError(f"--epochs: expected steps or epochs, got both ({config['steps']} and {config['epochs']})")
     if config["epochs"]:
         # Lightning resolves "auto", -1 and "0,1" to a number of devices
-        images_per_batch = datamodule.batch_size * new_trainer(config, logger=False).world_size
+        images_per_batch = datamodule.batch_size * new_trainer(config, FLOAT32, logger=False).world_size
         return config["epochs"] * max(1, len(datamodule.served.train.images) // images_per_batch)
     return config["steps"]
 
@@ -45,7 +46,7 @@ def try_out(
     stopwatch = Stopwatch(num_batches, evaluation)
     trainer = Trainer(
         accelerator=config["accelerator"],
-        precision=config["precision"],
+        precision=chosen_precision(config, alone.served),
         devices=1,
         plugins=LightningEnvironment(),  # a single process, even if this one was launched with others
         callbacks=[Ema(), stopwatch],
