@@ -27,6 +27,7 @@ from lightning_genae.commands.ablate import ablate
 from lightning_genae.commands.build import build_augment, build_callbacks, build_datamodule, build_model
 from lightning_genae.commands.cache import cache as cache_contents
 from lightning_genae.commands.compare import compare
+from lightning_genae.commands.compiling import is_compiled
 from lightning_genae.commands.evaluate import evaluate
 from lightning_genae.commands.fit import fit, fit_augment
 from lightning_genae.commands.length import choose_looks, count_steps
@@ -60,6 +61,7 @@ def options(
     checkpoint_seconds: NonNegativeInt = 30,
     on_nonfinite: Literal["stop", "rewind"] = "stop",
     overwrite: bool = False,
+    compile: bool = False,
     profile: bool = False,
     debug: bool = False,
 ) -> None:
@@ -83,6 +85,7 @@ def options(
         on_nonfinite: what happens when a loss or a weight is no finite number: the run stops, or goes back to its last
             checkpoint and on with half the learning rate, up to five times.
         overwrite: start anew where the folder holds a run.
+        compile: compile the networks by torch.compile, where a measurement says that this training will be shorter.
         profile: record 20 batches, and say which operations take the time; the folder gets a trace.
         debug: show the traceback of an error.
     """
@@ -130,7 +133,8 @@ def train(arguments: list[str]) -> None:
     steps = count_steps(config, datamodule)
     precision = chosen_precision(config, datamodule.served, resume)
     augment = build_augment(config, datamodule.served, model)
-    callbacks = build_callbacks(config, folder, steps, augment)
+    compiled = is_compiled(config, datamodule, steps, resume)
+    callbacks = build_callbacks(config, folder, steps, augment, compiled)
     trainer = build_trainer(config, precision, folder, datamodule, callbacks, steps, resume)
     check_trainer_options(config, model)
     if resume:
@@ -142,8 +146,10 @@ def train(arguments: list[str]) -> None:
     depends_on = what_counts(trainer, datamodule.served, augment, evaluator)
     if resume:
         check_resume(resume, depends_on)
-    callbacks["record"].depends_on |= {"config": flat_identity(config | {"precision": precision}), **depends_on}
-    with folder.start(config, precision, quality, augment.settings(), job) if trainer.is_global_zero else nullcontext():
+    computed = {"precision": precision, "compiled": compiled}
+    depends_on |= {"config": flat_identity(config | {"precision": precision}), "compiled": compiled}
+    callbacks["record"].depends_on |= depends_on
+    with folder.start(config, computed, quality, augment.settings(), job) if trainer.is_global_zero else nullcontext():
         log.info(f"Training {config['model']['name']} for {steps:,} batches in {folder.path}, in {precision}")
         fit(trainer, model, datamodule, folder, callbacks, resume[0] if resume else None)
     if trainer.is_global_zero:

@@ -3,8 +3,8 @@
     python benchmarks/precision.py                  five seeds of 1,000 batches; a quarter of an hour on two cores
     python benchmarks/precision.py --table          the table again, from the runs there are
 
-It calls `python run.py ablate`: runs of a seed differ in --precision alone. The table is speed/precision.md, its numbers
-speed/precision.json.
+It calls `python run.py ablate`: runs of a seed differ in --precision alone. The table is speed/precision.md, its
+numbers speed/precision.json.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from lightning_genae.ablation.statistics import compare, paired  # noqa: E402  # of this checkout
+from lightning_genae.ablation.statistics import compare  # noqa: E402  # of this checkout
 
 PRECISIONS = ("32-true", "bf16-mixed")
 WORDS = "--model gan --augment diffaug --data fashion_mnist --data.num_train 1000 --metrics.num_samples 2000"
@@ -74,7 +74,7 @@ def table(found: dict[str, dict[int, dict]], machine: str) -> tuple[str, dict]:
     fd = {name: {seed: runs[seed]["metrics"]["fd"] for seed in seeds} for name, runs in found.items()}
     seconds = {name: {seed: _seconds(runs[seed]) for seed in seeds} for name, runs in found.items()}
     before, after = PRECISIONS
-    (difference,) = compare([paired(fd[after], fd[before])])
+    difference = compare({after: fd[after]}, fd[before])[after]
     lines = [f"| seed | FD in {before} | FD in {after} | difference | s in {before} | s in {after} |"]
     lines.append("|" + "---|" * 6)
     for seed in seeds:

@@ -133,12 +133,14 @@ class RunFolder:
             check_same(self.path, flat_identity(self.config | self.computed), flat_identity(config))
 
     @contextmanager
-    def start(self, config: dict, precision: str, quality: dict, settings: dict, job: str | None = None) -> Iterator[None]:
+    def start(
+        self, config: dict, computed: dict, quality: dict, settings: dict, job: str | None = None
+    ) -> Iterator[None]:
         """Creates the folder, or opens that of an unfinished run, and locks it.
 
         Args:
             config: resolved.
-            precision: that the run computes in.
+            computed: what the run computes with, `precision` and `compiled`.
             quality: quality report of the augmentation.
             settings: of the augmentation.
             job: id for `begun_by`.
@@ -154,7 +156,7 @@ class RunFolder:
                 # a run repeated from its config.yaml must neither delete itself nor print more
                 config = config | {"overwrite": False, "debug": False}
                 write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
-                begun = {"precision": precision, "augment": quality, "settings": settings, "job": job}
+                begun = {**computed, "augment": quality, "settings": settings, "job": job}
                 self.update(status="running", metrics={}, protocol={}, **begun, timing={}, error=None)
                 yield
         except Timeout as error:

@@ -30,7 +30,11 @@ def choose_looks(config: dict, datamodule: "ImageDataModule", evaluation: "Evalu
 
 
 def try_out(
-    config: dict, datamodule: "ImageDataModule", num_batches: int, evaluation: "Evaluation | None" = None
+    config: dict,
+    datamodule: "ImageDataModule",
+    num_batches: int,
+    evaluation: "Evaluation | None" = None,
+    compiled: bool = False,
 ) -> tuple[float, float]:
     """Seconds of a batch without augmentation and of an evaluation, measured with a temporary model. The random numbers
     and the data module stay as they were."""
@@ -38,6 +42,7 @@ def try_out(
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
     from pytorch_lightning import Trainer
 
+    from callbacks.compiled import Compiled
     from callbacks.ema import Ema
     from callbacks.stopwatch import Stopwatch
 
@@ -49,7 +54,7 @@ def try_out(
         precision=chosen_precision(config, alone.served),
         devices=1,
         plugins=LightningEnvironment(),  # a single process, even if this one was launched with others
-        callbacks=[Ema(), stopwatch],
+        callbacks=[*([Compiled()] if compiled else []), Ema(), stopwatch],
         max_epochs=-1,
         limit_val_batches=0,
         logger=False,
