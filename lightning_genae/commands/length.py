@@ -51,7 +51,7 @@ def try_out(
     stopwatch = Stopwatch(num_batches, evaluation)
     trainer = Trainer(
         accelerator=config["accelerator"],
-        precision=chosen_precision(config, alone.served),
+        precision=chosen_precision(config, alone.served),  # type: ignore[arg-type]  # which Lightning checks
         devices=1,
         plugins=LightningEnvironment(),  # a single process, even if this one was launched with others
         callbacks=[*([Compiled()] if compiled else []), Ema(), stopwatch],
