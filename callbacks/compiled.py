@@ -15,7 +15,7 @@ class Compiled(Callback):
     def setup(self, trainer, pl_module, stage: str) -> None:
         torch.compiler.reset()  # of a temporary model, which would count towards the number of recompilations
         for network in networks(pl_module):
-            network.compile()
+            network.compile(dynamic=False)  # a critic sees batches of two sizes, always the same
         torch.compiler.set_stance("force_eager")
 
     def on_train_batch_start(self, trainer, pl_module, *args) -> None:

@@ -99,7 +99,7 @@ def graphs(monkeypatch):
 
 
 def compile_with(method, backend):
-    return lambda self: method(self, backend=backend)
+    return lambda self, **options: method(self, backend=backend, **options)
 
 
 @pytest.mark.slow
