@@ -27,10 +27,12 @@ from lightning_genae.commands.ablate import ablate
 from lightning_genae.commands.build import build_augment, build_callbacks, build_datamodule, build_model
 from lightning_genae.commands.cache import cache as cache_contents
 from lightning_genae.commands.compare import compare
+from lightning_genae.commands.compiling import is_compiled
 from lightning_genae.commands.evaluate import evaluate
 from lightning_genae.commands.fit import fit, fit_augment
 from lightning_genae.commands.length import choose_looks, count_steps
 from lightning_genae.commands.parse import Seed, new_command_line, parse_run
+from lightning_genae.commands.precision import chosen_precision
 from lightning_genae.commands.prefetch import prefetch
 from lightning_genae.commands.resume import check_config, check_resume, slurm_job, what_counts
 from lightning_genae.commands.sample import sample
@@ -56,7 +58,7 @@ def options(
     accelerator: str = "auto",
     devices: int | str = 1,
     strategy: str = "auto",
-    precision: str = "32-true",
+    precision: str = "auto",
     threads: NumThreads = "auto",
     logger: Literal["wandb", "csv", "none"] = "wandb",
     folder: str | None = None,
@@ -64,6 +66,7 @@ def options(
     checkpoint_seconds: NonNegativeInt = 30,
     on_nonfinite: Literal["stop", "rewind"] = "stop",
     overwrite: bool = False,
+    compile: bool = False,
     profile: bool = False,
     debug: bool = False,
 ) -> None:
@@ -76,7 +79,9 @@ def options(
         accelerator: cpu, gpu, mps or auto.
         devices: how many of them.
         strategy: Lightning's, for several devices. auto: the one that is right for two players.
-        precision: 32-true, bf16-mixed, 16-mixed or another of Lightning's.
+        precision: 32-true, bf16-mixed, 16-mixed or another of Lightning's. auto: what an interrupted run began with;
+            bf16-mixed for images of at least 16x16 pixels where the device multiplies matrices of bfloat16, a GPU from
+            Ampere on or a CPU with AMX; else 32-true.
         threads: of the CPU. auto: as many of the free cores as make a batch clearly faster, tried out before the run;
             one if a batch is little work. Another number changes the last digits of results.
         logger: Weights & Biases, online with an account and else offline; csv and none: nothing but
@@ -87,6 +92,7 @@ def options(
         on_nonfinite: what happens when a loss or a weight is no finite number: the run stops, or goes back to its last
             checkpoint and on with half the learning rate, up to five times.
         overwrite: start anew where the folder holds a run.
+        compile: compile the networks by torch.compile, where a measurement says that this training will be shorter.
         profile: record 20 batches, and say which operations take the time; the folder gets a trace.
         debug: show the traceback of an error.
     """
@@ -132,13 +138,15 @@ def train(arguments: list[str]) -> None:
     datamodule = build_datamodule(config)
     model = build_model(config, datamodule.served)
     steps = count_steps(config, datamodule)
+    precision = chosen_precision(config, datamodule.served, resume)
     augment = build_augment(config, datamodule.served, model)
-    callbacks = build_callbacks(config, folder, steps, augment)
-    trainer = build_trainer(config, folder, datamodule, callbacks, steps, resume)
+    threads = choose_threads(config, datamodule, resume and resume[1])
+    compiled = is_compiled(config, datamodule, steps, resume)
+    callbacks = build_callbacks(config, folder, steps, augment, compiled)
+    trainer = build_trainer(config, precision, folder, datamodule, callbacks, steps, resume)
     check_trainer_options(config, model)
     if resume:
         restored("--folder", resume[0], type(model), resume[1])
-    threads = choose_threads(config, datamodule, resume and resume[1])
     evaluator = callbacks["evaluate"]
     evaluator.prepare(datamodule.served, model)
     evaluator.plan(steps, evaluator.looks or choose_looks(config, datamodule, evaluator.evaluation, steps))
@@ -146,10 +154,11 @@ def train(arguments: list[str]) -> None:
     depends_on = what_counts(trainer, datamodule.served, augment, evaluator)
     if resume:
         check_resume(resume, depends_on)
-    callbacks["record"].depends_on |= {"config": flat_identity(config), THREADS: threads, **depends_on}
-    begun = folder.start(config, quality, augment.settings(), job, threads)
-    with begun if trainer.is_global_zero else nullcontext():
-        log.info(f"Training {config['model']['name']} for {steps:,} batches in {folder.path}")
+    computed = {"precision": precision, "compiled": compiled, "threads": threads}
+    depends_on |= {"config": flat_identity(config | {"precision": precision}), "compiled": compiled, THREADS: threads}
+    callbacks["record"].depends_on |= depends_on
+    with folder.start(config, computed, quality, augment.settings(), job) if trainer.is_global_zero else nullcontext():
+        log.info(f"Training {config['model']['name']} for {steps:,} batches in {folder.path}, in {precision}")
         fit(trainer, model, datamodule, folder, callbacks, resume[0] if resume else None)
     if trainer.is_global_zero:
         log.info(report(folder))

@@ -32,6 +32,7 @@ NOT_HASHED = (
     "checkpoint_seconds",
     "on_nonfinite",
 )
+ADDED = {"compile": False}  # options of later versions, and the value at which a run is as it was before them
 
 # folders of the pictures that callbacks make, in the order in which they are reported
 PICTURES = ("samples", "reconstructions", "interpolations", "traversals", "augmented", "metrics")
@@ -92,6 +93,12 @@ class RunFolder:
         remedy = "the command that trained the run goes on and writes it anew"
         return _mapping(path, json.loads, remedy) if path.is_file() else {}
 
+    @property
+    def computed(self) -> dict[str, str]:
+        """The precision that the run was computed in, as an entry of its config; empty before a run and for those of
+        earlier versions."""
+        return {key: self.results[key] for key in ("precision",) if key in self.results}
+
     def update(self, **changes: object) -> None:
         """Changes entries of results.json, atomically."""
         write_text(self.path / "results.json", json.dumps(self.results | changes, indent=2) + "\n")
@@ -124,16 +131,17 @@ class RunFolder:
         if not is_run and self.path.is_dir() and {path.name for path in self.path.iterdir()} - ignored:
             raise ValueError(f"--folder: expected a new or empty folder or that of a run, got '{self.path}'")
         if (self.path / "config.yaml").is_file() and not config["overwrite"]:
-            check_same(self.path, flat_identity(self.config), flat_identity(config))
+            check_same(self.path, flat_identity(self.config | self.computed), flat_identity(config))
 
     @contextmanager
     def start(
-        self, config: dict, quality: dict, settings: dict, job: str | None = None, threads: int | None = None
+        self, config: dict, computed: dict, quality: dict, settings: dict, job: str | None = None
     ) -> Iterator[None]:
         """Creates the folder, or opens that of an unfinished run, and locks it.
 
         Args:
             config: resolved.
+            computed: what the run computes with, `precision` and `compiled`.
             quality: quality report of the augmentation.
             settings: of the augmentation.
             job: id for `begun_by`.
@@ -150,7 +158,7 @@ class RunFolder:
                 # a run repeated from its config.yaml must neither delete itself nor print more
                 config = config | {"overwrite": False, "debug": False}
                 write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
-                begun = {"augment": quality, "settings": settings, "job": job, "threads": threads}
+                begun = {**computed, "augment": quality, "settings": settings, "job": job}
                 self.update(status="running", metrics={}, protocol={}, **begun, timing={}, error=None)
                 yield
         except Timeout as error:
@@ -180,9 +188,12 @@ class RunFolder:
 
 
 def check_same(path: Path, old: dict, new: dict) -> None:
-    """Raises ValueError if the options of two runs, by name, differ; the path is that of the old run."""
+    """Raises ValueError if the options of two runs, by name, differ; the path is that of the old run.
+
+    --precision auto goes on with the old run's.
+    """
     for key in new | old:
-        if old.get(key) != new.get(key):
+        if old.get(key) != new.get(key) and (key, new.get(key)) != ("precision", "auto"):
             raise ValueError(
                 f"--folder: '{path}' holds a run with --{key} {old.get(key)}, not {new.get(key)}; "
                 "expected another folder or --overwrite"
@@ -243,9 +254,21 @@ def flat_identity(config: dict) -> dict:
 
 def identity(config: dict) -> dict:
     """All values that distinguish runs."""
-    return {key: value for key, value in config.items() if key not in NOT_HASHED or key == "seed"}
+    return without_free(config) | {key: value for key, value in config.items() if key == "seed"}
 
 
 def config_hash(config: dict) -> str:
-    """A hash of the values that a run's results depend on, without the seed."""
-    return digest({key: value for key, value in config.items() if key not in NOT_HASHED})[:8]
+    """A hash of the values that a run's results depend on, without the seed.
+
+    It must be the same on every device, so it does not know what --precision auto will become; it is that of 32-true,
+    which was the default of earlier versions, so that their runs are found. `RunFolder.check` tells them apart.
+    """
+    precision = {"precision": "32-true"} if config.get("precision") == "auto" else {}
+    return digest(without_free(config | precision))[:8]
+
+
+def without_free(config: dict) -> dict:
+    """A config without the options that its results do not depend on, and without those of later versions that are
+    off."""
+    is_as_before = {key for key, value in ADDED.items() if config.get(key) == value}
+    return {key: value for key, value in config.items() if key not in NOT_HASHED and key not in is_as_before}

@@ -17,7 +17,7 @@ else:
     NumThreads = restricted_number_type("NumThreads", int, [(">=", 1), ("<=", 1000)]) | Literal["auto"]
 
 WORTH = 1.25  # as much faster work must be with more threads
-SMALL = 1e9  # floating-point operations of a batch, some 40 ms of one thread: fewer are not worth a second one
+LITTLE = 1e9  # floating-point operations of a batch, some 40 ms of one thread: fewer are not worth a second one
 _most: int | None = None  # threads of work that is always large
 
 

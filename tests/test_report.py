@@ -273,7 +273,7 @@ def test_an_augmentation_says_what_its_options_came_to():
 
 def test_a_run_keeps_the_settings(tmp_path):
     folder = RunFolder(tmp_path / "run")
-    with folder.start(CONFIG | {"overwrite": False}, {}, SETTLED):
+    with folder.start(CONFIG | {"overwrite": False}, {}, {}, SETTLED):
         assert folder.results["settings"] == SETTLED
 
 

@@ -444,7 +444,7 @@ def test_every_option_of_a_run_is_in_its_config(run_folder):
 )
 def test_several_devices_choose_the_right_strategy(digits, words, name):
     config = run.COMMAND_LINE.parse([*words, "--accelerator", "cpu", "--logger", "none"])
-    trainer = build_trainer(config, RunFolder("run"), digits, {}, steps=1, resume=None)
+    trainer = build_trainer(config, "32-true", RunFolder("run"), digits, {}, steps=1, resume=None)
     assert type(trainer.strategy).__name__ == name
     needs_it = name == "DDPStrategy"
     assert getattr(trainer.strategy, "_ddp_kwargs", {}).get("find_unused_parameters", False) == needs_it

@@ -48,7 +48,7 @@ def machine(monkeypatch):
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
         monkeypatch.setattr(threads, "num_cores", lambda: 2)
         monkeypatch.setattr(try_threads, "time", SimpleNamespace(perf_counter=perf_counter))
-        monkeypatch.setattr(try_threads, "SMALL", 1e9 if small else 0)
+        monkeypatch.setattr(threads, "LITTLE", 1e9 if small else 0)
         return tried
 
     return pretend
@@ -121,8 +121,7 @@ def test_threads_wait_asleep_without_an_environment_variable(monkeypatch):
 def test_the_faster_number_is_taken_and_said_and_kept(cli, machine, at_batch):  # noqa: F811
     tried = machine({1: 0.1, 2: 0.06})
     assert cli(*TINY, "--folder", "whole")[1].count("2 threads: a batch takes 100 ms with 1, 60 ms with 2;") == 1
-    rounds = tried[2:]  # after the first batch, which is counted
-    assert rounds.count(1) == rounds.count(2) == 2 * (1 + TryThreads.num_rounds) and rounds[:4] == [1, 1, 2, 2]
+    assert tried.count(1) == tried.count(2) == 2 * (1 + TryThreads.num_rounds) and tried[:4] == [1, 1, 2, 2]
     assert results("whole")["threads"] == 2
     assert torch.get_num_threads() == 2
 
@@ -149,11 +148,13 @@ def test_one_thread_is_taken_where_two_bring_little(cli, machine):
     assert results("mine")["threads"] == torch.get_num_threads() == 1
 
 
-def test_little_work_is_not_measured(cli, machine):
+def test_little_work_is_not_measured(cli, machine, monkeypatch):
     tried = machine({1: 0.1, 2: 0.01}, small=True)
     output = cli(*TINY, "--folder", "mine")[1]
     assert "1 thread: a batch is too little work for more (0.00" in output and "--threads sets the number" in output
-    assert tried == [1, 1] and torch.get_num_threads() == 1
+    assert not tried and torch.get_num_threads() == 1
+    monkeypatch.setattr(choice, "rehearse", None)  # what was counted is kept
+    assert cli(*TINY, "--folder", "again", "--seed", "1")[1].count("1 thread: a batch is too little work") == 1
 
 
 def test_with_one_core_nothing_is_measured_or_said(cli, machine, monkeypatch):
@@ -186,18 +187,19 @@ def test_sample_and_evaluate_take_the_number_of_the_run(cli, monkeypatch):
             assert torch.get_num_threads() == number
 
 
-def test_recurrent_networks_are_measured_because_they_are_not_counted(waves):
-    about = {"modality": "series", "has_mask": False}
-    from lightning_genae.models.gan import GAN
-    from lightning_genae.models.rnn_ae import RecurrentAutoencoder
+def test_operations_are_those_of_the_layers_and_recurrent_ones_are_not_counted(digits, waves):
+    def counted(datamodule, *words) -> dict:
+        config = parse_run(run.COMMAND_LINE, ["--accelerator", "cpu", *words])
+        return choice._work(config, datamodule)
 
-    shape = waves().dataset.image_shape
-    assert not TryThreads([1, 2]).is_small(RecurrentAutoencoder(shape, 0, **about))
-    assert TryThreads([1, 2]).is_small(GAN((1, 8, 8), 10))
+    # one layer each way, of 64 images of 64 pixels and 16 latents: forward, and backward to weights and inputs
+    work = counted(digits, "--model", "ae", "--model.network", "mlp", "--model.hidden", "[]")
+    assert work == {"operations": 2 * 64 * 64 * 16 * (2 + 3), "is_whole": True}
+    assert not counted(waves(), "--model", "rnn_ae", "--data", "timeseries", "--data.root", "x")["is_whole"]
 
 
 def test_a_model_that_fails_is_left_to_its_training(monkeypatch, digits, machine):
-    tried = machine({1: 0.1, 2: 0.1})
+    machine({1: 0.1, 2: 0.1})
     config = parse_run(run.COMMAND_LINE, ["--accelerator", "cpu"])
 
     class Broken(build.build_model(config, digits.dataset).__class__):
@@ -205,7 +207,7 @@ def test_a_model_that_fails_is_left_to_its_training(monkeypatch, digits, machine
             raise RuntimeError("broken")
 
     monkeypatch.setattr(length, "build_model", lambda config, data: Broken(data.image_shape, 10))
-    assert choice.choose_threads(config, digits) == 1 and tried
+    assert choice.choose_threads(config, digits) == 1
     with torch.utils.flop_counter.FlopCounterMode(display=False) as counter:  # the trial's own is closed
         torch.ones(2, 2) @ torch.ones(2, 2)
     assert counter.get_total_flops() == 16

@@ -47,6 +47,11 @@ class Record:
         return protocol_of(self.results, best=True)
 
     @property
+    def precision(self) -> str | None:
+        """What it was computed in; runs of earlier versions say it in their config alone."""
+        return self.results.get("precision", self.config.get("precision"))
+
+    @property
     def augmentations(self) -> dict[str, dict]:
         """Settings of its augmentations before training, with all defaults resolved: {"ae": {"on": "critic",
         "fraction": 0.7, "target": None, ...}}. For runs of earlier versions, the settings in their quality report.
@@ -131,7 +136,17 @@ def read(paths: Iterable[Path]) -> tuple[list[Record], list[str]]:
         for folder, config in found.items():
             if folder not in records:
                 records[folder] = replace(_record(folder, config), arm=names.get(folder, ""))
-    return list(records.values()), commands
+    return _settled(list(records.values())), commands
+
+
+def _settled(records: list[Record]) -> list[Record]:
+    """The runs, with what --precision auto has become in their config if it is the same for all: then they do not
+    differ from runs that were told so. Else `Comparison.warnings` tells them apart."""
+    automatic = [record for record in records if record.config.get("precision") == "auto"]
+    precisions = {record.precision for record in automatic if record.results}
+    for record in automatic if len(precisions) == 1 else ():
+        (record.config["precision"],) = precisions
+    return records
 
 
 def _in_order(grid: dict) -> list[dict]:
@@ -240,7 +255,19 @@ class Comparison:
                 f"All seeds share the training subset of --data.split_seed {subsets.pop()}: nothing here generalises "
                 "over data."
             )
+        if by_precision := self._precisions():
+            words = "; ".join(f"{', '.join(runs)} in {precision}" for precision, runs in by_precision.items())
+            sentences.append(f"Not computed alike, by --precision auto on different devices: {words}.")
         return sentences
+
+    def _precisions(self) -> dict[str | None, list[str]]:
+        """Arms and seeds by what they were computed in, if that differs between runs of --precision auto."""
+        found: dict[str | None, list[str]] = {}
+        for arm, runs in self.arms.items():
+            for seed, record in runs.items():
+                if record.results and record.config.get("precision") == "auto":
+                    found.setdefault(record.precision, []).append(f"{arm} seed {seed}")
+        return found if len(found) > 1 else {}
 
     def _fractions(self) -> dict[str | None, dict[str, set]]:
         """Fractions that do not adapt, by what is augmented (data or critic) and augmentation."""

@@ -170,6 +170,8 @@ class GridFolder:
             name = str(cell.folder.relative_to(self.path))
             config = flat_identity(cell.config)
             old = cells.get(name, {}).get("config", config)
+            if config.get("precision") == "auto":  # goes on with what the run began with
+                config["precision"] = old.get("precision", "auto")
             differing = [key for key in config if old.get(key) != config[key]]
             if differing:
                 key = differing[0]

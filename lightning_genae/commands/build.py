@@ -86,11 +86,14 @@ def build_augment(config: dict, dataset: "Dataset", model: "LightningModule") ->
     return augment
 
 
-def build_callbacks(config: dict, folder: RunFolder, steps: int, augment: "Composition") -> dict:
+def build_callbacks(
+    config: dict, folder: RunFolder, steps: int, augment: "Composition", is_compiled: bool = False
+) -> dict:
     """The callbacks of a training, in this order: the average is updated before it is evaluated."""
     from callbacks.adapt import Adapt
     from callbacks.augmented import Augmented
     from callbacks.budget import Budget
+    from callbacks.compiled import Compiled
     from callbacks.ema import Ema
     from callbacks.evaluate import Evaluate
     from callbacks.finite import Finite
@@ -108,7 +111,9 @@ def build_callbacks(config: dict, folder: RunFolder, steps: int, augment: "Compo
     evaluate = Evaluate(**config["metrics"])
     finite = Finite(folder, config["on_nonfinite"] == "rewind", evaluate)
     profile = {"profile": Profile(folder.path, steps)} if config["profile"] else {}
+    compiled = {"compiled": Compiled()} if is_compiled else {}
     return {
+        **compiled,
         **profile,
         "finite": finite,
         "ema": Ema(),

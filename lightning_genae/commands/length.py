@@ -4,6 +4,7 @@ import copy
 from typing import TYPE_CHECKING
 
 from lightning_genae.commands.build import build_model
+from lightning_genae.commands.precision import FLOAT32, chosen_precision
 from lightning_genae.commands.trainer import new_trainer
 from lightning_genae.evaluation import schedule
 
@@ -20,7 +21,7 @@ def count_steps(config: dict, datamodule: "ImageDataModule") -> int:
         raise ValueError(f"--epochs: expected steps or epochs, got both ({config['steps']} and {config['epochs']})")
     if config["epochs"]:
         # Lightning resolves "auto", -1 and "0,1" to a number of devices
-        images_per_batch = datamodule.batch_size * new_trainer(config, logger=False).world_size
+        images_per_batch = datamodule.batch_size * new_trainer(config, FLOAT32, logger=False).world_size
         return config["epochs"] * max(1, len(datamodule.served.train.images) // images_per_batch)
     return config["steps"]
 
@@ -31,14 +32,19 @@ def choose_looks(config: dict, datamodule: "ImageDataModule", evaluation: "Evalu
 
 
 def try_out(
-    config: dict, datamodule: "ImageDataModule", num_batches: int, evaluation: "Evaluation | None" = None
+    config: dict,
+    datamodule: "ImageDataModule",
+    num_batches: int,
+    evaluation: "Evaluation | None" = None,
+    compiled: bool = False,
 ) -> tuple[float, float]:
     """Seconds of a batch without augmentation and of an evaluation, measured with a temporary model."""
+    from callbacks.compiled import Compiled
     from callbacks.ema import Ema
     from callbacks.stopwatch import Stopwatch
 
     stopwatch = Stopwatch(num_batches, evaluation)
-    rehearse(config, datamodule, [Ema(), stopwatch])
+    rehearse(config, datamodule, [*([Compiled()] if compiled else []), Ema(), stopwatch])
     return stopwatch.seconds_per_batch, stopwatch.seconds_per_look
 
 
@@ -53,7 +59,7 @@ def rehearse(config: dict, datamodule: "ImageDataModule", callbacks: "list[Callb
     alone.augment, alone.batches, alone.trainer = None, 0, None
     trainer = Trainer(
         accelerator=config["accelerator"],
-        precision=config["precision"],
+        precision=chosen_precision(config, alone.served),  # type: ignore[arg-type]  # which Lightning checks
         devices=1,
         plugins=LightningEnvironment(),  # a single process, even if this one was launched with others
         callbacks=callbacks,

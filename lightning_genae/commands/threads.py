@@ -5,8 +5,11 @@ import os
 from statistics import median
 from typing import TYPE_CHECKING
 
+import lightning_genae
 from lightning_genae import threads
+from lightning_genae.cache import plain_values, source
 from lightning_genae.commands.length import rehearse
+from lightning_genae.commands.precision import FLOAT32
 from lightning_genae.commands.trainer import new_trainer
 
 if TYPE_CHECKING:
@@ -29,7 +32,7 @@ def choose_threads(config: dict, datamodule: "ImageDataModule", state: dict | No
         datamodule: with the data set.
         state: content of the checkpoint from which the run resumes, with its number.
     """
-    trainer = new_trainer(config, logger=False)
+    trainer = new_trainer(config, FLOAT32, logger=False)
     most = threads.limit(trainer.num_devices)
     # runs of before this was recorded took all of them
     before = None if state is None else state["callbacks"]["Record"].get("depends_on", {}).get(OPTION, most)
@@ -65,15 +68,32 @@ def _chosen(config: dict, datamodule: "ImageDataModule", trainer: "Trainer", mos
         return most
     trial = TryThreads(threads.candidates(most))
     try:
+        work = _work(config, datamodule)
+        if work["is_whole"] and work["operations"] < threads.LITTLE:
+            size = f"{work['operations'] / 1e9:.2g} GFLOP"
+            log.info(f"1 thread: a batch is too little work for more ({size}); {OPTION} sets the number")
+            return 1
         rehearse(config, datamodule, [trial])
     except Exception:  # of the model; its training says what is wrong, and where
-        return 1
-    if not trial.seconds:
-        size = f"{trial.operations / 1e9:.2g} GFLOP"
-        log.info(f"1 thread: a batch is too little work for more ({size}); {OPTION} sets the number")
         return 1
     number = threads.best(trial.seconds)
     times = ", ".join(f"{1000 * median(times):.3g} ms with {n}" for n, times in trial.seconds.items())
     chosen = "1 thread" if number == 1 else f"{number} threads"
     log.info(f"{chosen}: a batch takes {times}; {OPTION} {number} gives the same numbers again")
     return number
+
+
+def _work(config: dict, datamodule: "ImageDataModule") -> dict:
+    """How much work a batch is, see `CountOperations`; from the cache if it was counted for such a run."""
+
+    def count() -> dict:
+        from callbacks.try_threads import CountOperations
+
+        counted = CountOperations()
+        rehearse(config, datamodule, [counted])
+        return {"operations": counted.operations, "is_whole": counted.is_whole}
+
+    dataset = datamodule.served
+    key = {"model": config["model"], "batch_size": datamodule.batch_size, "precision": config["precision"]}
+    key |= {"shape": dataset.image_shape, "classes": dataset.num_classes, "modality": dataset.modality.name}
+    return plain_values(config["cache"], "work", key | {"source": source(lightning_genae)}, count)

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_genae.commands.precision import check_precision
 from lightning_genae.errors import UserError
 from lightning_genae.run_folder import RunFolder
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 def build_trainer(
     config: dict,
+    precision: str,
     folder: RunFolder,
     datamodule: "ImageDataModule",
     callbacks: dict,
@@ -46,6 +48,7 @@ def build_trainer(
             raise UserError(f"--logger: {reason}") from None
     trainer = new_trainer(
         config,
+        precision,
         logger=loggers,
         callbacks=[*callbacks.values(), *beginning],
         plugins=[WholeCheckpoints()],
@@ -53,7 +56,7 @@ def build_trainer(
         log_every_n_steps=max(1, min(50, steps // 10)),
         num_sanity_val_steps=0,
     )
-    check_precision(config["precision"], trainer)
+    check_precision(precision, trainer)
     num_train, items = len(datamodule.served.train.images), datamodule.served.item_name
     if num_train < datamodule.batch_size * trainer.world_size:
         raise ValueError(
@@ -63,8 +66,13 @@ def build_trainer(
     return trainer
 
 
-def new_trainer(config: dict, **arguments: Any) -> "Trainer":
+def new_trainer(config: dict, precision: str, **arguments: Any) -> "Trainer":
     """A Trainer on the requested hardware.
+
+    Args:
+        config: of the run.
+        precision: that it computes in, see `chosen_precision`.
+        arguments: of Lightning's Trainer.
 
     Raises:
         UserError: this machine does not have that hardware.
@@ -73,7 +81,7 @@ def new_trainer(config: dict, **arguments: Any) -> "Trainer":
 
     from lightning_genae.profiling import NoProfiler
 
-    hardware = {key: config[key] for key in ("accelerator", "devices", "strategy", "precision")}
+    hardware = {key: config[key] for key in ("accelerator", "devices", "strategy")} | {"precision": precision}
     is_alone = hardware["devices"] in (1, "1") and config["trainer"].get("num_nodes", 1) == 1
     if hardware["strategy"] == "auto" and not is_alone:
         # the only strategy that works when a forward pass uses only one of the two networks
@@ -94,18 +102,6 @@ def check_trainer_options(config: dict, model: "LightningModule") -> None:
             raise ValueError(
                 f"--trainer.{option}: expected a model with one optimizer, got {config['model']['name']}; see {instead}"
             )
-
-
-def check_precision(precision: str, trainer: "Trainer") -> None:
-    """Raises ValueError if Lightning would compute in another precision than the requested one."""
-    import torch
-    from pytorch_lightning.accelerators import CPUAccelerator, CUDAAccelerator
-
-    on_cpu = isinstance(trainer.accelerator, CPUAccelerator)
-    no_bf16 = isinstance(trainer.accelerator, CUDAAccelerator) and not torch.cuda.is_bf16_supported(False)
-    if (on_cpu and precision.startswith("16")) or (no_bf16 and precision.startswith("bf16")):
-        possible = "32-true, bf16-mixed" if on_cpu else "32-true, 16-mixed"
-        raise ValueError(f"--precision: expected one that this device can do, such as {possible}; got {precision}")
 
 
 def finish_upload(trainer: "Trainer") -> None:

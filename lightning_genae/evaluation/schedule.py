@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lightning_genae.cache import cached, report_damage
-from lightning_genae.run_folder import NOT_HASHED
+from lightning_genae.run_folder import without_free
 
 MOST = 5  # looks, unless the user asks for more
 FRACTION = 0.1  # of the training time, for looks
@@ -46,7 +46,7 @@ def chosen(config: dict, steps: int, measure: Callable[[int], tuple[float, float
     num_timed = min(MAX_TIMED, steps // 50)  # a small fraction of the training, so that measuring costs little
     if num_timed < MIN_TIMED:
         return 1
-    key = {name: value for name, value in config.items() if name not in (*NOT_HASHED, "augment")}
+    key = {name: value for name, value in without_free(config).items() if name != "augment"}
     key |= {"steps": steps, "data": {name: value for name, value in config["data"].items() if name != "split_seed"}}
 
     def build(path: Path) -> None:
