@@ -37,7 +37,9 @@ def rows(rounds: int = 5, share: float = 1.0) -> list[Row]:
     ]
 
 
-def measure(side: int, block: int, rounds: int, precisions: tuple[str, ...] = ()) -> dict[str, Times]:
+def measure(
+    side: int, block: int, rounds: int, precisions: tuple[str, ...] = (), device: str = "cpu"
+) -> dict[str, Times]:
     """Times of blocks of batches: of the bare loop, of trainings without and with an augmentation, and of those without
     in other precisions.
 
@@ -46,15 +48,17 @@ def measure(side: int, block: int, rounds: int, precisions: tuple[str, ...] = ()
         block: batches.
         rounds: how many.
         precisions: of Lightning.
+        device: cpu or cuda.
     """
     data = ["--data", "digits"] if side == 8 else [*mnist_words(), "--data.num_train", "1000"]
     ours = {"function": train_by_turns, "block": block}
-    none = [*OURS, *data, "--accelerator", "cpu", "--augment", "none"]
+    words = [*OURS, *data, "--accelerator", "gpu" if device == "cuda" else "cpu"]
+    none = [*words, "--augment", "none"]
     contenders = {
-        "bare": {"function": bare, "side": side, "block": block},
+        "bare": {"function": bare, "side": side, "block": block, "device": device},
         "none": {**ours, "words": none},
         **{f"none, {name}": {**ours, "words": [*none, "--precision", name]} for name in precisions},
-        "ae on critic": {**ours, "words": [*OURS, *data, "--accelerator", "cpu", *CRITIC]},
+        "ae on critic": {**ours, "words": [*words, *CRITIC]},
     }
     times = by_turns(contenders, rounds)
     return {
@@ -63,7 +67,7 @@ def measure(side: int, block: int, rounds: int, precisions: tuple[str, ...] = ()
     }
 
 
-def bare(turn: Turn, side: int, block: int, channels: int = 1, device: str = "cpu", precision: str = "32-true") -> None:
+def bare(turn: Turn, side: int, block: int, device: str = "cpu") -> None:
     """A contender: the loop that somebody would write."""
     import torch
     from torch.nn import functional as F
@@ -71,27 +75,24 @@ def bare(turn: Turn, side: int, block: int, channels: int = 1, device: str = "cp
     from lightning_genae.models.gan import GAN
 
     torch.manual_seed(0)
-    gan = GAN((channels, side, side)).to(device, memory_format=torch.contiguous_format).train()
+    gan = GAN((1, side, side)).to(device, memory_format=torch.contiguous_format).train()
     generator, critic = gan.generator, gan.critic
     averaged = copy.deepcopy(generator).requires_grad_(False)
     optimizer_g = torch.optim.Adam(generator.parameters(), LR, BETAS)
     optimizer_d = torch.optim.Adam(critic.parameters(), LR, BETAS)
-    images = torch.randint(0, 256, (1000, channels, side, side), dtype=torch.uint8)
-    dtype = {"32-true": None, "bf16-mixed": torch.bfloat16}[precision]
+    images = torch.randint(0, 256, (1000, 1, side, side), dtype=torch.uint8)
 
     def fake() -> torch.Tensor:
         return generator(torch.randn(BATCH, 32, device=device)).tanh()
 
     def step() -> None:
         x = images[torch.randint(0, 1000, (BATCH,))].to(device).float() / 127.5 - 1
-        with torch.autocast(device, dtype, enabled=dtype is not None):
-            loss = F.softplus(-critic(x)).mean() + F.softplus(critic(fake().detach())).mean()
+        loss = F.softplus(-critic(x)).mean() + F.softplus(critic(fake().detach())).mean()
         optimizer_d.zero_grad()
         loss.backward()
         optimizer_d.step()
         critic.requires_grad_(False)
-        with torch.autocast(device, dtype, enabled=dtype is not None):
-            loss = F.softplus(-critic(fake())).mean()
+        loss = F.softplus(-critic(fake())).mean()
         optimizer_g.zero_grad()
         loss.backward()
         optimizer_g.step()

@@ -268,7 +268,10 @@ def reference(extractor: Extractor, images: Tensor, folder: str | Path) -> Sampl
     def make(path: Path) -> None:
         torch.save(extractor(images), path)
 
-    path = cached(folder, "features", {"images": hash_images(images), **extractor.description}, make)
+    key = {"images": hash_images(images), **extractor.description}
+    if extractor.version:
+        key["version"] = extractor.version
+    path = cached(folder, "features", key, make)
     with report_damage("--cache", path):
         features = torch.load(path, weights_only=True)
     if not features.isfinite().all():

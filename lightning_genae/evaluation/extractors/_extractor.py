@@ -32,9 +32,12 @@ class Extractor(nn.Module):
     Attributes:
         takes_weights: whether its weights come from a file.
         modalities: of data that it is for, by their names; None: all of them.
+        version: of the sums by which the features are computed. Another one makes cached features anew, so that figures
+            do not depend on when a cache was filled; they stay comparable.
     """
 
     takes_weights = False
+    version: ClassVar[int] = 0
     modalities: ClassVar[tuple[str, ...] | None] = None
 
     def __init__(
