@@ -22,7 +22,7 @@ sys.path.insert(0, str(HERE.parent))
 NUM_SPOILT, NUM_COST = 2000, 10_000
 SUBSETS = {"kid_subsets": 20, "kid_subset_size": 500}
 LIBRARIES = ("ours", "torchmetrics", "torch-fidelity")
-LIMIT = 0.6  # of the faster of the others
+LIMIT = 0.35  # of the faster of the others
 
 
 def main() -> None:
@@ -132,7 +132,7 @@ def cost(library: str, num: int, cache: str) -> tuple[float, float, float, float
     from lightning_genae.evaluation.extractors.efficientnet import EfficientNetFeatures
 
     data = fashion(cache)
-    extractor = EfficientNetFeatures(data.dataset)
+    extractor = EfficientNetFeatures(data.dataset) if library == "ours" else as_published(data.dataset)
     real, fake = data.dataset.heldout.images[:num], data.dataset.train.images[:num]
     measure = {"ours": ours, "torchmetrics": by_torchmetrics, "torch-fidelity": by_torch_fidelity}[library]
     seconds, fd, kid = measure(extractor, real, fake, cache)
@@ -211,12 +211,13 @@ def by_torch_fidelity(extractor, real, fake, cache: str) -> tuple[float, float, 
         def __getitem__(self, i):
             return self.images[i]
 
-    torch_fidelity.register_feature_extractor("ours", Features)
+    name = f"ours-{time.monotonic_ns()}"  # a second one of the same name is refused
+    torch_fidelity.register_feature_extractor(name, Features)
     start = time.perf_counter()
     values = torch_fidelity.calculate_metrics(
         input1=Bytes(fake),
         input2=Bytes(real),
-        feature_extractor="ours",
+        feature_extractor=name,
         batch_size=extractor.batch_size,
         cuda=False,
         fid=True,
@@ -233,6 +234,20 @@ def by_torch_fidelity(extractor, real, fake, cache: str) -> tuple[float, float, 
 def forward_of_batch(extractor):
     """The extractor's network on one batch, without collecting."""
     return lambda images: extractor.network(extractor.prepare(images))
+
+
+def as_published(dataset):
+    """EfficientNet as one gets it from timm, with ours's preparation; in the memory format that suits a CPU."""
+    import torch
+
+    from lightning_genae.evaluation.extractors.efficientnet import EfficientNetFeatures, published
+
+    extractor = EfficientNetFeatures(dataset)
+    network, _ = published()
+    network.classifier = torch.nn.Identity()
+    extractor.network = network.to(memory_format=torch.channels_last).requires_grad_(False)
+    extractor.batch_size = 250
+    return extractor
 
 
 def fashion(cache: str):

@@ -87,15 +87,15 @@ def grow_tree(root: Path) -> None:
             (folder / f"{i:04d}.png").hardlink_to(first)
 
 
-def make_sparse_pack(root: Path, cache: Path) -> None:
-    """The pack of these images, of which one in a hundred has pixels: reading them all is not what is measured."""
+def make_sparse_pack(root: Path, cache: Path, every: int = 100) -> None:
+    """The pack of these images, of which one in `every` has pixels: reading them all is not what is measured."""
     from datamodules.folder import FolderDataModule
 
     class Sparse(FolderDataModule):
         def _write_pack(self, paths: list[Path], target: Path) -> None:
             images = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=(len(paths), 3, 64, 64))
             generator = np.random.default_rng(0)
-            for i in range(0, len(paths), 100):
+            for i in range(0, len(paths), every):
                 images[i] = generator.integers(0, 255, (3, 64, 64), np.uint8)
 
     data = Sparse(root=str(root))

@@ -232,3 +232,39 @@ def test_metrics(tmp_path):
     assert float(rows[0][4]) == pytest.approx(float(rows[2][4]), rel=0.01)
     assert float(rows[0][5]) == pytest.approx(float(rows[1][5]), abs=0.05)
     assert all(float(row[3]) < 2 for row in rows[:1])
+
+
+def test_settings_that_are_lists_are_named():
+    """As in a comparison of arms that have --model.hidden."""
+    settings = [{"hidden": [8], "lr": 0.1}, {"hidden": [8], "lr": 0.2}, {"hidden": [4, 8], "lr": 0.2}]
+    assert in_words(settings) == "hidden [8] or [4, 8], lr 0.1 to 0.2"
+
+
+PARTS_OF_SPEED = {"steps", "epoch", "folder", "ranks"}  # the others are tested, or need what may not be installed
+
+
+@pytest.mark.slow
+def test_speed(tmp_path):
+    done = benchmark("speed", *PARTS_OF_SPEED, "--rounds", "2", "--share", "0.01", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = {row["key"]: row for row in json.loads((tmp_path / "out/cpu.json").read_text())["rows"]}
+    assert set(rows) >= {"step-8", "critic-8", "step-28", "step-28-bf16", "critic-28", "epoch-bare", "folder", "ranks"}
+    for key in ("step-8", "step-28-bf16", "epoch-bare", "folder"):
+        ours, other = rows[key]["seconds"].values()
+        assert rows[key]["value"] == pytest.approx(ours / other)
+    one, two = rows["ranks"]["seconds"].values()  # images per second are the inverse of seconds
+    assert rows["ranks"]["value"] == pytest.approx(one / two)
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert re.search(rf"\| a step of the GAN, 8x8, .* {rows['step-8']['value']:.2f}\b.* \| at most 1.1 \|", text)
+    assert text.count("to be measured") == 15 - len(rows)
+    again = benchmark("speed", "--table", "--out", "out", cwd=tmp_path)
+    assert again.returncode == 0 and (tmp_path / "out" / "README.md").read_text() == text
+
+
+@pytest.mark.slow
+def test_scaling(tmp_path):
+    done = benchmark("scaling", "images", "samples", "cells", "--most", "1000", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    parts = json.loads((tmp_path / "out/scaling.json").read_text())["parts"]
+    assert parts["cells"]["compare"].keys() == {"10", "100", "1000"}
+    assert np.asarray(Image.open(tmp_path / "out" / "scaling.png").convert("L")).std() > 10

@@ -18,7 +18,7 @@ from lightning_genae.evaluation.extractors import _extractor
 from lightning_genae.evaluation.extractors import classifier as classifier_module
 from lightning_genae.evaluation.extractors.classifier import ClassifierFeatures
 from lightning_genae.evaluation.extractors.dinov2 import DinoFeatures
-from lightning_genae.evaluation.extractors.efficientnet import EfficientNetFeatures
+from lightning_genae.evaluation.extractors.efficientnet import EfficientNetFeatures, published
 from lightning_genae.evaluation.extractors.inception import InceptionFeatures
 from lightning_genae.evaluation.extractors.pixels import PixelFeatures
 from lightning_genae.evaluation.metrics.frechet import frechet_distance
@@ -114,6 +114,16 @@ def test_the_hash_is_the_files(build, inception_weights, dino_weights):
     for name, path in {"inception": inception_weights, "dinov2": dino_weights}.items():
         expected = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
         assert build(name).description["weights"] == expected
+
+
+def test_efficientnet_folded_is_the_published_one(digits):
+    images = digits.dataset.heldout.images[:8]
+    features = EfficientNetFeatures(digits)(images)
+    network, _ = published()
+    network.classifier = nn.Identity()
+    x = nn.functional.interpolate(images.float().expand(-1, 3, -1, -1), (64, 64), mode="bilinear", antialias=True)
+    expected = network((x - 127) / 128)
+    assert torch.allclose(features, expected, atol=1e-4 * float(expected.detach().std()))
 
 
 def test_efficientnet_knows_imagenet(digits):

@@ -410,7 +410,7 @@ def in_words(settings: list[dict[str, object]]) -> str:
 
 def _span(values: list) -> str:
     """An option's values in the runs of an arm, in words; usually there is only one."""
-    found = list(dict.fromkeys(values))
+    found = list({str(value) if isinstance(value, list) else value: value for value in values}.values())
     if len(found) > 1 and all(isinstance(value, float) for value in found):
         return f"{min(found):.4g} to {max(found):.4g}"
     return " or ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in found)

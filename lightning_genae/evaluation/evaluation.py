@@ -300,7 +300,10 @@ def reference(extractor: Extractor, images: Tensor, folder: str | Path, items: s
         extractor.cpu()
         return made
 
-    features = tensors(folder, "features", {"images": hash_images(images), **extractor.description}, make)
+    key = {"images": hash_images(images), **extractor.description}
+    if extractor.version:
+        key["version"] = extractor.version
+    features = tensors(folder, "features", key, make)
     if not features.isfinite().all():
         raise ValueError(
             f"--metrics.features: expected finite features of real images; {extractor.description['extractor']} gives "

