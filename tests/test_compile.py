@@ -141,4 +141,5 @@ def test_a_compiled_training_learns_the_same(cli, monkeypatch):
         assert cli(*SHORT, *words, "--folder", folder)[0] == 0
     assert results("compiled")["compiled"] and state("compiled").keys() == state("eager").keys()
     for name, expected in state("eager").items():
-        torch.testing.assert_close(state("compiled")[name], expected, rtol=1e-3, atol=1e-4)
+        # Adam's first steps are as long as the rate, 4e-4, however small the gradient
+        torch.testing.assert_close(state("compiled")[name], expected, rtol=1e-3, atol=8e-4)
