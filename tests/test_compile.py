@@ -103,9 +103,11 @@ def compile_with(method, backend):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # of torch itself, while it traces
 def test_training_steps_alone_are_compiled_and_nothing_else_changes(cli, graphs, monkeypatch):
     assert cli(*SHORT, "--folder", "eager")[0] == 0 and not graphs
-    assert cli(*SHORT, "--compile", "--folder", "compiled")[0] == 0
+    status, printed, _ = cli(*SHORT, "--compile", "--folder", "compiled")
+    assert status == 0 and "WARNING: --compile" not in printed
     assert results("compiled")["compiled"] and not results("eager")["compiled"]
     assert {16, 32} <= set(graphs) and not {50, 100} & set(graphs)  # batches for the players, never of an evaluation
     assert state("compiled").keys() == state("eager").keys()
@@ -129,6 +131,7 @@ def test_training_steps_alone_are_compiled_and_nothing_else_changes(cli, graphs,
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # of torch itself, while it traces
 def test_a_compiled_training_learns_the_same(cli, monkeypatch):
     if compiling.no_compiler("cpu"):
         pytest.skip("there is no compiler")
@@ -138,4 +141,5 @@ def test_a_compiled_training_learns_the_same(cli, monkeypatch):
         assert cli(*SHORT, *words, "--folder", folder)[0] == 0
     assert results("compiled")["compiled"] and state("compiled").keys() == state("eager").keys()
     for name, expected in state("eager").items():
-        torch.testing.assert_close(state("compiled")[name], expected, rtol=1e-3, atol=1e-4)
+        # Adam's first steps are as long as the rate, 4e-4, however small the gradient
+        torch.testing.assert_close(state("compiled")[name], expected, rtol=1e-3, atol=8e-4)
