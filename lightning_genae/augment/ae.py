@@ -19,10 +19,8 @@ AUTOENCODER = Choice(
     default="ae",
     methods=("encode", "decode", "reconstruct"),
     renamed={name: f"--augment.autoencoder.network {name}" for name in get_args(Network)},
-    # dense layers: as near as convolutions of few channels, for a tenth of their time in every batch
-    defaults={"ae": {"network": "mlp"}},
 )
-HIDDEN, WIDTH = [256], 8  # sizes of dense layers, and channels at full resolution: few, for they cost in every batch
+WIDTH = 8  # channels at full resolution: a narrow autoencoder costs less in every batch
 
 
 class AutoencoderAugment(PerturbingAugmentation):
@@ -32,8 +30,7 @@ class AutoencoderAugment(PerturbingAugmentation):
 
     Args:
         autoencoder: any model that encodes and decodes, such as vaegan, which is sharper, or rnn_ae for sequences; its
-            options are `--augment.autoencoder.OPTION`. Its network is mlp for ae. For mlp, hidden of null is [256]; for
-            conv and resnet, width of null is 8.
+            options are `--augment.autoencoder.OPTION`, and a width of null is 8 for the networks conv and resnet.
         steps: maximum number of training batches of 32 images (fewer above 128x128); training stops earlier when the
             error on a tenth of the training images, set aside for that, hardly falls any more.
         checkpoint: of a trained autoencoder, a run folder or its checkpoints/last.ckpt. null: trains an autoencoder.
@@ -55,13 +52,9 @@ class AutoencoderAugment(PerturbingAugmentation):
     ):
         super().__init__(**kwargs)
         self.options = {"name": autoencoder} if isinstance(autoencoder, str) else dict(autoencoder)
-        name = self.options.pop("name")
-        self.model = AUTOENCODER.load("--augment.autoencoder", name)
-        self.options = AUTOENCODER.defaults.get(name, {}) | self.options
-        network = _option(self.model, self.options, "network")
-        for of, option, value in ((("mlp",), "hidden", HIDDEN), (("conv", "resnet"), "width", WIDTH)):
-            if network in of and self.options.get(option) is None:
-                self.options[option] = value
+        self.model = AUTOENCODER.load("--augment.autoencoder", self.options.pop("name"))
+        if _option(self.model, self.options, "network") in ("conv", "resnet") and self.options.get("width") is None:
+            self.options["width"] = WIDTH
         self.steps = steps
         self.checkpoint = checkpoint
         self.foreign = foreign
@@ -92,10 +85,8 @@ class AutoencoderAugment(PerturbingAugmentation):
         self.learn_latents(dataset.train, dataset.cache_dir)
 
     def settings(self) -> dict[str, object]:
-        if self.checkpoint:
-            return {}
-        sizes = {name: self.options.get(name) for name in ("hidden", "width")}
-        return {f"autoencoder.{name}": size for name, size in sizes.items() if size is not None}
+        width = self.options.get("width")
+        return {} if self.checkpoint or width is None else {"autoencoder.width": width}
 
 
 def _option(model: type, options: dict, name: str) -> object:
