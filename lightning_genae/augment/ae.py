@@ -8,8 +8,10 @@ from jsonargparse.typing import PositiveInt
 
 from lightning_genae.augment import _training
 from lightning_genae.augment._perturbing import PerturbingAugmentation
+from lightning_genae.augment._reduced import Reduced, default_factor, reduced
 from lightning_genae.data import modalities
 from lightning_genae.data.dataset import Dataset
+from lightning_genae.data.modalities.image import Image
 from lightning_genae.nn.networks import Network
 from lightning_genae.registry import Choice
 
@@ -33,6 +35,8 @@ class AutoencoderAugment(PerturbingAugmentation):
             options are `--augment.autoencoder.OPTION`, and a width of null is 8 for the networks conv and resnet.
         steps: maximum number of training batches of 32 images (fewer above 128x128); training stops earlier when the
             error on a tenth of the training images, set aside for that, hardly falls any more.
+        reduce: the autoencoder sees images whose sides are divided by this. null: by the most that divides both and
+            leaves 14 pixels, for images with the detail residual; else 1.
         checkpoint: of a trained autoencoder, a run folder or its checkpoints/last.ckpt. null: trains an autoencoder.
         foreign: the checkpoint may have been trained on other images than this run.
 
@@ -46,6 +50,7 @@ class AutoencoderAugment(PerturbingAugmentation):
         self,
         autoencoder: str | dict = "ae",
         steps: PositiveInt = 1000,
+        reduce: PositiveInt | None = None,
         checkpoint: str | None = None,
         foreign: bool = False,
         **kwargs: Any,
@@ -56,6 +61,7 @@ class AutoencoderAugment(PerturbingAugmentation):
         if _option(self.model, self.options, "network") in ("conv", "resnet") and self.options.get("width") is None:
             self.options["width"] = WIDTH
         self.steps = steps
+        self.reduce = reduce
         self.checkpoint = checkpoint
         self.foreign = foreign
 
@@ -67,6 +73,7 @@ class AutoencoderAugment(PerturbingAugmentation):
             FileNotFoundError: there is no checkpoint.
         """
         super().check(dataset)
+        self._choose_factor(dataset)
         option, names = "--augment.autoencoder", AUTOENCODER.names()
         modalities.check(option, AUTOENCODER.package, self.model, dataset.modality, names)
         if self.checkpoint:
@@ -80,9 +87,29 @@ class AutoencoderAugment(PerturbingAugmentation):
     def fit(self, dataset: Dataset, **trainer_options: Any) -> None:
         """Trains the autoencoder, unless it was loaded, and learns the distribution of the training latents."""
         if not self.checkpoint:
-            arguments = self.model, self.options, self.steps, dataset, trainer_options
-            self.autoencoder, self.trained_on = _training.trained(*arguments)
+            small = reduced(dataset, self.factor) if self.factor > 1 else dataset
+            arguments = self.model, self.options, self.steps, small, trainer_options
+            self.autoencoder, self.trained_on = _training.trained(*arguments)[0], dataset.fingerprint
+            if self.factor > 1:
+                self.autoencoder = Reduced(self.autoencoder, self.factor)
         self.learn_latents(dataset.train, dataset.cache_dir)
+
+    def _choose_factor(self, dataset: Dataset) -> None:
+        if self.reduce is None:
+            self.factor = default_factor(dataset) if self.detail == "residual" and not self.checkpoint else 1
+            return
+        self.factor = self.reduce
+        option, sides = "--augment.reduce", dataset.image_shape[1:]
+        if self.factor > 1 and not isinstance(dataset.modality, Image):
+            raise ValueError(f"{option}: expected 1 for data of modality {dataset.modality.name}; got {self.factor}")
+        if self.factor > 1 and self.checkpoint:
+            raise ValueError(f"{option}: expected 1 with --augment.checkpoint, of whole images; got {self.factor}")
+        if any(side % self.factor or side // self.factor < 4 for side in sides):
+            width, height = reversed(sides)
+            raise ValueError(
+                f"{option}: expected a divisor of both sides that leaves 4 pixels of each, of images of "
+                f"{width}x{height}; got {self.factor}"
+            )
 
     def settings(self) -> dict[str, object]:
         width = self.options.get("width")
