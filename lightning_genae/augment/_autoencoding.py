@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from jsonargparse.typing import ClosedUnitInterval
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 
 from lightning_genae.augment._augmentation import Augmentation
 from lightning_genae.augment._perturbations import Classes
@@ -53,11 +54,13 @@ class AutoencodingAugmentation(Augmentation):
 
     Attributes:
         autoencoder: a module with `encode` (B, C, H, W) to (B, d) and `decode` back.
+        factor: by which the autoencoder divides the sides of images before it encodes them.
         trained_on: the fingerprint of the images that it was trained on.
     """
 
     apply_to = "critic"  # by benchmarks/low_data.py; see docs/results.md
     apply_to_without_critic = "data"
+    factor = 1
     autoencoder: Any  # a module with methods that nn.Module's type lacks
     trained_on: str
 
@@ -104,8 +107,8 @@ class AutoencodingAugmentation(Augmentation):
     ) -> dict[str, float | str]:
         """Compares the autoencoder with PCA of as many components, and measures the effect of decoding alone.
 
-        `mse_*` is the mean squared error per pixel of validation images in [-1, 1]; `fd_decoded` is the Frechet
-        distance of the decoded training images to the validation images.
+        `mse_*` is the mean squared error per pixel of validation images in [-1, 1], reduced as the autoencoder sees
+        them; `fd_decoded` is the Frechet distance of the decoded training images to the validation images.
 
         Args:
             dataset: of the images.
@@ -115,15 +118,16 @@ class AutoencodingAugmentation(Augmentation):
         """
         validation, as_stored = dataset.validation.images[:MAX_IMAGES], dataset.modality.as_stored
         dimensions = self.autoencoder.encode(to_float(images[:2])).shape[1]
-        num_components = min(dimensions, len(images) - 1, images[0].numel())
+        seen, aside = (as_stored(avg_pool2d(to_float(part), self.factor)) for part in (images, validation))
+        num_components = min(dimensions, len(seen) - 1, seen[0].numel())
         decoded = [extractor(as_stored(self.reconstruct(to_float(part)))) for part in blocks(images, 250, 2**20)]
         errors = [
-            (self.reconstruct(x) - x).square().mean() * (len(x) / len(validation))
+            avg_pool2d(self.reconstruct(x) - x, self.factor).square().mean() * (len(x) / len(validation))
             for x in map(to_float, blocks(validation, 250, 2**20))
         ]
         return {
             "mse_validation": float(sum(errors)),
-            "mse_pca": components(images, num_components).mean_squared_error(validation),
+            "mse_pca": components(seen, num_components).mean_squared_error(aside),
             "num_components": num_components,
             "fd_decoded": frechet_distance(real, torch.cat(decoded)),
             "autoencoder_images": self.trained_on,

@@ -113,7 +113,8 @@ class AutoencoderAugment(PerturbingAugmentation):
 
     def settings(self) -> dict[str, object]:
         width = self.options.get("width")
-        return {} if self.checkpoint or width is None else {"autoencoder.width": width}
+        sizes = {} if self.checkpoint or width is None else {"autoencoder.width": width}
+        return sizes if self.factor == 1 else {**sizes, "reduce": self.factor}
 
 
 def _option(model: type, options: dict, name: str) -> object:
