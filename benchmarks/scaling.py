@@ -100,9 +100,7 @@ def served(turn: Turn, num: int, num_classes: int, conditional: str = "no") -> N
     dataset = Dataset(pack, pack, few, few, Image(), num_classes, fingerprint="made")
     options = {"network": "mlp", "hidden": [8], "conditional": conditional}
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "limit_val_batches": 0}
-    trainer = Trainer(
-        accelerator="cpu", max_epochs=-1, callbacks=[Ema(), Pause()], profiler=NoProfiler(), **quiet
-    )
+    trainer = Trainer(accelerator="cpu", max_epochs=-1, callbacks=[Ema(), Pause()], profiler=NoProfiler(), **quiet)
     trainer.fit(GAN((3, 32, 32), num_classes, **options), datamodule=Batches(dataset))
 
 
@@ -111,7 +109,9 @@ def steps(sizes: list[int]) -> Lines:
     words = [*OURS, "--augment", "none", *TINY, "--data", "digits"]
     times = by_turns({"run": {"function": train_by_turns, "words": words, "block": BLOCK}}, max(sizes) // BLOCK)
     wall = times["run"].wall  # of which the first is that of the second block
-    return {"tiny GAN, 8x8": {size: 1e3 * statistics.median(_around(wall, size // BLOCK - 2)) / BLOCK for size in sizes}}
+    return {
+        "tiny GAN, 8x8": {size: 1e3 * statistics.median(_around(wall, size // BLOCK - 2)) / BLOCK for size in sizes}
+    }
 
 
 def _around(values: list[float], place: int) -> list[float]:
@@ -208,7 +208,9 @@ def copy_runs(run: Path, grid: Path, num: int) -> None:
 
 def command(*words: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, str(ROOT / "run.py"), *words], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *words], env=environment, capture_output=True, text=True
+    )
     if done.returncode:
         raise SystemExit(f"{' '.join(words)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 

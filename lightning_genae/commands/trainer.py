@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 def build_trainer(
     config: dict,
+    model: "LightningModule",
     precision: str,
     folder: RunFolder,
     datamodule: "ImageDataModule",
@@ -57,6 +58,7 @@ def build_trainer(
         num_sanity_val_steps=0,
     )
     check_precision(precision, trainer)
+    check_options(config, model)
     num_train, items = len(datamodule.served.train.images), datamodule.served.item_name
     if num_train < datamodule.batch_size * trainer.world_size:
         raise ValueError(
@@ -94,7 +96,7 @@ def new_trainer(config: dict, precision: str, **arguments: Any) -> "Trainer":
         raise UserError(f"expected a Trainer that this machine can do, got {requested}: {error}") from error
 
 
-def check_trainer_options(config: dict, model: "LightningModule") -> None:
+def check_options(config: dict, model: "LightningModule") -> None:
     """Raises ValueError for options that Lightning would refuse later, for models with several optimizers."""
     for option in {"gradient_clip_val", "accumulate_grad_batches"} & set(config["trainer"]):
         if not model.automatic_optimization:
