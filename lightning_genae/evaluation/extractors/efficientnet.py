@@ -2,6 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -71,9 +72,9 @@ def _folded(network: nn.Module) -> nn.Module:
             convolution = name
         elif isinstance(layer, nn.BatchNorm2d):
             assert convolution is not None  # timm's layers are in the order in which they are called
-            folded = fuse_conv_bn_eval(network.get_submodule(convolution), layer)
+            folded = fuse_conv_bn_eval(cast(nn.Conv2d, network.get_submodule(convolution)), layer)
             network.set_submodule(convolution, folded)
-            network.set_submodule(name, layer.act)  # timm's batch norm contains the activation
+            network.set_submodule(name, cast(nn.Module, layer.act))  # timm's batch norm contains the activation
             convolution = None
     return network
 
