@@ -10,6 +10,7 @@ sparse, folders are of links to a few pictures, and runs of a grid are copies of
 
 import argparse
 import json
+import math
 import os
 import shutil
 import statistics
@@ -20,17 +21,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
-sys.path[:0] = [str(ROOT), str(HERE)]
-
 import numpy as np
 from speed_steps import OURS
 from speed_table import machine, save
-from speed_turns import Turn, by_turns, train_by_turns
+from speed_turns import ROOT, Turn, by_turns, train_by_turns
 
-OUT = HERE / "speed"
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
+OUT = ROOT / "benchmarks" / "speed"
 BLOCK, ROUNDS = 100, 5  # batches that are timed at once, and how often
 TINY = ["--model.network", "mlp", "--model.hidden", "[8]", "--accelerator", "cpu"]
 Lines = dict[str, dict[int, float]]  # by name: sizes and values
@@ -229,9 +227,12 @@ def draw(parts: dict[str, Lines], path: Path) -> None:
         axis.set(xlabel=xlabel, ylabel=ylabel)
         axis.grid(True, which="major", alpha=0.3)
         values = [value for line in parts.get(name, {}).values() for value in line.values()]
-        if values:  # at least a decade, so that noise does not look like growth
-            axis.set_ylim(min(values) / 3, max(values) * 3)
+        if values:  # whole decades, so that noise does not look like growth
+            axis.set_ylim(10 ** math.floor(math.log10(min(values) / 2)), 10 ** math.ceil(math.log10(max(values) * 3)))
             axis.legend(loc="upper left")
+        for ticks in (axis.xaxis, axis.yaxis):
+            ticks.set_major_formatter("{x:,g}")
+            ticks.set_minor_formatter(pyplot.NullFormatter())
     figure.savefig(path, dpi=90)
 
 

@@ -83,6 +83,7 @@ def new_trainer(config: dict, precision: str, **arguments: Any) -> "Trainer":
 
     from lightning_genae.profiling import NoProfiler
 
+    _look_no_more_for_drivers()
     hardware = {key: config[key] for key in ("accelerator", "devices", "strategy")} | {"precision": precision}
     is_alone = hardware["devices"] in (1, "1") and config["trainer"].get("num_nodes", 1) == 1
     if hardware["strategy"] == "auto" and not is_alone:
@@ -94,6 +95,18 @@ def new_trainer(config: dict, precision: str, **arguments: Any) -> "Trainer":
     except Exception as error:  # Lightning raises many types for missing hardware
         requested = ", ".join(f"--{key} {config[key]}" for key in hardware)
         raise UserError(f"expected a Trainer that this machine can do, got {requested}: {error}") from error
+
+
+def _look_no_more_for_drivers() -> None:
+    """On a machine without a GPU, lets torch ask CUDA whether there is one, as it does by default.
+
+    Lightning has it ask the driver's library instead, which can be forked. Every step of an optimizer asks, and where
+    the library is missing, to look for it takes a third of a millisecond each time.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
 
 
 def check_options(config: dict, model: "LightningModule") -> None:
