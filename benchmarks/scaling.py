@@ -231,7 +231,7 @@ def draw(parts: dict[str, Lines], path: Path) -> None:
             axis.set_ylim(10 ** math.floor(math.log10(min(values) / 2)), 10 ** math.ceil(math.log10(max(values) * 3)))
             axis.legend(loc="upper left")
         for ticks in (axis.xaxis, axis.yaxis):
-            ticks.set_major_formatter("{x:,g}")
+            ticks.set_major_formatter("{x:,.10g}")
             ticks.set_minor_formatter(pyplot.NullFormatter())
     figure.savefig(path, dpi=90)
 
