@@ -34,11 +34,10 @@ from lightning_genae.commands.length import choose_looks, count_steps
 from lightning_genae.commands.parse import Seed, new_command_line, parse_run
 from lightning_genae.commands.precision import chosen_precision
 from lightning_genae.commands.prefetch import prefetch
-from lightning_genae.commands.resume import check_config, check_resume, slurm_job, what_counts
+from lightning_genae.commands.resume import check_config, check_resume, slurm_job, was_restarted, what_counts
 from lightning_genae.commands.sample import sample
-from lightning_genae.commands.threads import OPTION as THREADS
 from lightning_genae.commands.threads import choose_threads
-from lightning_genae.commands.trainer import build_trainer, check_trainer_options, finish_upload
+from lightning_genae.commands.trainer import build_trainer, finish_upload
 from lightning_genae.config.words import take_flag
 from lightning_genae.deferred import defer
 from lightning_genae.errors import UserError, check_characters, format_error, status_of
@@ -79,9 +78,8 @@ def options(
         accelerator: cpu, gpu, mps or auto.
         devices: how many of them.
         strategy: Lightning's, for several devices. auto: the one that is right for two players.
-        precision: 32-true, bf16-mixed, 16-mixed or another of Lightning's. auto: what an interrupted run began with;
-            bf16-mixed for images of at least 16x16 pixels where the device multiplies matrices of bfloat16, a GPU from
-            Ampere on or a CPU with AMX; else 32-true.
+        precision: 32-true, bf16-mixed, 16-mixed or another of Lightning's. auto: as an interrupted run began; else
+            bf16-mixed for images of 16x16 pixels or more on a GPU from Ampere on or a CPU with AMX, 32-true elsewhere.
         threads: of the CPU. auto: as many of the free cores as make a batch clearly faster, tried out before the run;
             one if a batch is little work. Another number changes the last digits of results.
         logger: Weights & Biases, online with an account and else offline; csv and none: nothing but
@@ -117,8 +115,7 @@ def train(arguments: list[str]) -> None:
     configure_logging(config["debug"])
     folder = RunFolder.of(config)
     job = slurm_job()
-    if config["overwrite"] and os.environ.get("SLURM_RESTART_COUNT", "0") != "0" and folder.begun_by(job):
-        config = config | {"overwrite": False}  # the same job began the run and was restarted
+    config = config | {"overwrite": config["overwrite"] and not (was_restarted() and folder.begun_by(job))}
     if is_first() and not config["overwrite"]:
         folder.set_aside_damage("results.json")
     folder.check(config)
@@ -142,9 +139,9 @@ def train(arguments: list[str]) -> None:
     augment = build_augment(config, datamodule.served, model)
     threads = choose_threads(config, datamodule, resume and resume[1])
     compiled = is_compiled(config, datamodule, steps, resume)
+    computed = {"precision": precision, "compiled": compiled, "threads": threads}
     callbacks = build_callbacks(config, folder, steps, augment, compiled)
-    trainer = build_trainer(config, precision, folder, datamodule, callbacks, steps, resume)
-    check_trainer_options(config, model)
+    trainer = build_trainer(config, model, precision, folder, datamodule, callbacks, steps, resume)
     if resume:
         restored("--folder", resume[0], type(model), resume[1])
     evaluator = callbacks["evaluate"]
@@ -154,8 +151,7 @@ def train(arguments: list[str]) -> None:
     depends_on = what_counts(trainer, datamodule.served, augment, evaluator)
     if resume:
         check_resume(resume, depends_on)
-    computed = {"precision": precision, "compiled": compiled, "threads": threads}
-    depends_on |= {"config": flat_identity(config | {"precision": precision}), "compiled": compiled, THREADS: threads}
+    depends_on |= {"config": flat_identity(config | {"precision": precision}), **computed}
     callbacks["record"].depends_on |= depends_on
     with folder.start(config, computed, quality, augment.settings(), job) if trainer.is_global_zero else nullcontext():
         log.info(f"Training {config['model']['name']} for {steps:,} batches in {folder.path}, in {precision}")

@@ -10,6 +10,7 @@ sparse, folders are of links to a few pictures, and runs of a grid are copies of
 
 import argparse
 import json
+import math
 import os
 import shutil
 import statistics
@@ -20,17 +21,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
-sys.path[:0] = [str(ROOT), str(HERE)]
-
 import numpy as np
 from speed_steps import OURS
 from speed_table import machine, save
-from speed_turns import Turn, by_turns, train_by_turns
+from speed_turns import ROOT, Turn, by_turns, train_by_turns
 
-OUT = HERE / "speed"
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
+OUT = ROOT / "benchmarks" / "speed"
 BLOCK, ROUNDS = 100, 5  # batches that are timed at once, and how often
 TINY = ["--model.network", "mlp", "--model.hidden", "[8]", "--accelerator", "cpu"]
 Lines = dict[str, dict[int, float]]  # by name: sizes and values
@@ -100,9 +98,7 @@ def served(turn: Turn, num: int, num_classes: int, conditional: str = "no") -> N
     dataset = Dataset(pack, pack, few, few, Image(), num_classes, fingerprint="made")
     options = {"network": "mlp", "hidden": [8], "conditional": conditional}
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "limit_val_batches": 0}
-    trainer = Trainer(
-        accelerator="cpu", max_epochs=-1, callbacks=[Ema(), Pause()], profiler=NoProfiler(), **quiet
-    )
+    trainer = Trainer(accelerator="cpu", max_epochs=-1, callbacks=[Ema(), Pause()], profiler=NoProfiler(), **quiet)
     trainer.fit(GAN((3, 32, 32), num_classes, **options), datamodule=Batches(dataset))
 
 
@@ -111,7 +107,9 @@ def steps(sizes: list[int]) -> Lines:
     words = [*OURS, "--augment", "none", *TINY, "--data", "digits"]
     times = by_turns({"run": {"function": train_by_turns, "words": words, "block": BLOCK}}, max(sizes) // BLOCK)
     wall = times["run"].wall  # of which the first is that of the second block
-    return {"tiny GAN, 8x8": {size: 1e3 * statistics.median(_around(wall, size // BLOCK - 2)) / BLOCK for size in sizes}}
+    return {
+        "tiny GAN, 8x8": {size: 1e3 * statistics.median(_around(wall, size // BLOCK - 2)) / BLOCK for size in sizes}
+    }
 
 
 def _around(values: list[float], place: int) -> list[float]:
@@ -208,7 +206,9 @@ def copy_runs(run: Path, grid: Path, num: int) -> None:
 
 def command(*words: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, str(ROOT / "run.py"), *words], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *words], env=environment, capture_output=True, text=True
+    )
     if done.returncode:
         raise SystemExit(f"{' '.join(words)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
@@ -227,9 +227,12 @@ def draw(parts: dict[str, Lines], path: Path) -> None:
         axis.set(xlabel=xlabel, ylabel=ylabel)
         axis.grid(True, which="major", alpha=0.3)
         values = [value for line in parts.get(name, {}).values() for value in line.values()]
-        if values:  # at least a decade, so that noise does not look like growth
-            axis.set_ylim(min(values) / 3, max(values) * 3)
+        if values:  # whole decades, so that noise does not look like growth
+            axis.set_ylim(10 ** math.floor(math.log10(min(values) / 2)), 10 ** math.ceil(math.log10(max(values) * 3)))
             axis.legend(loc="upper left")
+        for ticks in (axis.xaxis, axis.yaxis):
+            ticks.set_major_formatter("{x:,.10g}")
+            ticks.set_minor_formatter(pyplot.NullFormatter())
     figure.savefig(path, dpi=90)
 
 

@@ -19,18 +19,16 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE)]
-
 import speed_epoch
 import speed_evaluation
 import speed_folder
 import speed_ranks
 import speed_steps
 from speed_table import Row, lines, machine, merged, ratio, save
-from speed_turns import Times
+from speed_turns import ROOT, Times
 
-OUT, DOCS = HERE / "speed", HERE.parent / "docs" / "speed.md"
+sys.path.insert(0, str(ROOT))
+OUT, DOCS = ROOT / "benchmarks" / "speed", ROOT / "docs" / "speed.md"
 BEGIN, END = "<!-- speed table -->", "<!-- end of the speed table -->"
 SHORT = ("--model", "gan", "--steps", "4", "--cache", "cache", "--metrics.features", "pixels")
 

@@ -186,5 +186,8 @@ def table(content: dict) -> list[str]:
     difference, both = content["resumed"]["largest_difference"], content["workers"]
     equal = "equal to the bit" if difference == 0 else f"up to {difference:.2g} apart"
     text += ["", f"A run that was killed and went on has weights that are {equal}.", ""]
-    text += ["Four runs by `ablate`: " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in both.items()) + ".", ""]
+    text += [
+        "Four runs by `ablate`: " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in both.items()) + ".",
+        "",
+    ]
     return text

@@ -3,8 +3,8 @@
     python benchmarks/speed_evaluation.py     three minutes on two cores
 
 By the functions of benchmarks/metrics.py: Frechet distance and KID in EfficientNet's features, of 10,000 images against
-10,000 real ones. The others get the network as timm builds it, in the memory format that suits a CPU. Ours has the real features in its cache, as in every run after the first; what it takes without them,
-as the others do, is in the note.
+10,000 real ones. The others get the network as timm builds it, in the memory format that suits a CPU. Ours has the real
+features in its cache, as in every run after the first; what it takes without them, as the others do, is in the note.
 """
 
 import tempfile

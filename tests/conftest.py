@@ -80,7 +80,7 @@ def draw_less(words: tuple, save: Callable) -> Callable:
     @wraps(save)  # matplotlib looks at the signature
     def save_some(self, file, *rest, **options):
         name = Path(file).stem if isinstance(file, str | Path) else ""
-        is_between = name.isdecimal() and int(name) not in (0, steps)
+        is_between = name.isdecimal() and int(name) not in (1, steps)
         if is_between or re.fullmatch("distances|precision-recall|quality-.*", name):
             Image.new("RGB", (8, 8)).save(file)
         else:

@@ -271,7 +271,16 @@ def test_a_resume_with_something_else_is_refused(cli, at_batch):
     assert cli(*words)[0] == 130
     before = {path.name: path.read_bytes() for path in Path("mine").iterdir() if path.is_file()}
     depends_on = checkpoint("mine")["callbacks"]["Record"]["depends_on"]
-    assert depends_on.keys() == {"config", "--devices", "--data", "--augment", "--metrics.features", "--threads"}
+    assert depends_on.keys() == {
+        "config",
+        "--devices",
+        "--data",
+        "--augment",
+        "--metrics.features",
+        "precision",
+        "compiled",
+        "threads",
+    }
     for name, value in {"--devices": 2, "--augment": "f" * 16, "--metrics.features": "f" * 16}.items():
         state = checkpoint("mine")
         state["callbacks"]["Record"]["depends_on"] = depends_on | {name: value}

@@ -21,6 +21,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 import run
 from callbacks.budget import Budget
 from lightning_genae import registry
+from lightning_genae.commands.build import build_model
 from lightning_genae.commands.length import count_steps
 from lightning_genae.commands.parse import PACKAGES
 from lightning_genae.commands.trainer import build_trainer
@@ -444,7 +445,8 @@ def test_every_option_of_a_run_is_in_its_config(run_folder):
 )
 def test_several_devices_choose_the_right_strategy(digits, words, name):
     config = run.COMMAND_LINE.parse([*words, "--accelerator", "cpu", "--logger", "none"])
-    trainer = build_trainer(config, "32-true", RunFolder("run"), digits, {}, steps=1, resume=None)
+    model = build_model(config, digits.served)
+    trainer = build_trainer(config, model, "32-true", RunFolder("run"), digits, {}, steps=1, resume=None)
     assert type(trainer.strategy).__name__ == name
     needs_it = name == "DDPStrategy"
     assert getattr(trainer.strategy, "_ddp_kwargs", {}).get("find_unused_parameters", False) == needs_it

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from callbacks.record import Record
+from lightning_genae.commands.trainer import new_trainer
 from lightning_genae.models.ae import Autoencoder
 from lightning_genae.models.gan import GAN
 from lightning_genae.models.rnn_ae import RecurrentAutoencoder
@@ -114,3 +115,14 @@ def test_profile_names_the_dearest_operations(cli):
     assert "aten::convolution_backward" in Path("mine/profile/operations.txt").read_text()
     # the option changes nothing else, so a run with it is the same run
     assert "profile" not in Path("mine/results.json").read_text()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="where there is a GPU, Lightning's way stays")
+def test_optimizers_look_for_no_driver(monkeypatch):
+    """With Lightning's variable every step of an optimizer looks for a library, by torch.cuda.device_count."""
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # as its import does
+    looks = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(looks.append(1) or ""))
+    new_trainer({"accelerator": "cpu", "devices": 1, "strategy": "auto", "precision": "32-true", "trainer": {}})
+    looks.clear()
+    assert not torch.cuda.is_available() and not looks

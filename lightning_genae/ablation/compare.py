@@ -44,7 +44,7 @@ def compare(folders: list[RunFolder], best: bool = False) -> list[str]:
         if len(tables) > 1:
             lines += ["", f"Protocol {number}: {difference(protocols[key], list(protocols.values()))}"]
         lines += _table(members, best)
-    precisions = {folder.results.get("precision", folder.config.get("precision")) for folder in folders}
+    precisions = {folder.results["precision"] for folder in folders if "precision" in folder.results}
     if len(precisions) > 1:
         lines += ["", f"Not computed alike: in {' and in '.join(sorted(map(str, precisions)))} (--precision)."]
     if best:

@@ -56,3 +56,8 @@ def check_resume(resume: tuple[Path, dict], now: dict[str, object]) -> None:
 def slurm_job() -> str | None:
     """The id of the Slurm job that this process belongs to, if any."""
     return os.environ.get("SLURM_JOB_ID")
+
+
+def was_restarted() -> bool:
+    """Whether Slurm has started the job again, after a preemption for example."""
+    return os.environ.get("SLURM_RESTART_COUNT", "0") != "0"

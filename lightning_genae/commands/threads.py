@@ -35,7 +35,7 @@ def choose_threads(config: dict, datamodule: "ImageDataModule", state: dict | No
     trainer = new_trainer(config, FLOAT32, logger=False)
     most = threads.limit(trainer.num_devices)
     # runs of before this was recorded took all of them
-    before = None if state is None else state["callbacks"]["Record"].get("depends_on", {}).get(OPTION, most)
+    before = None if state is None else state["callbacks"]["Record"].get("depends_on", {}).get("threads", most)
     if config["threads"] == "auto":
         number = before or _chosen(config, datamodule, trainer, most)
         threads.use(number, max(number, most))

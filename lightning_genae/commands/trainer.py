@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 def build_trainer(
     config: dict,
+    model: "LightningModule",
     precision: str,
     folder: RunFolder,
     datamodule: "ImageDataModule",
@@ -57,6 +58,7 @@ def build_trainer(
         num_sanity_val_steps=0,
     )
     check_precision(precision, trainer)
+    check_options(config, model)
     num_train, items = len(datamodule.served.train.images), datamodule.served.item_name
     if num_train < datamodule.batch_size * trainer.world_size:
         raise ValueError(
@@ -81,6 +83,7 @@ def new_trainer(config: dict, precision: str, **arguments: Any) -> "Trainer":
 
     from lightning_genae.profiling import NoProfiler
 
+    _look_no_more_for_drivers()
     hardware = {key: config[key] for key in ("accelerator", "devices", "strategy")} | {"precision": precision}
     is_alone = hardware["devices"] in (1, "1") and config["trainer"].get("num_nodes", 1) == 1
     if hardware["strategy"] == "auto" and not is_alone:
@@ -94,7 +97,19 @@ def new_trainer(config: dict, precision: str, **arguments: Any) -> "Trainer":
         raise UserError(f"expected a Trainer that this machine can do, got {requested}: {error}") from error
 
 
-def check_trainer_options(config: dict, model: "LightningModule") -> None:
+def _look_no_more_for_drivers() -> None:
+    """On a machine without a GPU, lets torch ask CUDA whether there is one, as it does by default.
+
+    Lightning has it ask the driver's library instead, which can be forked. Every step of an optimizer asks, and where
+    the library is missing, to look for it takes a third of a millisecond each time.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
+
+
+def check_options(config: dict, model: "LightningModule") -> None:
     """Raises ValueError for options that Lightning would refuse later, for models with several optimizers."""
     for option in {"gradient_clip_val", "accumulate_grad_batches"} & set(config["trainer"]):
         if not model.automatic_optimization:
