@@ -79,7 +79,7 @@ def options(
         devices: how many of them.
         strategy: Lightning's, for several devices. auto: the one that is right for two players.
         precision: 32-true, bf16-mixed, 16-mixed or another of Lightning's. auto: as an interrupted run began; else
-            bf16-mixed for images of 16x16 pixels or more on a GPU from Ampere on or a CPU with AMX, 32-true elsewhere.
+            bf16-mixed for images of 8x8 pixels or more on a GPU from Ampere on or a CPU with AMX, 32-true elsewhere.
         threads: of the CPU. auto: as many of the free cores as make a batch clearly faster, tried out before the run;
             one if a batch is little work. Another number changes the last digits of results.
         logger: Weights & Biases, online with an account and else offline; csv and none: nothing but

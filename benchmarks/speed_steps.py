@@ -27,11 +27,11 @@ def rows(rounds: int = 5, share: float = 1.0) -> list[Row]:
         share: of the usual number of batches in a block.
     """
     small = measure(8, max(2, int(200 * share)), rounds)
-    large = measure(28, max(2, int(40 * share)), rounds, ("bf16-mixed",))
+    large = measure(28, max(2, int(40 * share)), rounds, ("32-true", "bf16-mixed"))
     return [
         ratio("step-8", small, "none", "bare"),
         ratio("critic-8", small, "ae on critic", "none"),
-        ratio("step-28", large, "none", "bare"),
+        ratio("step-28", large, "none, 32-true", "bare"),
         ratio("step-28-bf16", large, "none, bf16-mixed", "bare"),
         ratio("critic-28", large, "ae on critic", "none"),
     ]

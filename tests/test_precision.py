@@ -38,7 +38,7 @@ def with_amx(monkeypatch):
 
 @pytest.fixture
 def images():
-    """A folder `images` of 16x16 pixels, the smallest for which auto is bf16-mixed."""
+    """A folder `images` of 16x16 pixels, for which auto is bf16-mixed."""
     Path("images").mkdir()
     random = np.random.default_rng(0)
     for i in range(80):
@@ -56,8 +56,8 @@ def chosen(shape: tuple[int, int, int], resume=None, **config) -> str:
 
 
 def test_the_rule(with_amx, monkeypatch):
-    assert chosen((1, 16, 16)) == chosen((3, 64, 16)) == "bf16-mixed"
-    assert chosen((1, 15, 64)) == chosen((3, 1, 600)) == "32-true"  # sequences are one pixel high
+    assert chosen((1, 8, 8)) == chosen((3, 64, 8)) == "bf16-mixed"
+    assert chosen((1, 7, 64)) == chosen((3, 1, 600)) == "32-true"  # sequences are one pixel high
     assert chosen((1, 28, 28), precision="64-true") == "64-true"
     assert chosen((1, 28, 28), accelerator="mps") == "32-true"
     with_amx(False)
