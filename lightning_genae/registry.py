@@ -56,12 +56,14 @@ class Choice:
         default: name of one.
         methods: that a class must have to be one.
         renamed: values of once, to what is typed now.
+        defaults: of options of a name, where they are not those of its class.
     """
 
     package: str
     default: str
     methods: tuple[str, ...] = ()
     renamed: dict[str, str] = field(default_factory=dict)
+    defaults: dict[str, dict[str, object]] = field(default_factory=dict)
 
     def load(self, option: str, name: str) -> type:
         """The class of this name.

@@ -56,6 +56,8 @@ def make(name: str, **options) -> Augmentation:
     if hasattr(part, "choices"):
         inner = {"network", "latent_dim", "width", "lr"} & options.keys()
         chosen = {"name": options.pop("autoencoder", "ae"), **{option: options.pop(option) for option in inner}}
+        if "width" in chosen:
+            chosen.setdefault("network", "conv")
         options["autoencoder"] = chosen
     return part(**{**few, **options})
 

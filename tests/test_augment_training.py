@@ -421,25 +421,26 @@ def test_the_latents_of_a_vae_are_as_uncertain_as_the_encoder_says_on_average(da
     assert torch.allclose((arm.classes.cholesky @ arm.classes.cholesky.T).double(), expected.double(), atol=1e-5)
 
 
-WIDTHS = {
-    "ae": ({}, 8),
-    "ae ": ({"network": "resnet"}, 8),
-    "ae  ": ({"network": "mlp"}, None),
-    "ae   ": ({"network": "recurrent"}, None),  # 64, as the model has it
-    "vaegan": ({}, 8),  # whose option network is that of a class which it is derived from
-    "rnn_ae": ({}, None),
+SIZES = {
+    "ae": ({}, {"network": "mlp", "hidden": [256]}),
+    "ae ": ({"network": "resnet"}, {"width": 8}),
+    "ae  ": ({"network": "conv", "width": 5}, {}),
+    "ae   ": ({"network": "recurrent"}, {}),  # 64 units, as the model has it
+    "ae    ": ({"hidden": [7]}, {"network": "mlp"}),
+    "vaegan": ({}, {"width": 8}),  # whose option network is that of a class which it is derived from
+    "rnn_ae": ({}, {}),
 }
 
 
-@pytest.mark.parametrize("name", WIDTHS)
-def test_an_autoencoder_that_augments_is_narrow(name):
-    options, width = WIDTHS[name]
-    chosen = {"name": name.strip(), **options}
-    augment = AutoencoderAugment(autoencoder=chosen | {"width": None})
+@pytest.mark.parametrize("name", SIZES)
+def test_an_autoencoder_that_augments_is_small(name):
+    options, added = SIZES[name]
+    open_ones = {"hidden": None, "width": None}
+    augment = AutoencoderAugment(autoencoder={"name": name.strip(), **open_ones, **options})
     assert augment.model is registry.load("lightning_genae.models", name.strip())
-    assert augment.options == options | {"width": width}
-    assert augment.settings() == ({"autoencoder.width": width} if width else {})
-    assert AutoencoderAugment(autoencoder=chosen | {"width": 5}).options == options | {"width": 5}
+    assert augment.options == open_ones | options | added
+    sizes = {f"autoencoder.{option}": value for option, value in (options | added).items() if option != "network"}
+    assert augment.settings() == sizes
 
 
 @pytest.mark.parametrize("network", ["conv", "mlp", "resnet"])

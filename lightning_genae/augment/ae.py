@@ -21,8 +21,10 @@ AUTOENCODER = Choice(
     default="ae",
     methods=("encode", "decode", "reconstruct"),
     renamed={name: f"--augment.autoencoder.network {name}" for name in get_args(Network)},
+    # dense layers: as near as convolutions of few channels, for a tenth of their time in every batch
+    defaults={"ae": {"network": "mlp"}},
 )
-WIDTH = 8  # channels at full resolution: a narrow autoencoder costs less in every batch
+HIDDEN, WIDTH = [256], 8  # sizes of dense layers, and channels at full resolution: few, for they cost in every batch
 
 
 class AutoencoderAugment(PerturbingAugmentation):
@@ -32,7 +34,8 @@ class AutoencoderAugment(PerturbingAugmentation):
 
     Args:
         autoencoder: any model that encodes and decodes, such as vaegan, which is sharper, or rnn_ae for sequences; its
-            options are `--augment.autoencoder.OPTION`, and a width of null is 8 for the networks conv and resnet.
+            options are `--augment.autoencoder.OPTION`. Its network is mlp for ae. For mlp, hidden of null is [256]; for
+            conv and resnet, width of null is 8.
         steps: maximum number of training batches of 32 images (fewer above 128x128); training stops earlier when the
             error on a tenth of the training images, set aside for that, hardly falls any more.
         reduce: the autoencoder sees images whose sides are divided by this. null: by the most that divides both and
@@ -57,9 +60,13 @@ class AutoencoderAugment(PerturbingAugmentation):
     ):
         super().__init__(**kwargs)
         self.options = {"name": autoencoder} if isinstance(autoencoder, str) else dict(autoencoder)
-        self.model = AUTOENCODER.load("--augment.autoencoder", self.options.pop("name"))
-        if _option(self.model, self.options, "network") in ("conv", "resnet") and self.options.get("width") is None:
-            self.options["width"] = WIDTH
+        name = self.options.pop("name")
+        self.model = AUTOENCODER.load("--augment.autoencoder", name)
+        self.options = AUTOENCODER.defaults.get(name, {}) | self.options
+        network = _option(self.model, self.options, "network")
+        for of, option, value in ((("mlp",), "hidden", HIDDEN), (("conv", "resnet"), "width", WIDTH)):
+            if network in of and self.options.get(option) is None:
+                self.options[option] = value
         self.steps = steps
         self.reduce = reduce
         self.checkpoint = checkpoint
@@ -112,9 +119,11 @@ class AutoencoderAugment(PerturbingAugmentation):
             )
 
     def settings(self) -> dict[str, object]:
-        width = self.options.get("width")
-        sizes = {} if self.checkpoint or width is None else {"autoencoder.width": width}
-        return sizes if self.factor == 1 else {**sizes, "reduce": self.factor}
+        if self.checkpoint:
+            return {}
+        sizes = {name: self.options.get(name) for name in ("hidden", "width")}
+        resolved = {f"autoencoder.{name}": size for name, size in sizes.items() if size is not None}
+        return resolved if self.factor == 1 else {**resolved, "reduce": self.factor}
 
 
 def _option(model: type, options: dict, name: str) -> object:

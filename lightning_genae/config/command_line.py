@@ -167,6 +167,8 @@ class CommandLine:
         choices = self._choices(names)
         for option, choice in choices.items():
             add_classes(parser, option, [choice.load(f"--{option}", names[option])], self._skipped_of(choice.package))
+            differing = choice.defaults.get(names[option], {})
+            parser.set_defaults({f"{option}.{name}": value for name, value in differing.items()})
         for name, load in self.sections.items():
             parser.add_class_arguments(load(), name, skip=self.skip.get(name))
         parser.add_function_arguments(self.run_options, as_group=True)
