@@ -11,7 +11,7 @@ from lightning_genae.augment import _reduced, _training
 from lightning_genae.augment.ae import AutoencoderAugment
 from lightning_genae.augment.pca import PCAAugment
 from lightning_genae.data.modalities.series import Series
-from tests.conftest import dataset_of
+from tests.data import dataset_of
 
 
 class Affine(nn.Module):
@@ -29,8 +29,8 @@ class Affine(nn.Module):
         return z.unflatten(1, self.shape) + 0.5
 
 
-def pictures(height, width, num=12):
-    generator = torch.Generator().manual_seed(0)
+def pictures(height, width, num=12, seed=0):
+    generator = torch.Generator().manual_seed(seed)
     return dataset_of(torch.randint(0, 256, (num, 3, height, width), dtype=torch.uint8, generator=generator))
 
 
@@ -104,7 +104,7 @@ def test_whole_images_are_seen_where_they_are_asked_for_or_decoded(monkeypatch, 
 
 
 def test_the_error_is_that_of_reduced_images_and_so_is_that_of_pca(monkeypatch):
-    data = pictures(28, 28)
+    data = replace(pictures(28, 28), validation=pictures(28, 28, seed=1).train)
     augment, small = fitted(monkeypatch, data)
 
     def features(images):
