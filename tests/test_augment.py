@@ -329,7 +329,7 @@ def test_parts_of_ada_and_diffaug_can_be_switched_off():
 def test_every_option_is_tested():
     """A new option needs a test of the direction in which it leads, here or in the other files of augmentations; those
     of an augmentation whose defaults are not in tests/defaults.yaml are asked by nothing but the contract."""
-    of_training = {"autoencoder", "network", "latent_dim", "width", "steps", "lr", "beta"}
+    of_training = {"autoencoder", "network", "latent_dim", "width", "reduce", "steps", "lr", "beta"}
     of_training |= {"perturb", "strength", "detail"}
     of_images = {"flip", "shift", "crop", "rotate", "contrast", "colour", "translation", "cutout", "blits", "geometry"}
     others = {"neighbours", "std", "match", "jitter", "scale", "warp"}
@@ -644,7 +644,7 @@ def test_options_of_which_nothing_is_said_are_the_documented_ones():
         "none": {},
         "repeat": {},
         "pca": {**perturbing, "latent_dim": 16},
-        "ae": {**perturbing, "autoencoder": "ae", "steps": 1000},
+        "ae": {**perturbing, "autoencoder": "ae", "steps": 1000, "reduce": None},
         "vae": {"perturb": "posterior", "strength": 0.5, "detail": "residual", "network": "conv", "beta": 1.0}
         | {"latent_dim": 16, "width": 8, "steps": 1000, "lr": 2e-3},
         "diffaug": {"colour": True, "translation": 0.125, "cutout": 0.5},

@@ -393,7 +393,7 @@ def test_options_of_composed_augmentations(cli):
             "for data of modality points (--data); got diffaug, which is for image",
         ),
         (
-            ["--augment", "ae", "--augment.autoencoder.lr", "1000", "--augment.steps", "40"],
+            ["--augment", "ae", "--augment.autoencoder.network", "conv", "--augment.autoencoder.lr", "1000"],
             "--augment.autoencoder.lr: expected one at which",
         ),
         (["--augment", "ae+"], "--augment: expected one of"),

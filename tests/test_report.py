@@ -199,7 +199,7 @@ def test_without_spread_or_seeds_there_is_no_verdict(tmp_path):
 
 
 SETTLED = {
-    "ae": {"on": "critic", "fraction": 0.7, "target": None, "within_class": False, "autoencoder.width": 8},
+    "ae": {"on": "critic", "fraction": 0.7, "target": None, "within_class": False} | {"autoencoder.hidden": [256]},
     "classic": {"on": "data", "fraction": 0.5, "target": None, "within_class": True, "shift": 0.125},
     "ada": {"on": "critic", "fraction": 0.0, "target": 0.6, "within_class": False},
 }
@@ -233,7 +233,7 @@ def test_every_row_names_the_whole_setting(tmp_path):
     report = settled_grid(tmp_path / "grid", SETTLED)
     expected = {
         "none": "augment none",
-        "ae": "augment ae, ae on critic, fraction 0.7, strength 0.5, autoencoder.width 8, within_class False",
+        "ae": "augment ae, ae on critic, fraction 0.7, strength 0.5, within_class False, autoencoder.hidden [256]",
         "classic": "augment classic, classic on data, fraction 0.5, shift 0.125, within_class True",
         "ada": "augment ada, ada on critic, fraction 0.0 at first, target 0.6, adapt_images 50000, within_class False",
     }
@@ -260,7 +260,7 @@ def test_an_augmentation_says_what_its_options_came_to():
     }
     standing = {"on": "data", "fraction": 0.5, "target": None, "within_class": True}
     expected = {
-        "ae": {"on": "critic", "fraction": 0.7, "target": None, "within_class": False, "autoencoder.width": 8},
+        "ae": {"on": "critic", "fraction": 0.7, "target": None, "within_class": False} | {"autoencoder.hidden": [256]},
         "classic": {**standing, "flip": False, "shift": 0.2, "rotate": 10, "contrast": 0.2},
         "noise": {**standing, "std": 0.1},
         "repeat": standing,

@@ -123,6 +123,6 @@ def test_optimizers_look_for_no_driver(monkeypatch):
     monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # as its import does
     looks = []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: len(looks.append(1) or ""))
-    new_trainer({"accelerator": "cpu", "devices": 1, "strategy": "auto", "precision": "32-true", "trainer": {}})
+    new_trainer({"accelerator": "cpu", "devices": 1, "strategy": "auto", "trainer": {}}, "32-true")
     looks.clear()
     assert not torch.cuda.is_available() and not looks

@@ -118,7 +118,9 @@ class AutoencodingAugmentation(Augmentation):
         """
         validation, as_stored = dataset.validation.images[:MAX_IMAGES], dataset.modality.as_stored
         dimensions = self.autoencoder.encode(to_float(images[:2])).shape[1]
-        seen, aside = (as_stored(avg_pool2d(to_float(part), self.factor)) for part in (images, validation))
+        seen, aside = images, validation
+        if self.factor > 1:
+            seen, aside = (as_stored(avg_pool2d(to_float(part), self.factor)) for part in (images, validation))
         num_components = min(dimensions, len(seen) - 1, seen[0].numel())
         decoded = [extractor(as_stored(self.reconstruct(to_float(part)))) for part in blocks(images, 250, 2**20)]
         errors = [
