@@ -8,6 +8,7 @@ from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
 OUTSIDE = (
+    "benchmarks/*.md",
     "benchmarks/*/**/*.md",
     "benchmarks/*/*.png",
     "benchmarks/*/*.yaml",
