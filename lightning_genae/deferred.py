@@ -1,10 +1,12 @@
-"""Two packages that Lightning imports and a run does not need before it trains, if at all: together they take almost
-twice as long as torch. `defer` postpones them.
+"""Packages and modules that Lightning imports and a run does not need before it trains, if at all: together they take
+over twice as long as torch. `defer` postpones them.
 
 - torchmetrics imports torchvision, SciPy and others for its metrics; Lightning needs two base classes of it.
+- torchmetrics.utilities.plot imports Matplotlib for its plots; the base classes need names for annotations.
 - torch._dynamo is the compiler behind torch.compile; Lightning needs a class of it for `isinstance`.
+- torch.utils.flop_counter imports Triton; Lightning's summary of a model needs a class of it when it is called.
 
-Both are `from` imports at the top of files of Lightning, which no option and no environment variable prevents.
+They are `from` imports at the top of files of Lightning, which no option and no environment variable prevents.
 `importlib.util.LazyLoader`, Python's own means, loads a package at the first such import. This module extends it: a
 deferred package has its real path and gives a few names without its `__init__`. Whatever else is asked of it, an
 attribute or a submodule, first runs the real `__init__`, in the same module object. So nothing can differ but the
@@ -12,10 +14,12 @@ moment; if a release needs more than these names, it loads what it did before. N
 """
 
 import functools
+import gc
 import logging
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -27,6 +31,19 @@ def defer() -> None:
     """Postpones the import of the packages that are not imported yet. For programs: it holds for the whole process."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """A context, for imports, in which Python does not look for garbage: what they make stays, and to look through it
+    again and again takes a quarter of their time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class _IfLoaded(type):
@@ -68,6 +85,18 @@ def graph_break(*args: Any, **options: Any) -> None:
     """`torch._dynamo.graph_break`, which marks a place for the compiler and does nothing else."""
 
 
+class FlopCounterMode:
+    """Stands for `torch.utils.flop_counter.FlopCounterMode`, which it makes when it is called."""
+
+    def __new__(cls, *args: Any, **options: Any) -> Any:
+        return _loaded("torch.utils.flop_counter").FlopCounterMode(*args, **options)
+
+
+def plot_single_or_multi_val(*args: Any, **options: Any) -> Any:
+    """Calls `torchmetrics.utilities.plot.plot_single_or_multi_val`, which draws values of a metric."""
+    return _loaded("torchmetrics.utilities.plot").plot_single_or_multi_val(*args, **options)
+
+
 def _of_torchmetrics(module: str, name: str) -> Callable[[], Any]:
     def get() -> Any:
         import_module("torchmetrics.utilities")  # in the order of its __init__: they import each other
@@ -76,7 +105,7 @@ def _of_torchmetrics(module: str, name: str) -> Callable[[], Any]:
     return get
 
 
-# by package, the names that it gives without its __init__
+# by package or module, the names that it gives without its __init__ or its file
 NAMES: dict[str, Mapping[str, Callable[[], Any]]] = {
     "torchmetrics": {
         "Metric": _of_torchmetrics("metric", "Metric"),
@@ -84,6 +113,12 @@ NAMES: dict[str, Mapping[str, Callable[[], Any]]] = {
         "_logger": lambda: logging.getLogger("torchmetrics"),  # which the two files above use
         "__version__": lambda: import_module("torchmetrics.__about__").__version__,
     },
+    "torchmetrics.utilities.plot": {
+        "_AX_TYPE": lambda: object,  # as without Matplotlib: they are for annotations
+        "_PLOT_OUT_TYPE": lambda: tuple[object, object],
+        "plot_single_or_multi_val": lambda: plot_single_or_multi_val,
+    },
+    "torch.utils.flop_counter": {"FlopCounterMode": lambda: FlopCounterMode},
     "torch._dynamo": {
         "OptimizedModule": lambda: OptimizedModule,
         "disable": lambda: disable,
@@ -99,6 +134,8 @@ class _Deferred(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         package = self.__name__
+        if name == "__path__":  # Python asks whether it is a package, which would have one by now
+            raise AttributeError(name)
         with _lock:
             if type(self) is _Deferred and name in NAMES[package]:
                 _getting.append(package)
@@ -119,6 +156,13 @@ def _load(module: ModuleType) -> None:
             module.__class__ = ModuleType  # type: ignore[assignment]  # from here on an ordinary module
             assert module.__spec__ is not None and module.__spec__.loader is not None  # see _Finder
             module.__spec__.loader.exec_module(module)
+
+
+def _loaded(name: str) -> ModuleType:
+    """A deferred module, whose file has been run."""
+    module = import_module(name)
+    _load(module)
+    return module
 
 
 class _Later(Loader):

@@ -35,7 +35,7 @@ def pictures(height, width, num=12, seed=0):
 
 
 def test_squares_of_pixels_are_encoded_and_codes_are_enlarged():
-    whole = _reduced.Reduced(Affine((1, 2, 2)), 2)
+    whole = _reduced.Reduced(Affine((1, 2, 2)), 2, (4, 4))
     x = torch.arange(16.0).view(1, 1, 4, 4)
     z = whole.encode(x)
     assert z.tolist() == [[2.5, 4.5, 10.5, 12.5]]

@@ -1,5 +1,6 @@
 """What a run imports and computes before its first batch: nothing that it finds in the cache, and little of others."""
 
+import gc
 import json
 import os
 import signal
@@ -20,12 +21,14 @@ from datamodules.digits import Digits
 from lightning_genae.commands import fit
 from lightning_genae.commands.build import build_augment, build_model
 from lightning_genae.commands.parse import parse_run
+from lightning_genae.deferred import without_collection
 from lightning_genae.evaluation import evaluation
 from lightning_genae.evaluation.evaluation import Evaluation
 from tests.conftest import ROOT, shell
 from tests.test_wandb import CONFIG
 
 SLOW = ("torchvision", "torch._dynamo.utils", "scipy", "sklearn", "pandas", "torchmetrics.functional", "wandb")
+SLOW += ("matplotlib.pyplot", "triton.runtime")
 
 
 def python(code: str, *words: str, cwd: Path) -> subprocess.CompletedProcess:
@@ -97,6 +100,46 @@ except AttributeError:
 def test_deferred_packages_are_whole_when_they_are_needed(tmp_path):
     done = python(DEFERRED, cwd=tmp_path)
     assert done.stdout == "all of it\n", done.stderr
+
+
+DEFERRED_MODULES = """
+import sys
+from lightning_genae.deferred import defer
+defer()
+import torch, pytorch_lightning
+from torch.utils.flop_counter import FlopCounterMode
+assert not {"matplotlib.pyplot", "triton.runtime"} & set(sys.modules)
+
+with FlopCounterMode(display=False) as counter:
+    torch.ones(2, 3) @ torch.ones(3, 5)
+assert counter.get_total_flops() == 2 * 2 * 3 * 5 and isinstance(counter, torch.utils.flop_counter.FlopCounterMode)
+assert torch.utils.flop_counter.register_flop_formula and "matplotlib.pyplot" not in sys.modules
+
+from torchmetrics import MeanMetric
+metric = MeanMetric()
+metric.update(3.0)
+figure, axes = metric.plot()
+assert [line.get_ydata()[0] for line in axes.get_lines()][:1] == [3.0] and "matplotlib.pyplot" in sys.modules
+from torchmetrics.utilities.plot import plot_curve
+print("all of it")
+"""
+
+
+def test_deferred_modules_are_whole_when_they_are_needed(tmp_path):
+    done = python(DEFERRED_MODULES, cwd=tmp_path)
+    assert done.stdout == "all of it\n", done.stderr
+
+
+def test_imports_are_not_interrupted_for_garbage_and_all_else_is():
+    with pytest.raises(KeyError), without_collection():
+        assert not gc.isenabled()
+        raise KeyError
+    assert gc.isenabled()
+    gc.disable()
+    with without_collection():
+        pass
+    assert not gc.isenabled()
+    gc.enable()
 
 
 OTHER_RELEASE = """

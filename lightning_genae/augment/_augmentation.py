@@ -1,6 +1,7 @@
 """The base class of augmentations."""
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
@@ -26,6 +27,8 @@ class Augmentation(nn.Module):
         shows: whether its variations differ from the images, so that the quality report has something to measure.
         modalities: names of the modalities that it supports. None: all of them.
         target: of the overfitting signal, for an augmentation whose fraction adapts by default. None: it does not.
+        autocasts: whether it computes in the precision of the run where that is mixed. Small dense layers do not: to
+            cast their weights in every batch takes longer than the products save.
         strength: of its variations, 0 for none, if it has one; the quality report then covers a grid of it.
     """
 
@@ -35,6 +38,7 @@ class Augmentation(nn.Module):
     shows = True
     modalities: ClassVar[tuple[str, ...] | None] = None
     target: float | None = None
+    autocasts = True
     strength: float
 
     def check(self, dataset: Dataset) -> None:
@@ -64,8 +68,10 @@ class Augmentation(nn.Module):
         chosen = draw_fraction(images, fraction)
         if len(chosen) == 0:
             return images
-        # in float32, whatever the model's precision, because the autoencoder was trained in it
-        varied = self.vary(images[chosen].float(), None if labels is None else labels[chosen])
+        labels = None if labels is None else labels[chosen]
+        # images in float32, whatever the model's precision: what is added to them may be less than bfloat16 resolves
+        with nullcontext() if self.autocasts else torch.autocast(images.device.type, enabled=False):
+            varied = self.vary(images[chosen].float(), labels)
         return images.index_copy(0, chosen, varied.to(images.dtype))
 
     def settings(self) -> dict[str, object]:

@@ -36,7 +36,7 @@ class Classes(NamedTuple):
 def gaussian(z: Tensor, mean: Tensor, cholesky: Tensor, strength: float) -> Tensor:
     """Latents (B, d) with gaussian noise, such that latents of covariance L L' keep it at every strength.
 
-    z' = mean + sqrt(1 - s^2) (z - mean) + s L e with e ~ N(0, I), written so that s = 0 is the identity.
+    z' = mean + sqrt(1 - s^2) (z - mean) + s L e with e ~ N(0, I).
 
     Args:
         z: latents, (B, d).
@@ -44,8 +44,9 @@ def gaussian(z: Tensor, mean: Tensor, cholesky: Tensor, strength: float) -> Tens
         cholesky: L, the Cholesky factor of their covariance, (d, d).
         strength: s in [0, 1]; 1 discards the latent code altogether.
     """
+    kept = (1 - strength**2) ** 0.5  # exactly 1 for strength 0, which thus is the identity
     noise = torch.randn_like(z) @ cholesky.T
-    return z + ((1 - strength**2) ** 0.5 - 1) * (z - mean) + strength * noise
+    return kept * z + ((1 - kept) * mean + strength * noise)  # few of these operations have a gradient
 
 
 def gaussian_of_class(z: Tensor, labels: Tensor, classes: Classes, strength: float) -> Tensor:

@@ -64,6 +64,7 @@ class AutoencoderAugment(PerturbingAugmentation):
         self.model = AUTOENCODER.load("--augment.autoencoder", name)
         self.options = AUTOENCODER.defaults.get(name, {}) | self.options
         network = _option(self.model, self.options, "network")
+        self.autocasts = network != "mlp"
         for of, option, value in ((("mlp",), "hidden", HIDDEN), (("conv", "resnet"), "width", WIDTH)):
             if network in of and self.options.get(option) is None:
                 self.options[option] = value
@@ -86,6 +87,7 @@ class AutoencoderAugment(PerturbingAugmentation):
         if self.checkpoint:
             models = {name: AUTOENCODER.load(option, name) for name in names}
             self.autoencoder, self.trained_on = _training.loaded(models, self.checkpoint, self.foreign, dataset)
+            self.autocasts = self.autoencoder.hparams.get("network") != "mlp"
             log.info(
                 f"The autoencoder of '{self.checkpoint}' augments, of {self.autoencoder.hparams.latent_dim} latent "
                 "dimensions; --augment.autoencoder, its options and --augment.steps have no effect"
@@ -98,7 +100,7 @@ class AutoencoderAugment(PerturbingAugmentation):
             arguments = self.model, self.options, self.steps, small, trainer_options
             self.autoencoder, self.trained_on = _training.trained(*arguments)[0], dataset.fingerprint
             if self.factor > 1:
-                self.autoencoder = Reduced(self.autoencoder, self.factor)
+                self.autoencoder = Reduced(self.autoencoder, self.factor, dataset.image_shape[1:])
         self.learn_latents(dataset.train, dataset.cache_dir)
 
     def _choose_factor(self, dataset: Dataset) -> None:

@@ -14,6 +14,7 @@ from lightning_genae.config.nested import as_arguments, as_plain, expand, flatte
 from lightning_genae.config.overview import overview
 from lightning_genae.config.parser import add_classes, new_parser, parse_arguments
 from lightning_genae.config.words import is_given, last_value
+from lightning_genae.deferred import without_collection
 from lightning_genae.errors import UserError
 from lightning_genae.received import check_config, check_type
 
@@ -67,8 +68,9 @@ class CommandLine:
         if asked.help and not any([asked.config, *(getattr(asked, name) for name in self.selectors)]):
             print(overview(self.selectors, self.defaults, self.composed, self.run_options))
             return None
-        names, file, rest = self._choose(argv)
-        parser = self._parser(names)
+        with without_collection():
+            names, file, rest = self._choose(argv)
+            parser = self._parser(names)
         if asked.help:
             groups = parser.groups or {}
             for option, choice in self._choices(names).items():

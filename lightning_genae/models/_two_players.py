@@ -154,7 +154,10 @@ class TwoPlayers(Model, ABC):
         self.critic_accuracy = correct / 2
 
     def _update(self, optimizer: LightningOptimizer, player: str, loss: Tensor) -> None:
-        self.manual_backward(loss)
+        # Lightning's context for mixed precision spans the whole step, but PyTorch's is for forward passes: here it would
+        # cast what was computed in float32
+        with torch.autocast(self.device.type, enabled=False):
+            self.manual_backward(loss)
         optimizer.step()
         optimizer.zero_grad()
         self.log_part(f"loss_{player}", loss, prog_bar=True)
