@@ -48,6 +48,8 @@ class Record(Checkpoint):
     def on_train_start(self, trainer, pl_module) -> None:
         self.start = self.saved = time.perf_counter()
         self.signals.listen()
+        # here processes agree on signals; Lightning's own agreement waits for the others and the device in every batch
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCsv):
                 logger.check(trainer.log_every_n_steps)

@@ -167,6 +167,12 @@ def test_a_weight_that_is_not_finite_is_named_and_not_saved(cli, at_batch):
     assert checkpoint("mine")["Digits"]["batches"] == 6
 
 
+def test_a_large_weight_is_finite(cli, at_batch):
+    """Its square is not."""
+    at_batch(7, lambda trainer: trainer.lightning_module.register_buffer("unused", torch.tensor([1e30])))
+    assert cli("--model", "ae", *SHORT, "--folder", "mine")[0] == 0
+
+
 def test_a_run_goes_back_and_on_with_half_the_learning_rate(cli, diverging):
     diverging(range(7, 8))
     status, out, error = cli("--model", "gan", *SHORT, "--folder", "mine", "--on_nonfinite", "rewind")

@@ -1,12 +1,14 @@
 """What all models with a critic share: alternating updates, two optimizers, the average of the generator."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, cast
 
 import torch
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 from pytorch_lightning.core.optimizer import LightningOptimizer
+from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -156,11 +158,32 @@ class TwoPlayers(Model, ABC):
     def _update(self, optimizer: LightningOptimizer, player: str, loss: Tensor) -> None:
         # Lightning's context for mixed precision spans the whole step, but PyTorch's is for forward passes: here it would
         # cast what was computed in float32
-        with torch.autocast(self.device.type, enabled=False):
+        with torch.autocast(self.device.type, enabled=False), self._mean_over_processes(optimizer):
             self.manual_backward(loss)
         optimizer.step()
         optimizer.zero_grad()
         self.log_part(f"loss_{player}", loss, prog_bar=True)
+
+
+    @contextmanager
+    def _mean_over_processes(self, optimizer: LightningOptimizer) -> Iterator[None]:
+        """A context for a backward pass, after which all processes have the mean of their gradients of one player.
+
+        DistributedDataParallel would sum up both players' gradients after each of the two passes.
+        """
+        strategy = self.trainer.strategy
+        if not isinstance(strategy, DDPStrategy):
+            yield
+            return
+        with strategy.block_backward_sync():
+            yield
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        total = torch.cat([gradient.flatten() for gradient in gradients])
+        torch.distributed.all_reduce(total)
+        means = (total / self.trainer.world_size).split([gradient.numel() for gradient in gradients])
+        for gradient, mean in zip(gradients, means):
+            gradient.copy_(mean.view_as(gradient))
 
 
 def _as_they_are(images: Tensor, labels: Tensor) -> Tensor:
