@@ -81,7 +81,7 @@ ASKED = {
         0.35,
     ),
     "epoch-bare": Asked(
-        "an epoch of a dense autoencoder on 54,000 images, with bar, CSV and W&B offline, over a bare loop",
+        "half an epoch of a dense autoencoder on 54,000 images, with bar, CSV and W&B offline, over a bare loop",
         "not measured",
         1.10,
     ),

@@ -116,12 +116,15 @@ def test_the_hash_is_the_files(build, inception_weights, dino_weights):
         assert build(name).description["weights"] == expected
 
 
-def test_efficientnet_folded_is_the_published_one(digits):
+@pytest.mark.parametrize("side", [64, 75])  # whose halves are even; whose halves are odd and even
+def test_efficientnet_folded_is_the_published_one(digits, side):
     images = digits.dataset.heldout.images[:8]
+    if side > 64:
+        images = nn.functional.interpolate(images.float(), (side, side)).byte()
     features = EfficientNetFeatures(digits)(images)
     network, _ = published()
     network.classifier = nn.Identity()
-    x = nn.functional.interpolate(images.float().expand(-1, 3, -1, -1), (64, 64), mode="bilinear", antialias=True)
+    x = nn.functional.interpolate(images.float().expand(-1, 3, -1, -1), (side, side), mode="bilinear", antialias=True)
     expected = network((x - 127) / 128)
     assert torch.allclose(features, expected, atol=1e-4 * float(expected.detach().std()))
 

@@ -16,6 +16,7 @@ from lightning_genae.ablation.records import compare, read
 from lightning_genae.commands import precision
 from lightning_genae.commands.parse import parse_run
 from lightning_genae.evaluation.evaluation import Evaluation
+from lightning_genae.models.gan import GAN
 from lightning_genae.run_folder import RunFolder, config_hash
 from tests.data import dataset_of
 from tests.test_report import make_run
@@ -139,6 +140,20 @@ def test_networks_compute_in_it_and_metrics_in_float32(with_amx, cli, images, mo
     assert seen["training"] == {torch.bfloat16}
     assert torch.float32 in seen["sampling"]  # bfloat16 are the images for the critic
     assert seen["features"] == seen["weights"] == {torch.float32}
+
+
+def test_a_backward_pass_casts_nothing(with_amx, cli, images, monkeypatch):
+    """PyTorch's autocast is for forward passes: another would round products of what was computed in float32."""
+    seen = []
+    backward = GAN.manual_backward
+
+    def note(self, loss):
+        seen.append(torch.is_autocast_enabled("cpu"))
+        backward(self, loss)
+
+    monkeypatch.setattr(GAN, "manual_backward", note)
+    assert cli(*SHORT, "--folder", "out")[0] == 0
+    assert seen and not any(seen)
 
 
 @pytest.mark.parametrize("other", ["32-true", "bf16-mixed"])

@@ -11,6 +11,7 @@ from lightning_genae.augment import _reduced, _training
 from lightning_genae.augment.ae import AutoencoderAugment
 from lightning_genae.augment.pca import PCAAugment
 from lightning_genae.data.modalities.series import Series
+from lightning_genae.models.ae import Autoencoder
 from tests.data import dataset_of
 
 
@@ -95,6 +96,20 @@ def test_the_change_of_the_reduced_image_is_added(monkeypatch):
     assert torch.equal(z, avg_pool2d(x, 2).flatten(1))
     expected = interpolate((varied - z).unflatten(1, (3, 14, 14)), size=(28, 28), mode="bilinear")
     assert torch.allclose(change, expected, atol=1e-5) and change.abs().max() > 0.1
+
+
+@pytest.mark.parametrize(("network", "casts"), [("mlp", False), ("conv", True)])
+def test_dense_layers_compute_in_float32_where_the_model_does_not(network, casts):
+    augment = AutoencoderAugment({"name": "ae", "network": network}, detail="decode")
+    augment.autoencoder = Autoencoder((1, 8, 8), network=network, hidden=[256], width=8).requires_grad_(False)
+    x = torch.rand(40, 1, 8, 8) * 2 - 1
+    augment.set_latents(augment.autoencoder.encode(x), torch.zeros(40, dtype=torch.long))
+    varied = []
+    for is_mixed in (False, True):
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_mixed):
+            varied.append(augment(x, None, 1.0))
+    assert torch.allclose(*varied, atol=0.05) and torch.equal(*varied) != casts
 
 
 @pytest.mark.parametrize("options", [{"reduce": 1}, {"detail": "decode"}])

@@ -156,14 +156,13 @@ class TwoPlayers(Model, ABC):
         self.critic_accuracy = correct / 2
 
     def _update(self, optimizer: LightningOptimizer, player: str, loss: Tensor) -> None:
-        # Lightning's context for mixed precision spans the whole step, but PyTorch's is for forward passes: here it would
-        # cast what was computed in float32
+        # Lightning's context for mixed precision spans the whole step, but autocast is for forward passes: here it
+        # would cast what was computed in float32
         with torch.autocast(self.device.type, enabled=False), self._mean_over_processes(optimizer):
             self.manual_backward(loss)
         optimizer.step()
         optimizer.zero_grad()
         self.log_part(f"loss_{player}", loss, prog_bar=True)
-
 
     @contextmanager
     def _mean_over_processes(self, optimizer: LightningOptimizer) -> Iterator[None]:

@@ -71,10 +71,36 @@ def _folded(network: nn.Module) -> nn.Module:
             before = name, layer
         elif isinstance(layer, nn.BatchNorm2d):
             assert before is not None  # timm's layers are in the order in which they are called
-            network.set_submodule(before[0], fuse_conv_bn_eval(before[1], layer))
+            fused = fuse_conv_bn_eval(before[1], layer)
+            network.set_submodule(before[0], _Strided(fused) if fused.stride == (2, 2) else fused)
             network.set_submodule(name, layer.get_submodule("act"))  # timm's batch norm contains the activation
             before = None
     return network
+
+
+class _Strided(nn.Module):
+    """A convolution of stride 2 with TensorFlow's padding, which has one pixel more behind than before an even side.
+
+    A row and a column of zeros before the kernel do the same without a padded copy of the images, which takes longer
+    than the convolution.
+
+    Args:
+        conv: timm's, with a square kernel.
+    """
+
+    def __init__(self, conv: nn.Conv2d):
+        super().__init__()
+        self.conv = conv
+        size = conv.kernel_size[0] + 1
+        channels = conv.in_channels, conv.out_channels
+        self.of_even = nn.Conv2d(*channels, size, conv.stride, (size - 2) // 2, groups=conv.groups).eval()
+        assert conv.bias is not None  # the batch norm's
+        self.of_even.weight = nn.Parameter(F.pad(conv.weight, (1, 0, 1, 0)), requires_grad=False)
+        self.of_even.bias = conv.bias
+
+    def forward(self, images: Tensor) -> Tensor:
+        is_even = images.shape[2] % 2 == images.shape[3] % 2 == 0
+        return self.of_even(images) if is_even else self.conv(images)
 
 
 def _prepare(images: Tensor) -> Tensor:
