@@ -3,8 +3,8 @@
     python benchmarks/speed_epoch.py          two minutes on two cores; pythae: pip install pythae
 
 All train the same layers (784, 512, 256, 16 and back) by Adam on as many images in batches of 64, in a new order in
-every epoch. `python run.py` has its bar, metrics.csv and Weights & Biases offline, pythae the bar that is its default, the
-loop nothing. The images are Fashion-MNIST's, which are as many and as large as MNIST's. Ours chooses its number of
+every epoch. `python run.py` has its bar, metrics.csv and Weights & Biases offline, pythae the bar that is its default,
+the loop nothing. The images are Fashion-MNIST's, which are as many and as large as MNIST's. Ours chooses its number of
 threads, which is one here; the others take all cores, as they do by themselves, and once more only one.
 """
 
