@@ -100,6 +100,7 @@ def test_the_change_of_the_reduced_image_is_added(monkeypatch):
 
 @pytest.mark.parametrize(("network", "casts"), [("mlp", False), ("conv", True)])
 def test_dense_layers_compute_in_float32_where_the_model_does_not(network, casts):
+    torch.manual_seed(0)
     augment = AutoencoderAugment({"name": "ae", "network": network}, detail="decode")
     augment.autoencoder = Autoencoder((1, 8, 8), network=network, hidden=[256], width=8).requires_grad_(False)
     x = torch.rand(40, 1, 8, 8) * 2 - 1
@@ -109,7 +110,8 @@ def test_dense_layers_compute_in_float32_where_the_model_does_not(network, casts
         torch.manual_seed(0)
         with torch.autocast("cpu", torch.bfloat16, enabled=is_mixed):
             varied.append(augment(x, None, 1.0))
-    assert torch.allclose(*varied, atol=0.05) and torch.equal(*varied) != casts
+    assert (varied[0] - varied[1]).square().mean() < 0.01 * varied[0].square().mean()
+    assert torch.equal(*varied) != casts
 
 
 @pytest.mark.parametrize("options", [{"reduce": 1}, {"detail": "decode"}])

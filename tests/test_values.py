@@ -495,6 +495,7 @@ def test_whose_turn_it_is(monkeypatch, n_critic, generators):
 def test_an_update_takes_its_own_gradient_alone_and_shows_its_loss():
     """A loss whose slope is 2 moves a weight by 2 at rate 1, and by 2 again."""
     model = fixed("gan")
+    model.trainer = SimpleNamespace(strategy=None)  # of one process
     model.manual_backward = lambda loss: loss.backward()
     weight = nn.Parameter(torch.tensor(5.0))
     for loss, expected in ((10.0, 3.0), (6.0, 1.0)):

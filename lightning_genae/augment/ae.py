@@ -87,7 +87,7 @@ class AutoencoderAugment(PerturbingAugmentation):
         if self.checkpoint:
             models = {name: AUTOENCODER.load(option, name) for name in names}
             self.autoencoder, self.trained_on = _training.loaded(models, self.checkpoint, self.foreign, dataset)
-            self.autocasts = self.autoencoder.hparams.get("network") != "mlp"
+            self.autocasts = getattr(self.autoencoder.hparams, "network", None) != "mlp"
             log.info(
                 f"The autoencoder of '{self.checkpoint}' augments, of {self.autoencoder.hparams.latent_dim} latent "
                 "dimensions; --augment.autoencoder, its options and --augment.steps have no effect"

@@ -75,7 +75,7 @@ class VariationalAugment(AutoencodingAugmentation):
         if self.checkpoint:
             arguments = {"vae": vae.VAE}, self.checkpoint, self.foreign, dataset
             self.autoencoder, self.trained_on = _training.loaded(*arguments)
-            self.autocasts = self.autoencoder.hparams.get("network") != "mlp"
+            self.autocasts = getattr(self.autoencoder.hparams, "network", None) != "mlp"
 
     def fit(self, dataset: Dataset, **trainer_options: Any) -> None:
         """Trains the VAE, unless it was loaded."""
