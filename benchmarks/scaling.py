@@ -36,10 +36,12 @@ Lines = dict[str, dict[int, float]]  # by name: sizes and values
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="of the picture; all if none is named")
+    parser.add_argument("parts", nargs="*", help=f"of the picture: {', '.join(PARTS)}; all if none is named")
     parser.add_argument("--most", type=int, default=10**6, help="largest size")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the results")
     given = parser.parse_args()
+    if unknown := set(given.parts) - set(PARTS):
+        parser.error(f"expected some of {', '.join(PARTS)}; got {', '.join(sorted(unknown))}")
     path = given.out / "scaling.json"
     content = json.loads(path.read_text()) if path.is_file() else {"parts": {}}
     for name in given.parts or PARTS:

@@ -88,13 +88,15 @@ NEEDS = {"start": "speed_start", "imports": "speed_imports", "busy": "speed_busy
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="of the table; all if none is named")
+    parser.add_argument("parts", nargs="*", help=f"of the table: {', '.join(PARTS)}; all if none is named")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--share", type=float, default=1.0, help="of the usual work, to try the script")
     parser.add_argument("--device", choices=["cpu", "cuda"], help="cuda: the table of a GPU; cpu: the same on this CPU")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the results")
     parser.add_argument("--table", action="store_true", help="write the tables from the results that are there")
     given = parser.parse_args()
+    if unknown := set(given.parts) - set(PARTS):
+        parser.error(f"expected some of {', '.join(PARTS)}; got {', '.join(sorted(unknown))}")
     if given.device:
         from speed_device import write
 

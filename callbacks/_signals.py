@@ -44,7 +44,7 @@ class Signals:
             raise KeyboardInterrupt
         if not self.asked:
             again = "; Ctrl-C once more ends it at once" if number == signal.SIGINT else ""
-            log.info(f"{signal.Signals(number).name}: this batch is finished and its checkpoint saved{again}")
+            log.info(f"{signal.Signals(number).name}: finishing this batch and saving its checkpoint{again}")
         self.asked = number
 
 

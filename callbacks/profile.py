@@ -1,6 +1,7 @@
 """Where the time of a batch goes: a trace, and the dearest operations."""
 
 import logging
+import os
 from pathlib import Path
 
 from pytorch_lightning import Callback
@@ -27,6 +28,7 @@ class Profile(Callback):
         self.first = min(self.num_warming, max(0, steps - self.num_recorded))  # batches before those recorded
         self.last = min(steps, self.first + self.num_recorded)
         self.recorder: profile | None = None
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the library below prints "errors" where there is no GPU
 
     def on_train_batch_start(self, trainer, pl_module, *args) -> None:
         if trainer.is_global_zero and trainer.datamodule.batches - 1 == self.first:

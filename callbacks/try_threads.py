@@ -6,6 +6,8 @@ import torch
 from pytorch_lightning import Callback
 from torch import nn
 
+from lightning_genae.estimates import Estimate
+
 
 class CountOperations(Callback):
     """Ends a training after its first batch.
@@ -52,6 +54,10 @@ class TryThreads(Callback):
         self.numbers = numbers
         self.seconds: dict[int, list[float]] = {}
 
+    def on_train_start(self, trainer, pl_module) -> None:
+        what = f"Timing batches with {', '.join(map(str, self.numbers))} threads"
+        self.estimate = Estimate(what, (self.num_rounds + 1) * len(self.numbers), at_most=True)
+
     def on_train_batch_start(self, trainer, pl_module, *args) -> None:
         batch = trainer.datamodule.batches - 1
         torch.set_num_threads(self.numbers[batch % len(self.numbers)])
@@ -61,6 +67,7 @@ class TryThreads(Callback):
 
     def on_train_batch_end(self, trainer, pl_module, *args) -> None:
         now = time.perf_counter()
+        self.estimate.update()
         rounds, index = divmod(trainer.datamodule.batches - 1, len(self.numbers))
         if rounds:  # the first one warms up
             self.seconds.setdefault(self.numbers[index], []).append(now - self.start)

@@ -125,7 +125,8 @@ NAMES: dict[str, Mapping[str, Callable[[], Any]]] = {
         "graph_break": lambda: graph_break,
     },
 }
-_lock = threading.RLock()  # for the three below
+# by package or module: a common one could wait for a thread that waits for it
+_locks = {name: threading.RLock() for name in NAMES}
 _getting: list[str] = []  # packages of which a name is being imported
 
 
@@ -136,7 +137,7 @@ class _Deferred(ModuleType):
         package = self.__name__
         if name == "__path__":  # Python asks whether it is a package, which would have one by now
             raise AttributeError(name)
-        with _lock:
+        with _locks[package]:
             if type(self) is _Deferred and name in NAMES[package]:
                 _getting.append(package)
                 try:
@@ -151,7 +152,7 @@ class _Deferred(ModuleType):
 
 def _load(module: ModuleType) -> None:
     """Runs a deferred package's __init__."""
-    with _lock:
+    with _locks[module.__name__]:
         if type(module) is _Deferred:
             module.__class__ = ModuleType  # type: ignore[assignment]  # from here on an ordinary module
             assert module.__spec__ is not None and module.__spec__.loader is not None  # see _Finder
@@ -177,17 +178,38 @@ class _Later(Loader):
         module.__class__ = _Deferred
 
 
+class _AfterPackage(Loader):
+    """Runs a deferred package's __init__ before it imports a module of the package."""
+
+    def __init__(self, loader: Loader, package: str):
+        self.loader = loader
+        self.package = package
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        _load(sys.modules[self.package])
+        self.is_there = spec.name in sys.modules  # as the package's __init__ has imported it
+        return sys.modules[spec.name] if self.is_there else self.loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        assert module.__spec__ is not None  # Python sets it
+        module.__spec__.loader = module.__loader__ = self.loader
+        if not self.is_there:
+            self.loader.exec_module(module)
+
+
 class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The spec of a package to be deferred. For a submodule of one, runs the package's __init__."""
-        if fullname in NAMES:
-            spec = PathFinder.find_spec(fullname, path, target)
-            if spec is not None and spec.loader is not None:
-                spec.loader = _Later(spec.loader)
-            return spec
-        for package in NAMES:
-            if fullname.startswith(f"{package}.") and package not in _getting:
-                _load(sys.modules[package])
-        return None
+        """The spec of a package to be deferred, or of a module of such a package.
+
+        It imports nothing: Python calls it under a lock that the imports of all threads need.
+        """
+        package = next((name for name in NAMES if fullname.startswith(f"{name}.")), "")
+        is_deferred = type(sys.modules.get(package)) is _Deferred and package not in _getting
+        if fullname not in NAMES and not is_deferred:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Later(spec.loader) if fullname in NAMES else _AfterPackage(spec.loader, package)
+        return spec

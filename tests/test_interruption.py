@@ -62,7 +62,7 @@ def test_a_signal_saves_and_ends(cli, at_batch, number):
     at_batch(7, lambda trainer: os.kill(os.getpid(), number))
     status, out, error = cli(*words, "--folder", "parts")
     assert status == 130
-    assert f"{number.name}: this batch is finished and its checkpoint saved" in out
+    assert f"{number.name}: finishing this batch and saving its checkpoint" in out
     assert "interrupted; the same command goes on" in error
     assert results("parts")["status"] == "interrupted"
     assert checkpoint("parts")["Digits"]["batches"] == 7

@@ -142,6 +142,11 @@ def test_networks_compute_in_it_and_metrics_in_float32(with_amx, cli, images, mo
     assert seen["features"] == seen["weights"] == {torch.float32}
 
 
+def test_a_precision_that_there_is_not(cli):
+    status, _, error = cli("--precision", "nonsense", "--folder", "out")
+    assert status == 2 and "error: --precision: expected auto, 32-true, bf16-mixed" in error and "'nonsense'" in error
+
+
 def test_a_backward_pass_casts_nothing(with_amx, cli, images, monkeypatch):
     """PyTorch's autocast is for forward passes: another would round products of what was computed in float32."""
     seen = []

@@ -142,6 +142,40 @@ def test_imports_are_not_interrupted_for_garbage_and_all_else_is():
     gc.enable()
 
 
+IN_TWO_THREADS = """
+import sys, threading, time
+from pathlib import Path
+from lightning_genae import deferred
+Path("package").mkdir()
+Path("package/__init__.py").write_text("import shared\\nfrom package.inner import VALUE")
+Path("package/inner.py").write_text("VALUE = 3")
+Path("package/outer.py").write_text("VALUE = 4")
+Path("shared.py").write_text("import time; time.sleep(1); import other")
+Path("other.py").write_text("")
+sys.path.insert(0, "")
+deferred.NAMES["package"] = {}
+deferred._locks["package"] = threading.RLock()
+deferred.defer()
+import package
+thread = threading.Thread(target=lambda: __import__("shared"))
+thread.start()
+time.sleep(0.3)
+import package.outer  # while the other thread imports what the package needs
+thread.join()
+assert (package.inner.VALUE, package.outer.VALUE, package.VALUE) == (3, 4, 3)
+from package import inner
+assert inner is sys.modules["package.inner"] and type(inner.__spec__.loader).__name__ == "SourceFileLoader"
+print("both")
+"""
+
+
+def test_threads_that_import_do_not_wait_for_each_other(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-c", IN_TWO_THREADS]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30)
+    assert done.stdout == "both\n", done.stderr
+
+
 OTHER_RELEASE = """
 import sys
 from lightning_genae import deferred

@@ -93,6 +93,9 @@ def new_trainer(config: dict, precision: str, **arguments: Any) -> "Trainer":
     try:
         return Trainer(**{**hardware, **defaults, **arguments, **config["trainer"]})
     except Exception as error:  # Lightning raises many types for missing hardware
+        if f"'{precision}' is invalid" in str(error):
+            known = "auto, 32-true, bf16-mixed, 16-mixed or another of Lightning's"
+            raise UserError(f"--precision: expected {known}; got '{precision}'") from None
         requested = ", ".join(f"--{key} {config[key]}" for key in hardware)
         raise UserError(f"expected a Trainer that this machine can do, got {requested}: {error}") from error
 
