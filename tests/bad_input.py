@@ -248,7 +248,7 @@ OPTIONS = of(
     ("--logger tensorboard", "--logger: expected wandb, csv or none; got 'tensorboard'"),
     ("--threads 0", "--threads: expected a whole number at least 1 and at most 1000 or auto; got '0'"),
     ("--threads many", "--threads: expected a whole number at least 1 and at most 1000 or auto; got 'many'"),
-    ("--precision 12-bit", "--precision: expected auto, 32-true, bf16-mixed, 16-mixed or another of Lightning's; got '12-"),
+    ("--precision 12-bit", "--precision: expected auto, 32-true, bf16-mixed, 16-mixed or another of Lightning's; got"),
     ("--precision ''", "--precision: expected text that is not empty"),
     ("--trainer.precision 16-mixed --accelerator cpu", "--precision: expected one that this device can do"),
     ("--strategy best", "--strategy best"),
