@@ -1,6 +1,6 @@
 """How times grow: with images, classes, steps, samples and runs. A picture of lines on logarithmic axes, and JSON.
 
-    python benchmarks/scaling.py                 all of it, 25 minutes on two cores, a few GB of disk (mostly sparse)
+    python benchmarks/scaling.py                 all of it, 12 minutes on two cores, a few GB of disk (mostly sparse)
     python benchmarks/scaling.py classes cells   some of it; the others stay in the picture
     python benchmarks/scaling.py --most 1000     up to that size only, to try the script
 
