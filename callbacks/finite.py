@@ -57,10 +57,10 @@ class Finite(Callback):
         Raises:
             FloatingPointError: a loss or a weight of a process is not finite.
         """
+        weights = _floats(pl_module)
         # one norm takes a tenth of the time of looking at every weight, but may overflow
-        norm = torch.nn.utils.get_total_norm(_floats(pl_module))
-        is_suspect = not (self.are_finite.all() & norm.isfinite())
-        is_bad = is_suspect and (not self.are_finite.all() or not_finite(pl_module.state_dict()) is not None)
+        is_suspect = not (self.are_finite.all() & torch.nn.utils.get_total_norm(weights).isfinite())
+        is_bad = is_suspect and not (self.are_finite.all() and not_finite(weights) is None)
         bad_rank = trainer.global_rank if is_bad else -1
         if trainer.world_size > 1:
             bad_rank = int(trainer.strategy.reduce(torch.tensor(bad_rank, device=pl_module.device), reduce_op="max"))

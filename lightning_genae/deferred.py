@@ -89,12 +89,12 @@ class FlopCounterMode:
     """Stands for `torch.utils.flop_counter.FlopCounterMode`, which it makes when it is called."""
 
     def __new__(cls, *args: Any, **options: Any) -> Any:
-        return _loaded("torch.utils.flop_counter").FlopCounterMode(*args, **options)
+        return _load(sys.modules["torch.utils.flop_counter"]).FlopCounterMode(*args, **options)
 
 
 def plot_single_or_multi_val(*args: Any, **options: Any) -> Any:
     """Calls `torchmetrics.utilities.plot.plot_single_or_multi_val`, which draws values of a metric."""
-    return _loaded("torchmetrics.utilities.plot").plot_single_or_multi_val(*args, **options)
+    return _load(sys.modules["torchmetrics.utilities.plot"]).plot_single_or_multi_val(*args, **options)
 
 
 def _of_torchmetrics(module: str, name: str) -> Callable[[], Any]:
@@ -150,19 +150,13 @@ class _Deferred(ModuleType):
         return getattr(self, name)
 
 
-def _load(module: ModuleType) -> None:
-    """Runs a deferred package's __init__."""
+def _load(module: ModuleType) -> ModuleType:
+    """The module itself, after a deferred package's __init__ or a deferred module's file has run."""
     with _locks[module.__name__]:
         if type(module) is _Deferred:
             module.__class__ = ModuleType  # type: ignore[assignment]  # from here on an ordinary module
             assert module.__spec__ is not None and module.__spec__.loader is not None  # see _Finder
             module.__spec__.loader.exec_module(module)
-
-
-def _loaded(name: str) -> ModuleType:
-    """A deferred module, whose file has been run."""
-    module = import_module(name)
-    _load(module)
     return module
 
 

@@ -27,8 +27,6 @@ class Augmentation(nn.Module):
         shows: whether its variations differ from the images, so that the quality report has something to measure.
         modalities: names of the modalities that it supports. None: all of them.
         target: of the overfitting signal, for an augmentation whose fraction adapts by default. None: it does not.
-        autocasts: whether it computes in the precision of the run where that is mixed. Small dense layers do not: to
-            cast their weights in every batch takes longer than the products save.
         strength: of its variations, 0 for none, if it has one; the quality report then covers a grid of it.
     """
 
@@ -38,8 +36,12 @@ class Augmentation(nn.Module):
     shows = True
     modalities: ClassVar[tuple[str, ...] | None] = None
     target: float | None = None
-    autocasts = True
     strength: float
+
+    @property
+    def autocasts(self) -> bool:
+        """Whether it computes in the precision of the run where that is mixed."""
+        return True
 
     def check(self, dataset: Dataset) -> None:
         """Checks the data before anything is trained.

@@ -70,6 +70,11 @@ class AutoencodingAugmentation(Augmentation):
         self.detail = detail
         self.modality: Modality = Image()
 
+    @property
+    def autocasts(self) -> bool:
+        """Not with dense layers: to cast their weights in every batch takes longer than the products save."""
+        return getattr(getattr(self.autoencoder, "hparams", None), "network", None) != "mlp"
+
     def check(self, dataset: Dataset) -> None:
         self.modality = dataset.modality
         if len(dataset.train.images) < 2:

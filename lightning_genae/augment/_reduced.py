@@ -30,6 +30,7 @@ class Reduced(nn.Module):
     def __init__(self, autoencoder: Any, factor: int, sides: tuple[int, int]):
         super().__init__()
         self.autoencoder = autoencoder
+        self.hparams = getattr(autoencoder, "hparams", None)  # as of an autoencoder of whole images
         self.factor = factor
         height, width = sides
         self.register_buffer("rows", _enlarging(height // factor, factor).T, persistent=False)

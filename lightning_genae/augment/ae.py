@@ -64,7 +64,6 @@ class AutoencoderAugment(PerturbingAugmentation):
         self.model = AUTOENCODER.load("--augment.autoencoder", name)
         self.options = AUTOENCODER.defaults.get(name, {}) | self.options
         network = _option(self.model, self.options, "network")
-        self.autocasts = network != "mlp"
         for of, option, value in ((("mlp",), "hidden", HIDDEN), (("conv", "resnet"), "width", WIDTH)):
             if network in of and self.options.get(option) is None:
                 self.options[option] = value
@@ -87,7 +86,6 @@ class AutoencoderAugment(PerturbingAugmentation):
         if self.checkpoint:
             models = {name: AUTOENCODER.load(option, name) for name in names}
             self.autoencoder, self.trained_on = _training.loaded(models, self.checkpoint, self.foreign, dataset)
-            self.autocasts = getattr(self.autoencoder.hparams, "network", None) != "mlp"
             log.info(
                 f"The autoencoder of '{self.checkpoint}' augments, of {self.autoencoder.hparams.latent_dim} latent "
                 "dimensions; --augment.autoencoder, its options and --augment.steps have no effect"

@@ -58,7 +58,6 @@ class VariationalAugment(AutoencodingAugmentation):
         super().__init__(strength, detail)
         self.perturb = perturb
         self.options = {"network": network, "latent_dim": latent_dim, "beta": beta, "lr": lr}
-        self.autocasts = network != "mlp"
         self.options |= {} if network == "mlp" else {"width": width}
         self.steps = steps
         self.checkpoint = checkpoint
@@ -75,7 +74,6 @@ class VariationalAugment(AutoencodingAugmentation):
         if self.checkpoint:
             arguments = {"vae": vae.VAE}, self.checkpoint, self.foreign, dataset
             self.autoencoder, self.trained_on = _training.loaded(*arguments)
-            self.autocasts = getattr(self.autoencoder.hparams, "network", None) != "mlp"
 
     def fit(self, dataset: Dataset, **trainer_options: Any) -> None:
         """Trains the VAE, unless it was loaded."""

@@ -87,7 +87,7 @@ def new_trainer(config: dict, precision: str, **arguments: Any) -> "Trainer":
     hardware = {key: config[key] for key in ("accelerator", "devices", "strategy")} | {"precision": precision}
     is_alone = hardware["devices"] in (1, "1") and config["trainer"].get("num_nodes", 1) == 1
     if hardware["strategy"] == "auto" and not is_alone:
-        # the only strategy that works when a forward pass uses only one of the two networks
+        # a model may leave weights unused in a batch; two players sum up their gradients by themselves
         hardware["strategy"] = "ddp_find_unused_parameters_true"
     defaults = {"profiler": NoProfiler(), "max_epochs": -1, "limit_val_batches": 0, "enable_model_summary": False}
     try:

@@ -179,7 +179,7 @@ class TwoPlayers(Model, ABC):
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         gradients = [weight.grad for weight in weights if weight.grad is not None]
         total = torch.cat([gradient.flatten() for gradient in gradients])
-        torch.distributed.all_reduce(total)
+        torch.distributed.all_reduce(total)  # not strategy.reduce, which waits at a barrier before it
         means = (total / self.trainer.world_size).split([gradient.numel() for gradient in gradients])
         for gradient, mean in zip(gradients, means):
             gradient.copy_(mean.view_as(gradient))

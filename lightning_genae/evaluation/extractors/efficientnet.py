@@ -93,9 +93,9 @@ class _Strided(nn.Module):
         self.conv = conv
         size = conv.kernel_size[0] + 1
         channels = conv.in_channels, conv.out_channels
-        self.of_even = nn.Conv2d(*channels, size, 2, (size - 2) // 2, groups=conv.groups).eval()
+        self.of_even = nn.Conv2d(*channels, size, 2, (size - 2) // 2, groups=conv.groups)
         assert conv.bias is not None  # the batch norm's
-        self.of_even.weight = nn.Parameter(F.pad(conv.weight, (1, 0, 1, 0)), requires_grad=False)
+        self.of_even.weight = nn.Parameter(F.pad(conv.weight, (1, 0, 1, 0)))
         self.of_even.bias = conv.bias
 
     def forward(self, images: Tensor) -> Tensor:
