@@ -343,6 +343,7 @@ def test_r1_passes_the_augmentation_twice(arm, digits):
     augment = Composition({arm: one}, on="critic", fraction=0.7)
     if arm == "ae":
         encode = torch.nn.Linear(64, 64).requires_grad_(False)
+        one.autoencoder = encode
         one.vary = lambda images, labels: encode(images.flatten(1)).tanh().reshape(images.shape)
     if arm == "noise":
         one.vary = lambda images, labels: images + 0.1 * torch.randn_like(images)
