@@ -85,6 +85,7 @@ class ImageDataModule(Batches):
         loaded = self.load()
         check_loaded(type(self), loaded)
         pool, heldout, num_classes = loaded
+        pool, heldout = self.sized(pool), self.sized(heldout)
         if not isinstance(self.modality, Modality):
             raise UserError(
                 f"{registry.described(type(self))}: expected a modality of lightning_genae.data.modalities, such as "
@@ -108,6 +109,10 @@ class ImageDataModule(Batches):
             places=self.places,
             cache_dir=self.cache_dir,
         )
+
+    def sized(self, split: Images) -> Images:
+        """What `load` gave, of the size in which it is used."""
+        return split
 
     def split(self, pool: Images, num_heldout: int) -> tuple[Images, Images]:
         """The training set and the validation set, two disjoint parts of the training split.
@@ -185,12 +190,27 @@ class PublishedDataModule(ImageDataModule):
     Args:
         root: folder with the files. null: data.
         download: fetch the files to the root if they are not there.
+        image_size: side in pixels to which the images are reduced, bilinearly with antialiasing; half of it takes a
+            quarter of the time. null: as published.
     """
 
-    def __init__(self, root: str | None = None, download: bool = False, **kwargs: Any):
+    def __init__(
+        self, root: str | None = None, download: bool = False, image_size: PositiveInt | None = None, **kwargs: Any
+    ):
         super().__init__(**kwargs)
         self.root = root or "data"
         self.download = download
+        self.image_size = image_size
+
+    def sized(self, split: Images) -> Images:
+        if self.image_size is None:
+            return split
+        side = split.images.shape[-1]
+        if self.image_size > side:
+            raise ValueError(f"--data.image_size: expected at most {side}, as published; got {self.image_size}")
+        from torchvision.transforms.v2.functional import resize  # slow, and seldom needed
+
+        return split._replace(images=resize(split.images, [self.image_size, self.image_size], antialias=True))
 
     def is_there(self) -> bool:
         """Whether the files are in the root, in a form that needs no download."""

@@ -330,6 +330,22 @@ def test_idx_files(tmp_path, compress, below):
     assert datamodule.dataset.pool.labels.tolist() == [i % 10 for i in range(40)]
 
 
+def test_images_are_reduced_as_pillow_does_it(tmp_path):
+    write_svhn(tmp_path)
+    whole, half = (SVHNDataModule(root=str(tmp_path), batch_size=8, image_size=size) for size in (None, 16))
+    for datamodule in (whole, half):
+        datamodule.setup()
+    for split in ("pool", "heldout"):
+        originals, reduced = (getattr(datamodule.dataset, split) for datamodule in (whole, half))
+        assert reduced.images.dtype == torch.uint8 and torch.equal(reduced.labels, originals.labels)
+        for original, image in zip(originals.images[:5], reduced.images[:5]):
+            picture = Image.fromarray(original.permute(1, 2, 0).numpy())
+            expected = np.asarray(picture.resize((16, 16), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+            assert np.abs(image.numpy().astype(int) - expected).max() <= 1
+    with pytest.raises(ValueError, match=r"--data\.image_size: expected at most 32, as published; got 33"):
+        SVHNDataModule(root=str(tmp_path), image_size=33).setup()
+
+
 def test_svhn_calls_ten_a_zero(tmp_path):
     write_svhn(tmp_path)
     datamodule = SVHNDataModule(root=str(tmp_path), batch_size=8)

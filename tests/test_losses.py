@@ -114,6 +114,13 @@ def test_penalties_of_a_linear_critic():
     assert losses.gradient_penalty(linear_critic(torch.zeros(12)), real, fake) == pytest.approx(1, abs=1e-5)
 
 
+def test_lecam_by_hand():
+    """Outputs beyond the other kind's average cost their squared distance to it; those on its side cost nothing."""
+    real, fake = torch.tensor([3.0, -2.0]), torch.tensor([0.0, 4.0])
+    # relu(3 + 1)^2, relu(-2 + 1)^2 and relu(2 - 0)^2, relu(2 - 4)^2
+    assert losses.lecam(real, fake, torch.tensor(2.0), torch.tensor(-1.0)) == (16 + 0) / 2 + (4 + 0) / 2
+
+
 def test_penalties_look_where_they_should():
     """A critic whose slope at x is |x|: R1 sees the real image, the other one points between real and generated."""
     real, fake = torch.full((500, 1, 1, 1), 2.0), torch.full((500, 1, 1, 1), 4.0)

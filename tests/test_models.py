@@ -375,6 +375,45 @@ def test_r1_is_the_slope_at_the_image_before_its_augmentation():
     assert r1.item() == pytest.approx(float(weight[0].square().sum()) * 0.25 / 2, rel=1e-5)
 
 
+def test_r1_every_third_batch_weighs_three_times_as_much(digits, monkeypatch):
+    model = GAN(digits.dataset.image_shape, 10, network="mlp", hidden=[4], r1=0.5, r1_every=3)
+    model.log_part = lambda *args, **options: None
+    monkeypatch.setattr(losses, "r1", lambda *args, **options: torch.tensor(2.0))
+    x = torch.zeros(4, 1, 8, 8)
+
+    def loss(batches):
+        monkeypatch.setattr(GAN, "batches", batches)
+        torch.manual_seed(0)
+        return model.loss_critic(x, torch.zeros(4).long()).item()
+
+    without = loss(1)
+    assert [loss(batches) - without for batches in range(5)] == pytest.approx([3, 0, 0, 3, 0], abs=1e-5)
+
+
+def test_lecam_compares_with_the_averages_of_earlier_outputs(digits):
+    """Of few batches the average is their mean; it is kept in checkpoints, and the loss grows by its weight."""
+    model = GAN(digits.dataset.image_shape, 10, network="mlp", hidden=[4], lecam=0.3)
+    parts = {}
+    model.log_part = lambda name, value, **options: parts.setdefault(name, []).append(value.item())
+    x = torch.randn(6, 1, 8, 8)
+    for _ in range(4):
+        model.loss_critic(x, torch.zeros(6).long())
+    expected = [sum(parts[name]) / 4 for name in ("output_real", "output_fake")]
+    assert model.state_dict()["mean_outputs"].tolist() == pytest.approx([*expected, 4], rel=1e-4)
+    output_real, output_fake = torch.tensor([0.5]), torch.tensor([-0.5])
+    model.mean_outputs.copy_(torch.tensor([0.0, 0.0, 1e9]))
+    expected = losses.lecam(output_real, output_fake, torch.tensor(0.005), torch.tensor(-0.005))
+    assert model._lecam(output_real, output_fake) == pytest.approx(expected.item())
+    torch.manual_seed(0)
+    averages, whole = model.mean_outputs.clone(), model.loss_critic(x, torch.zeros(6).long()).item()
+    model.mean_outputs.copy_(averages)
+    model.hparams["lecam"] = 0.0
+    torch.manual_seed(0)
+    assert whole - model.loss_critic(x, torch.zeros(6).long()).item() == pytest.approx(
+        0.3 * parts["lecam"][-1], rel=1e-4
+    )
+
+
 def test_wgan_keeps_its_critics_weights_within_the_clip(digits):
     model = GAN(digits.dataset.image_shape, 10, loss="wgan", clip=0.02)
     train(model, digits, 3)

@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 import torch
-from jsonargparse.typing import NonNegativeFloat, PositiveFloat
+from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -26,11 +26,10 @@ class GAN(TwoPlayers):
     Deviations: all losses use this project's networks, Adam, alternating updates and an averaged generator unless
     options say otherwise; WGAN's paper has RMSprop, five updates of the critic and no average. lsgan lacks the paper's
     factor 1/2, so that a penalty added to it weighs half as much as it would there. The generator of an f-divergence
-    has the loss of the paper's section 3.2, not that of the minimax game. r1 is computed for every batch, StyleGAN2's
-    for every 16th with 16 times the weight. With an augmentation on the critic r1 takes, as in StyleGAN2-ADA, the
-    gradient with respect to the real image before augmentation; gradient_penalty, whose paper has no augmentation,
-    takes it with respect to the input of the critic, between augmented images, because the critic has to be
-    1-Lipschitz.
+    has the loss of the paper's section 3.2, not that of the minimax game. With an augmentation on the critic r1 takes,
+    as in StyleGAN2-ADA, the gradient with respect to the real image before augmentation; gradient_penalty, whose paper
+    has no augmentation, takes it with respect to the input of the critic, between augmented images, because the critic
+    has to be 1-Lipschitz.
 
     Args:
         loss: non-saturating or minimax logistic (arXiv 1406.2661), least squares (1611.04076), hinge
@@ -38,6 +37,9 @@ class GAN(TwoPlayers):
             the f-divergences Kullback-Leibler, reverse KL, Pearson chi^2 and Jensen-Shannon (1606.00709).
         r1: gamma; half of it is the weight of the mean squared norm of the critic's gradient at real images
             (arXiv 1801.04406). 0: none.
+        r1_every: batches between those in which r1 is computed, with as many times its weight (StyleGAN2: 16).
+        lecam: weight of the regularisation that keeps the critic's outputs on real images near its average output on
+            generated ones, and the other way round (LeCam, arXiv 2104.03310). 0: none.
         gradient_penalty: weight of WGAN-GP's penalty. null: 10 for wgan-gp, 0 for the others.
         clip: largest absolute weight of the critic; wgan only. null: 0.01.
         spectral_norm: bound the Lipschitz constant of the critic's layers (arXiv 1802.05957).
@@ -48,6 +50,7 @@ class GAN(TwoPlayers):
     modalities = None  # all
     critic_transform: Transform
     class_fractions: Tensor
+    mean_outputs: Tensor  # see `_lecam`
 
     def __init__(
         self,
@@ -55,6 +58,8 @@ class GAN(TwoPlayers):
         num_classes: int = 0,
         loss: Loss = "ns",
         r1: NonNegativeFloat = 0.0,
+        r1_every: PositiveInt = 1,
+        lecam: NonNegativeFloat = 0.0,
         gradient_penalty: NonNegativeFloat | None = None,
         clip: PositiveFloat | None = None,
         spectral_norm: bool = False,
@@ -63,6 +68,7 @@ class GAN(TwoPlayers):
     ):
         super().__init__(image_shape, num_classes, **kwargs)
         warn_unused("clip", clip, loss == "wgan", "--model.loss wgan")
+        warn_unused("r1_every", r1_every if r1_every > 1 else None, r1 > 0, "--model.r1")
         if loss == "wgan-gp" and gradient_penalty == 0:
             raise ValueError(
                 "--model.gradient_penalty: expected a weight above 0 for wgan-gp; got 0; see --model.loss wgan"
@@ -81,6 +87,8 @@ class GAN(TwoPlayers):
         if self.decision_threshold is not None:
             self.watch(torch.zeros(1), self.decision_threshold)
         self.average_generator()
+        if lecam > 0:
+            self.register_buffer("mean_outputs", torch.zeros(3))  # on real and generated images, and of how many
         if self.num_conditions:
             self.register_buffer("class_fractions", torch.full((num_classes,), 1 / num_classes))
 
@@ -106,10 +114,11 @@ class GAN(TwoPlayers):
         return self.modality.project(self.modality.bound(output))
 
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
-        original = x.detach().requires_grad_(self.hparams["r1"] > 0)
+        has_r1 = self._has_r1()
+        original = x.detach().requires_grad_(has_r1)
         with torch.no_grad():
             fake = self._generate(labels)
-        with torch.set_grad_enabled(self.hparams["r1"] > 0):
+        with torch.set_grad_enabled(has_r1):
             seen = self.seen(original, fake, labels)
         x, fake = seen.chunk(2)
         output_real, output_fake = self.critic(seen.detach(), labels.repeat(2)).chunk(2)
@@ -119,15 +128,32 @@ class GAN(TwoPlayers):
             self.watch(output_real, self.decision_threshold)
             self.score(output_real, output_fake, self.decision_threshold)
         loss = losses.critic(self.game, output_real, output_fake)
-        if self.hparams["r1"] > 0:
+        if self.hparams["lecam"] > 0:
+            loss = loss + self.hparams["lecam"] * self._lecam(output_real, output_fake)
+        if has_r1:
             r1 = losses.r1(lambda images: self.critic(images, labels), original, seen=x)
             self.log_part("r1", r1)
-            loss = loss + self.hparams["r1"] * r1
+            loss = loss + self.hparams["r1"] * self.hparams["r1_every"] * r1
         if self.penalty > 0:
             penalty = losses.gradient_penalty(lambda images: self.critic(images, labels), x.detach(), fake.detach())
             self.log_part("gradient_penalty", penalty)
             loss = loss + self.penalty * penalty
         return loss
+
+    def _has_r1(self) -> bool:
+        """Whether r1 is computed for this batch."""
+        every = self.hparams["r1_every"]
+        return self.hparams["r1"] > 0 and (every == 1 or self.batches % every == 0)
+
+    def _lecam(self, output_real: Tensor, output_fake: Tensor) -> Tensor:
+        """LeCam's regularisation, a scalar, after the moving averages took in the critic's outputs (B,) each."""
+        with torch.no_grad():
+            means, num = self.mean_outputs[:2], self.mean_outputs[2].add_(1)
+            now = torch.stack([output_real.mean(), output_fake.mean()]).to(means)
+            means.lerp_(now, torch.clamp(1 / num, min=0.01))  # the first outputs count alike, as without a start at 0
+        value = losses.lecam(output_real, output_fake, *self.mean_outputs[:2].clone())
+        self.log_part("lecam", value)
+        return value
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
         return losses.generator(self.game, self.critic(self.critic_transform(self._generate(labels), labels), labels))

@@ -149,6 +149,18 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     return ((squared + 1e-12).sqrt() - 1).square().mean()  # the root is not differentiable at 0
 
 
+def lecam(real: Tensor, fake: Tensor, mean_real: Tensor, mean_fake: Tensor) -> Tensor:
+    """LeCam regularisation: how far the critic's outputs are beyond what it gave the other kind on average.
+
+    Tseng et al. 2021, arXiv 2104.03310, with the authors' code, in which outputs on the other kind's side cost nothing.
+
+    Args:
+        real, fake: the critic's outputs on real and on generated images, (B,) each.
+        mean_real, mean_fake: their moving averages, scalars.
+    """
+    return F.relu(_full(real) - mean_fake).square().mean() + F.relu(mean_real - _full(fake)).square().mean()
+
+
 def reconstruction_error(x: Tensor, x_hat: Tensor, power: int) -> Tensor:
     """Mean over the pixels of |x - x_hat|^power, (B,), the energy of EBGAN (power 2) and BEGAN (power 1)."""
     return (x - x_hat).abs().pow(power).flatten(1).mean(1)
