@@ -20,8 +20,8 @@ from lightning_genae.data.modalities.image import Image
 from lightning_genae.data.modalities.points import Points
 from lightning_genae.data.modalities.series import Series
 from lightning_genae.data.modalities.text import Text
-from lightning_genae.data.storage import to_uint8
-from lightning_genae.evaluation.metrics import _recurrent
+from lightning_genae.data.storage import to_float, to_uint8
+from lightning_genae.evaluation.metrics import _recurrent, classification_accuracy
 from lightning_genae.evaluation.metrics._metric import Given, SampleMetric, Samples, jackknife
 from lightning_genae.evaluation.metrics.classes import ClassMetric
 from lightning_genae.evaluation.metrics.frechet import FrechetMetric, frechet_distance
@@ -89,23 +89,24 @@ def test_contract(name):
     """Repeatable, silent to the random numbers, finite at the floor, and of values that it describes."""
     build, modality, some = suiting(name)
     real, fake = some(120, 0), some(100, 1, 0.3)
-    metric = build(real, dataset_of(some(80, 2).images, real.images, modality))
+    metric = build(real, dataset_of(some(80, 2).images, real.images, modality, num_classes=1))
     assert isinstance(metric, SampleMetric)
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
     values = metric.measure(fake)
     more = metric.at_the_end(fake)
+    of_model = metric.of_model(Knowing()) | metric.of_model_at_the_end(Knowing())
     assert torch.rand(1) == expected
-    assert values | more | metric.of_model(Knowing())
-    assert all(isinstance(value, float) and np.isfinite(value) for value in (values | more).values())
+    assert values | more | of_model
+    assert all(isinstance(value, float) and np.isfinite(value) for value in (values | more | of_model).values())
     assert not set(values) & set(more)
     said = {name for known in metric.values for name in (known, f"{known}_low", f"{known}_high")}
-    assert set(values | more | metric.of_model(Knowing())) <= said
+    assert set(values | more | of_model) <= said
     assert metric.measure(fake) == values and metric.at_the_end(fake) == more
     floor = set(metric.floor(some(100, 4)))
     assert floor == set(values) if values else floor <= set(more)  # some have nothing to say but at the end
-    assert floor or metric.of_model(Knowing())
+    assert floor or of_model
     for key in values:
         if f"{key}_low" in more:
             assert more[f"{key}_low"] < values[key] < more[f"{key}_high"]
@@ -119,14 +120,19 @@ def test_what_a_metric_lacks(name):
     metric = build(real, dataset_of(some(80, 2).images, real.images, modality))
     metric.trained_on = None
     values = metric.measure(fake) | metric.at_the_end(fake)
-    assert bool(values) == (name not in ("classes", "memorisation", "likelihood", "reconstruction"))
-    assert metric.of_model(torch.nn.Identity()) == {}  # it has neither an encoder nor a likelihood
+    of_models = ("likelihood", "reconstruction", "classification_accuracy")
+    assert bool(values) == (name not in ("classes", "memorisation", *of_models))
+    # it has neither an encoder nor a likelihood nor classes
+    assert metric.of_model(torch.nn.Identity()) == metric.of_model_at_the_end(torch.nn.Identity()) == {}
 
 
 class Knowing:
-    """A model that reconstructs and knows how probable data are."""
+    """A model that reconstructs, knows how probable data are, and samples one class."""
 
-    device, dtype = torch.device("cpu"), torch.float32
+    device, dtype, num_conditions = torch.device("cpu"), torch.float32, 1
+
+    def sample(self, num, labels):
+        return some(num, 5).images.float() / 127.5 - 1
 
     def reconstruct(self, x):
         return x / 2
@@ -638,3 +644,41 @@ def test_the_nearest_is_found_anywhere_and_the_first_one_of_equals():
     others[7000] = -1.0
     assert nearest(others[:1], others)[1].tolist() == [0]
     assert nearest(torch.zeros(0, 1, 1, 1), others)[1].dtype == torch.long
+
+
+class Teacher(torch.nn.Module):
+    """A conditional model whose samples of a class are real images of that class plus `shift`."""
+
+    num_conditions, device = 10, torch.device("cpu")
+
+    def __init__(self, split, shift=0):
+        super().__init__()
+        self.split, self.shift, self.asked = split, shift, []
+
+    def sample(self, num, labels):
+        self.asked += labels.tolist()
+        members = torch.nonzero(self.split.labels == (labels[0] + self.shift) % 10).flatten()
+        return to_float(self.split.images[members[torch.randint(len(members), (num,))]])
+
+
+def test_samples_teach_a_classifier_as_well_as_what_they_show(digits, monkeypatch):
+    """Real images teach it, those of the next class teach it the next class, and nobody asks models without classes."""
+    monkeypatch.setattr(classification_accuracy, "NUM_SAMPLES", 1000)
+    data = digits.dataset
+    metric = classification_accuracy.ClassificationAccuracyMetric(Samples(images=data.heldout.images), data)
+    good, wrong = Teacher(data.train), Teacher(data.train, shift=1)
+    values = [metric.of_model_at_the_end(model) for model in (good, wrong)]
+    assert values[0]["classification_accuracy"] > 0.9
+    assert values[1]["classification_accuracy"] < 0.1
+    assert values[0]["classification_accuracy_train"] == values[1]["classification_accuracy_train"] > 0.9
+    assert metric.of_model_at_the_end(good) == values[0]  # always the same
+    shares = data.train.labels.bincount() / len(data.train.labels)
+    assert torch.tensor(good.asked).bincount() / 2000 == pytest.approx(shares, abs=1e-3)
+    good.num_conditions = 0
+    assert metric.of_model_at_the_end(good) == {}
+
+
+def test_classes_in_proportion():
+    labels = torch.tensor([0] * 6 + [3] * 3)
+    assert classification_accuracy.classes_in_proportion(labels, 6, 5).tolist() == [0, 0, 0, 0, 3, 3]
+    assert classification_accuracy.classes_in_proportion(labels, 7, 5).tolist() == [0] * 5 + [3] * 2

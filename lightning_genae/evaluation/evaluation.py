@@ -220,6 +220,8 @@ class Evaluation:
         if at_the_end:
             parts += [(metric, metrics.values_of(metric, "at_the_end", self.samples)) for metric in self.metrics]
         parts += [(metric, metrics.values_of(metric, "of_model", model)) for metric in self.metrics]
+        if at_the_end:
+            parts += [(metric, metrics.values_of(metric, "of_model_at_the_end", model)) for metric in self.metrics]
         for metric in self.metrics:
             self.protocol |= metric.protocol()
         return {"fd_validation": self.chooser.measure(self.samples)["fd"], **metrics.merged(parts)}

@@ -3,8 +3,8 @@
 A file has one public class, a `SampleMetric` with `measure(samples)`, which returns values by name, and `values`, which
 describes each: its label, format and direction, for the tables of runs, ablations and `--metric`. It gets the held-out
 images, their features and the data set, and computes once what it needs of them. `at_the_end` adds values that take too
-long during training, `of_model` values of the model itself; `modalities` lists the modalities that it supports, if not
-all. The contract test is tests/test_metrics.py.
+long during training, `of_model` and `of_model_at_the_end` values of the model itself; `modalities` lists the modalities
+that it supports, if not all. The contract test is tests/test_metrics.py.
 """
 
 from lightning_genae import registry

@@ -102,6 +102,10 @@ class SampleMetric:
         """Values of the model itself, in evaluation mode, not of its samples; empty for most metrics."""
         return {}
 
+    def of_model_at_the_end(self, model: Generative) -> dict[str, float]:
+        """The same, slow enough to compute only once."""
+        return {}
+
     def protocol(self) -> dict[str, object]:
         """What its values depend on besides extractor, numbers of images and seeds, as plain values."""
         return {}
