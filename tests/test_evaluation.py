@@ -51,8 +51,8 @@ def test_any_number_of_processes_measures_the_same(tmp_path):
     values = [json.loads((tmp_path / f"{num}.json").read_text()) for num in (1, 2, 3)]
     made = [sorted(path.name for path in tmp_path.glob(f"cache{num}/features/*")) for num in (1, 2, 3)]
     assert made[0] == made[1] == made[2]
-    # the held-out images, those of validation, and two sets for the floor
-    assert len([name for name in made[0] if "." not in name]) == 4
+    # the held-out images, those of validation, two sets for the floor, and the training images where they are few
+    assert len([name for name in made[0] if "." not in name]) == 5
     assert values[0] == values[1] == values[2]
     assert set(values[0]) == {"597", "260"} and values[0]["597"]["fd"] > 0
 
@@ -343,6 +343,18 @@ class Modes(nn.Module):
 
     def log_likelihood(self, x, num_latents):
         return self.look(x).flatten(1).sum(1)
+
+
+@pytest.mark.parametrize("num", [100, 400])
+def test_fd_train_is_the_distance_of_the_training_images_where_they_are_few(digits, num):
+    """A model that copies them is measured at it."""
+    few = digits.dataset.train.subset(slice(num))
+    evaluation = Evaluation(replace(digits.dataset, train=few), "pixels", num_samples=300)
+    values = evaluation.measure(GAN((1, 8, 8), width=4), at_the_end=False)
+    assert ("fd_train" in values) == (num < 300)
+    if num < 300:
+        expected = frechet_distance(evaluation.real.features, evaluation.extractor(few.images))
+        assert values["fd_train"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_models_are_in_evaluation_mode_when_they_are_measured(digits):

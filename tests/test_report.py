@@ -131,8 +131,27 @@ def test_the_tables_say_what_the_statistics_say(grid):
     with pytest.raises(ValueError, match=r"--metric: expected one of fd, .*; got fid"):
         Report(records, commands, metric="fid")
     # not an empty table: none of these runs reconstructs
-    with pytest.raises(ValueError, match=r"--metric: expected one that these runs have, best_fd, fd.*; got mse"):
+    with pytest.raises(
+        ValueError, match=r"--metric: expected one that these runs have, best_fd, late_fd, fd.*; got mse"
+    ):
         Report(records, commands, metric="mse")
+
+
+def test_late_fd_is_the_geometric_mean_of_the_last_three_looks(grid):
+    records, _ = read([grid])
+    (some,) = (one for one in records if one.folder.name == "run0")
+    path = some.folder / "metrics.csv"
+    path.write_text("images,val/fd\n10,90\n20,8\n30,\n40,1\n50,27\n")
+    assert some.value("late_fd") == pytest.approx(6)
+    path.write_text("images,val/fd\n10,8\n20,1\n")
+    assert some.value("late_fd") is None
+    # runs with other looks are not compared by it, but they are by the last value
+    results = some.folder / "results.json"
+    content = json.loads(results.read_text())
+    content["protocol"]["looks"] = 17
+    results.write_text(json.dumps(content))
+    again, _ = read([grid])
+    assert len(compare(again, metric="late_fd")) == len(compare(again)) + 1
 
 
 def make_arms(folder: Path, arms: dict[str, list[float]], metric: str = "fd", **config) -> Report:

@@ -16,7 +16,7 @@ from lightning_genae.ablation.arms import check_differ, check_written, read_arms
 from lightning_genae.ablation.compare import compare as side_by_side
 from lightning_genae.ablation.grid import Grid
 from lightning_genae.ablation.launch import Local, Task
-from lightning_genae.ablation.records import Record, read
+from lightning_genae.ablation.records import LOOKS, Record, read
 from lightning_genae.ablation.records import compare as by_arm
 from lightning_genae.ablation.report import FILES, Report
 from lightning_genae.ablation.slurm import Slurm, check_cluster, write_sbatch
@@ -63,7 +63,7 @@ def ablate_options(
         retry: run again what failed.
         wait: for the end, and report. false: leave a cluster to its work; the same command looks after it.
         metric: that arms are compared by, at the end of training; best_fd is fd at the look that the validation images
-            choose.
+            choose, late_fd its geometric mean over the last three looks.
         factor: the option whose values are compared, or a part with all its options. null: arms if they have names,
             else augment if it varies.
         baseline: the arm that others are compared to. null: the first of --arms; without them none if there is one,
@@ -220,7 +220,7 @@ def compare_options(
 
     Args:
         metric: that arms are compared by, at the end of training; best_fd is fd at the look that the validation images
-            choose.
+            choose, late_fd its geometric mean over the last three looks.
         best: the Frechet distance at the look chosen by the validation images.
         factor: the option whose values are compared, or a part with all its options. null: arms if they have names,
             else augment if it varies.
@@ -256,7 +256,7 @@ def compare(arguments: list[str]) -> None:
 
 def _check_no_arms(options: dict) -> None:
     """Raises ValueError for options of arms, which have no effect when single runs are shown side by side."""
-    has_metric = options["metric"] not in ("fd", "best_fd")
+    has_metric = options["metric"] not in ("fd", *LOOKS)
     for name, is_given in (("metric", has_metric), ("factor", options["factor"]), ("baseline", options["baseline"])):
         if is_given:
             raise ValueError(

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import geometric_mean
 from typing import NamedTuple
 
 from lightning_genae.ablation.compare import difference, protocol_of
@@ -16,6 +17,8 @@ from lightning_genae.run_folder import NOT_HASHED, RunFolder
 GRID = "ablation.json"
 ARMS = "arms"  # the factor of runs whose arms have names
 SELECTORS = ("model", "augment", "data")
+LOOKS = ("best_fd", "late_fd")  # metrics of looks before the end
+NUM_LATE = 3  # looks that late_fd is the mean of
 QUALITY_KEYS = ("on", "fraction", "target")  # where an augmentation acts, and how often
 
 
@@ -87,9 +90,12 @@ class Record:
         }
 
     def value(self, metric: str) -> float | None:
-        """A metric at the end of training; of best_fd, `fd` at the look chosen by the validation images."""
+        """A metric at the end of training; see LOOKS for those of earlier looks. None: it was not measured."""
         if metric == "best_fd":
             return self.results.get("best", {}).get("fd")
+        if metric == "late_fd":
+            late = self.curve("fd")[1][-NUM_LATE:] if self.results else []
+            return geometric_mean(late) if len(late) == NUM_LATE and min(late) > 0 else None
         return self.results.get("metrics", {}).get(metric)
 
     def curve(self, metric: str) -> tuple[list[int], list[float]]:
@@ -303,7 +309,7 @@ def compare(
             them, else augment if it varies, else the first option that varies.
         baseline: label of the arm that others are compared to. None: the first of named arms, else the arm `none` if
             it exists, else the first.
-        metric: that arms are compared by; best_fd depends on more of the protocol.
+        metric: that arms are compared by; those of LOOKS depend on more of the protocol.
 
     Raises:
         ValueError: the factor does not vary, or the baseline does not exist.
@@ -312,8 +318,8 @@ def compare(
         records = [replace(record, arm="") for record in records]
     keys = varying(records)
     order = _order(records, keys, factor)
-    best = metric == "best_fd"
-    protocols = {id(record): json.dumps(protocol_of(record.results, best)) for record in records if record.results}
+    of_looks = metric in LOOKS
+    protocols = {id(record): json.dumps(protocol_of(record.results, of_looks)) for record in records if record.results}
     contexts: dict[tuple, list[Record]] = {}
     for record in records:
         context = tuple(json.dumps(record.config.get(key, UNSET)) for key in order.contexts)

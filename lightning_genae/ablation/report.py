@@ -7,7 +7,7 @@ import jinja2
 
 from lightning_genae.ablation import pictures, tables
 from lightning_genae.ablation.escape import code
-from lightning_genae.ablation.records import Comparison, Record, compare
+from lightning_genae.ablation.records import LOOKS, Comparison, Record, compare
 from lightning_genae.ablation.tables import Table
 from lightning_genae.evaluation.metrics import known_values
 
@@ -45,7 +45,7 @@ class Report:
         measured = list(dict.fromkeys(name for record in known for name in record.results.get("metrics", {})))
         if measured and all(record.value(metric) is None for record in known):
             shown = ", ".join(name for name in known_values() if name in measured)
-            raise ValueError(f"--metric: expected one that these runs have, best_fd, {shown}; got {metric}")
+            raise ValueError(f"--metric: expected one that these runs have, {', '.join(LOOKS)}, {shown}; got {metric}")
         self.records = records
         self.commands = commands
         self.metric = metric

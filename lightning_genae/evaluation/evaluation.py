@@ -39,9 +39,10 @@ MIN_IMAGES = 10  # held out, or generated: metrics of fewer mean nothing
 class Evaluation:
     """Measures models against the held-out images of a data set.
 
-    Nothing depends on the training subset except the metrics of memorisation and `fd_validation`. The latter is the
-    Frechet distance to `dataset.validation`: choices during training, such as the best look, are made by it, so that
-    the reported numbers choose nothing.
+    Nothing depends on the training subset except the metrics of memorisation, `fd_train`, the distance of these images
+    themselves where they are fewer than samples, and `fd_validation`. The latter is the distance to
+    `dataset.validation`: choices during training, such as the best look, are made by it, so that the reported numbers
+    choose nothing.
 
     Args:
         dataset: with its held-out images.
@@ -86,6 +87,7 @@ class Evaluation:
         self.samples: Samples | None = None
         validation = dataset.validation.images[: self.max_samples]
         self.chooser = FrechetMetric(self._reference(validation))
+        self.of_train = self._of_train(dataset.train.images)
         self.protocol = self._protocol(len(validation))
         self._warn()
 
@@ -93,6 +95,13 @@ class Evaluation:
         """The metric of a class, which has to support the modality."""
         (found,) = (metric for metric in self.metrics if isinstance(metric, metric_class))
         return found
+
+    def _of_train(self, images: Tensor) -> dict[str, float]:
+        """The Frechet distance of the training images themselves, where they are fewer than samples: a model that is
+        nearer than they are has learnt more than to copy them. Of more images the floor says it."""
+        if len(images) >= self.num_samples or len(images) < MIN_IMAGES or bool((images == images[0]).all()):
+            return {}
+        return {"fd_train": self.metric(FrechetMetric).measure(self._reference(images))["fd"]}
 
     def _reference(self, images: Tensor, part: str = "", chosen: Tensor | slice = slice(None)) -> Samples:
         """Stored real images with their features and, if windows of this part of the data overlap, their positions."""
@@ -224,7 +233,7 @@ class Evaluation:
             parts += [(metric, metrics.values_of(metric, "of_model_at_the_end", model)) for metric in self.metrics]
         for metric in self.metrics:
             self.protocol |= metric.protocol()
-        return {"fd_validation": self.chooser.measure(self.samples)["fd"], **metrics.merged(parts)}
+        return {"fd_validation": self.chooser.measure(self.samples)["fd"], **self.of_train, **metrics.merged(parts)}
 
     def _drawn(self, model: Generative, rank: int, num_ranks: int) -> tuple[Tensor, Tensor]:
         """Samples of this process and their features; only the first samples are kept as images.

@@ -31,12 +31,16 @@ class FrechetMetric(SampleMetric):
         {
             "fd": Value("Frechet distance", ".3f", False, is_ratio=True, in_brief=True),
             "fd_infinity": Value("Frechet distance of infinitely many samples", ".3f", False, in_brief=True),
+            "fd_train": Value("Frechet distance of the training images", ".3f", None, is_ratio=True),
             "best_fd": Value(
                 "Frechet distance at the look chosen by the validation images",
                 ".3f",
                 False,
                 is_ratio=True,
                 is_row=False,
+            ),
+            "late_fd": Value(
+                "Frechet distance, geometric mean of the last three looks", ".3f", False, is_ratio=True, is_row=False
             ),
         }
     )
