@@ -348,7 +348,7 @@ class Modes(nn.Module):
 @pytest.mark.parametrize("num", [100, 400])
 def test_fd_train_is_the_distance_of_the_training_images_where_they_are_few(digits, num):
     """A model that copies them is measured at it."""
-    few = digits.dataset.train.subset(slice(num))
+    few = digits.dataset.pool.subset(slice(num))
     evaluation = Evaluation(replace(digits.dataset, train=few), "pixels", num_samples=300)
     values = evaluation.measure(GAN((1, 8, 8), width=4), at_the_end=False)
     assert ("fd_train" in values) == (num < 300)
