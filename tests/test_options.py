@@ -314,6 +314,28 @@ def check_r1(name):
     check_weight(name, "r1", "r1", "critic")
 
 
+def check_r1_every(name):
+    """In every third batch alone, with three times the weight."""
+    costs, parts = [], {}
+    for r1, batches in [(0.0, 0), *((1.0, batches) for batches in range(5))]:
+        model = build(name, r1=r1, r1_every=3)
+        model.__class__ = type(name, (type(model),), {"batches": batches})
+        value, said = cost(model, "critic")
+        costs.append(value)
+        parts |= said
+    assert [value - costs[0] for value in costs[1:]] == pytest.approx([3 * parts["r1"], 0, 0, 3 * parts["r1"], 0])
+
+
+def check_lecam(name):
+    """It holds real and generated images together."""
+    check_weight(name, "lecam", "lecam", "critic")
+    gaps = []
+    for lecam in (0.0, 10.0):
+        _, parts = cost(with_critic(name, lecam=lecam), "critic")
+        gaps.append(parts["output_real"] - parts["output_fake"])
+    assert gaps[1] < 0.5 * gaps[0]
+
+
 def check_gradient_penalty(name):
     check_weight(name, "gradient_penalty", "gradient_penalty", "critic")
     ten, parts = cost(build(name, loss="wgan-gp"), "critic")
@@ -349,7 +371,7 @@ def check_conditional(name):
         assert model.num_conditions == 3 * follows
         assert torch.equal(model.critic(x, IMAGES[1]), model.critic(x, others)) == (not follows)
         model.noise = lambda num: torch.ones(num, 3)
-        assert torch.equal(model._generate(IMAGES[1]), model._generate(others)) == (not follows)
+        assert torch.equal(model.generate(IMAGES[1]), model.generate(others)) == (not follows)
 
 
 def check_margin(name):
@@ -531,7 +553,8 @@ OPTIONS = {
     | {"free_bits": check_free_bits},
     "gan": PLAYERS
     | {"loss": check_loss_of_gan, "r1": check_r1, "gradient_penalty": check_gradient_penalty, "clip": check_clip}
-    | {"spectral_norm": check_spectral_norm, "conditional": check_conditional},
+    | {"spectral_norm": check_spectral_norm, "conditional": check_conditional}
+    | {"r1_every": check_r1_every, "lecam": check_lecam},
     "ebgan": PLAYERS
     | {"margin": check_margin, "noise": check_noise_of_ebgan}
     | {"pulling_away": lambda name: check_weight(name, "pulling_away", "pulling_away")},

@@ -117,7 +117,7 @@ class GAN(TwoPlayers):
         has_r1 = self._has_r1()
         original = x.detach().requires_grad_(has_r1)
         with torch.no_grad():
-            fake = self._generate(labels)
+            fake = self.generate(labels)
         with torch.set_grad_enabled(has_r1):
             seen = self.seen(original, fake, labels)
         x, fake = seen.chunk(2)
@@ -156,7 +156,7 @@ class GAN(TwoPlayers):
         return value
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
-        return losses.generator(self.game, self.critic(self.critic_transform(self._generate(labels), labels), labels))
+        return losses.generator(self.game, self.critic(self.critic_transform(self.generate(labels), labels), labels))
 
     @torch.no_grad()
     def after_critic_step(self) -> None:
@@ -164,7 +164,8 @@ class GAN(TwoPlayers):
             for weight in self.critic.parameters():
                 weight.clamp_(-self.clip, self.clip)
 
-    def _generate(self, labels: Tensor) -> Tensor:
+    def generate(self, labels: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [-1, 1] of random noise, of classes (B,) if the model is conditional."""
         return self.modality.bound(self.generator(self._input(len(labels), labels)))
 
     def _input(self, num: int, labels: Tensor | None) -> Tensor:

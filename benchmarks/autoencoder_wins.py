@@ -1,0 +1,59 @@
+"""Which use of an autoencoder makes a GAN better that has DiffAugment already, and better than its control?
+
+    pip install -e benchmarks/autoencoder_wins      the candidates, as a package beside lightning_genae
+    python benchmarks/autoencoder_wins.py tune      the base, by DiffAugment alone: three quarters of an hour, two cores
+    python benchmarks/autoencoder_wins.py screen    all candidates and controls, six seeds
+    python benchmarks/autoencoder_wins.py confirm   the best of them, fresh seeds, several data sets
+
+Every stage is `python run.py ablate --arms autoencoder_wins/STAGE.yaml`, and goes on where it stopped; --dry_run says
+how many runs there are and how long they take. Arms are compared by late_fd, the geometric mean of the Frechet distance
+at the last three looks, never the best one. Seeds draw the training subset and the initialisation, and no two stages
+share any. Published images are halved, which takes a quarter of the time.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+RUN = [sys.executable, str(HERE.parent / "run.py")]
+ALL = (
+    "--augment diffaug --precision bf16-mixed --logger none --metrics.looks 8 --metric late_fd --threads 1 --workers 2"
+)
+GAN = "--data.batch_size 32 --model.ema 0.999"
+DATA = {
+    "fashion_mnist-500": "--data fashion_mnist --data.image_size 14 --data.num_train 500",
+    "fashion_mnist-2000": "--data fashion_mnist --data.image_size 14 --data.num_train 2000",
+    "digits-200": "--data digits --data.num_train 200",
+    "cifar10-2500": "--data cifar10 --data.image_size 16 --data.num_train 2500",
+}
+# data sets, seeds, options
+STAGES: dict[str, tuple[tuple[str, ...], str, str]] = {
+    "tune": (("fashion_mnist-500",), "0..2", "--model gan --steps 16000"),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        epilog="All other options go to `python run.py ablate` and replace those from here: --seed 0,1 --workers 4",
+    )
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("--data", nargs="+", choices=DATA, help="only these data sets of the stage")
+    parser.add_argument("--runs", type=Path, default=Path("runs/autoencoder_wins"))
+    given, others = parser.parse_known_args()
+    data, seeds, options = STAGES[given.stage]
+    status = 0
+    for name in given.data or data:
+        words = ["--arms", str(HERE / "autoencoder_wins" / f"{given.stage}.yaml"), "--seed", seeds]
+        words += f"{ALL} {GAN} {DATA[name]} {options}".split()
+        folder = given.runs / given.stage / name
+        status = max(status, abs(subprocess.call([*RUN, "ablate", *words, "--folder", str(folder), *others])))
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,186 @@
+"""The candidates: terms that are added to the losses of a GAN, each with its controls."""
+
+import math
+from typing import ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genae_candidates.codes import Codes
+from lightning_genae import registry
+from lightning_genae.data.dataset import Dataset
+
+
+class Round(NamedTuple):
+    """What a critic's update saw.
+
+    Attributes:
+        x: real images (B, C, H, W) in [-1, 1], before augmentation.
+        fake: generated images (B, C, H, W), before augmentation.
+        features: of the critic, of the augmented real and then generated images, (2B, F).
+        critic: itself.
+        labels: classes (B,).
+    """
+
+    x: Tensor
+    fake: Tensor
+    features: Tensor
+    critic: nn.Module
+    labels: Tensor
+
+
+class Candidate(nn.Module):
+    """Terms of the losses of both players; its weights learn with the critic's.
+
+    Args:
+        image_shape: (C, H, W).
+        num_features: length of the critic's features.
+        num: of codes.
+        permuted: control: codes of other images.
+    """
+
+    needs_codes: ClassVar[bool] = True
+    codes: Codes
+
+    def __init__(self, image_shape: tuple[int, int, int], num_features: int, num: int, permuted: bool):
+        super().__init__()
+        self.image_shape, self.num_features, self.num, self.permuted = image_shape, num_features, num, permuted
+
+    def fit(self, codes: Codes | None, dataset: Dataset) -> None:
+        """Gets the codes; `dataset.train` alone may be used."""
+        self.__dict__["codes"] = codes  # frozen and made anew for every run: not among the weights
+
+    def critic_term(self, seen: Round) -> Tensor | None:
+        """A scalar. None: nothing for this batch."""
+
+    def generator_term(self, fake: Tensor) -> Tensor | None:
+        """A scalar, of generated images (B, C, H, W). None: nothing for this batch."""
+
+
+class Moments(Candidate):
+    """Latent Frechet loss: mean and covariance of codes of generated images, over a queue, to those of real ones."""
+
+    queue: Tensor
+    filled: Tensor
+    size = 1024
+
+    def __init__(self, *args: object):
+        super().__init__(*args)
+        self.register_buffer("queue", torch.zeros(self.size, self.num))
+        self.register_buffer("filled", torch.zeros((), dtype=torch.long))
+
+    def fit(self, codes: Codes, dataset: Dataset) -> None:
+        super().fit(codes, dataset)
+        self.__dict__["wanted"] = (codes.bank.mean(0), torch.cov(codes.bank.T))
+
+    def generator_term(self, fake: Tensor) -> Tensor:
+        u = self.codes(fake)
+        known = int(self.filled)
+        both = torch.cat([u, self.queue[: min(known, self.size - len(u))]])
+        mean, covariance = self.wanted
+        distance = (both.mean(0) - mean).square().sum() + (torch.cov(both.T) - covariance).square().sum()
+        self.queue.copy_(torch.cat([u.detach(), self.queue])[: self.size])
+        self.filled.copy_(torch.tensor(min(known + len(u), self.size)))
+        # the gradient is that of this batch alone: as if the whole queue were of this generator
+        return distance / self.num * (len(both) / len(u))
+
+
+class Predict(Candidate):
+    """The critic's features predict the codes of the clean image, real or generated, from its augmented view."""
+
+    def __init__(self, *args: object):
+        super().__init__(*args)
+        self.head = nn.Linear(self.num_features, self.num)
+
+    def critic_term(self, seen: Round) -> Tensor:
+        with torch.no_grad():
+            wanted = self.codes(torch.cat([seen.x, seen.fake]))
+        if self.permuted:
+            wanted = wanted[torch.randperm(len(wanted))]
+        return F.mse_loss(self.head(seen.features).float(), wanted)
+
+
+class Reconstruct(Candidate):
+    """The critic's features are decoded to the clean image in half size, from its augmented view; real images alone."""
+
+    needs_codes = False
+
+    def __init__(self, *args: object):
+        super().__init__(*args)
+        self.head = nn.Linear(self.num_features, math.prod(self.image_shape) // 4)
+
+    def critic_term(self, seen: Round) -> Tensor:
+        wanted = F.avg_pool2d(seen.x, 2).flatten(1)
+        if self.permuted:
+            wanted = wanted[torch.randperm(len(wanted))]
+        return F.mse_loss(self.head(seen.features[: len(wanted)]).float(), wanted)
+
+
+class Mix(Candidate):
+    """Feature statistics mixed with those of the nearest other image by codes (FSMR, Kim et al. 2022, arXiv
+    2112.01101, which draws partners at random), and a penalty on the change of the critic's output."""
+
+    def critic_term(self, seen: Round) -> Tensor:
+        terms = [self._change(seen.critic, images, seen.labels) for images in (seen.x, seen.fake)]
+        return torch.stack(terms).mean()
+
+    def _change(self, critic: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        partner = torch.randperm(len(images))
+        if not self.permuted:
+            distances = torch.cdist(*[self.codes(images)] * 2)
+            partner = distances.fill_diagonal_(torch.inf).argmin(1)
+        plain = mixed = images
+        for layer in critic.features:
+            plain, mixed = layer(plain), layer(mixed)
+            if isinstance(layer, nn.LeakyReLU) and mixed.dim() == 4:
+                mixed = _restyled(mixed, partner)
+        outputs = [critic.score(features).squeeze(1) for features in (plain, mixed)]
+        return (outputs[0] - outputs[1]).float().square().mean()
+
+
+class Consistency(Candidate):
+    """The critic gives an image and its variation the same output (bCR, Zhao et al. 2020, arXiv 2002.04724), for half a
+    batch in every fourth. Variations are dec(z') - dec(z) of codes with noise, of ae or pca; permuted: translations."""
+
+    every = 4
+
+    def __init__(self, *args: object):
+        super().__init__(*args)
+        self.register_buffer("batches", torch.zeros((), dtype=torch.long))
+
+    def fit(self, codes: Codes, dataset: Dataset) -> None:
+        super().fit(codes, dataset)
+        name = "diffaug" if self.permuted else codes.encoder
+        options = {"colour": False, "cutout": 0.0} if self.permuted else {"strength": 0.5}
+        augmentation = registry.load("lightning_genae.augment", name)(**options)
+        augmentation.check(dataset)
+        augmentation.fit(dataset, accelerator="cpu", enable_progress_bar=False)
+        self.__dict__["vary"] = augmentation.vary
+
+    def critic_term(self, seen: Round) -> Tensor | None:
+        self.batches += 1
+        if self.batches % self.every:
+            return None
+        half = len(seen.x) // 2
+        images = torch.cat([seen.x[:half], seen.fake[:half]])
+        with torch.no_grad():
+            varied = self.vary(images.float(), None)
+        first, second = seen.critic(torch.cat([images, varied]), seen.labels[:half].repeat(4)).chunk(2)
+        return self.every * (first - second).float().square().mean()
+
+
+CANDIDATES: dict[str, type[Candidate]] = {
+    "moments": Moments,
+    "predict": Predict,
+    "reconstruct": Reconstruct,
+    "mix": Mix,
+    "consistency": Consistency,
+}
+
+
+def _restyled(maps: Tensor, partner: Tensor) -> Tensor:
+    """Feature maps (B, C, H, W) whose means and deviations are, to a random part, those of the partners (B,)."""
+    mean, std = maps.mean((2, 3), keepdim=True), maps.std((2, 3), keepdim=True) + 1e-3
+    styled = (maps - mean) / std * std[partner] + mean[partner]
+    return maps.lerp(styled, torch.rand(len(maps), 1, 1, 1, device=maps.device, dtype=maps.dtype))

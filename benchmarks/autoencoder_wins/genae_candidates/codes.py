@@ -1,0 +1,63 @@
+"""Whitened codes of images, by an autoencoder that was trained on the training images alone, or by its controls."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from lightning_genae import registry
+from lightning_genae.data.dataset import Dataset
+from lightning_genae.data.storage import blocks, to_float
+
+Encoder = Literal["ae", "pca", "untrained"]
+Layer = Literal["code", "hidden"]
+NETWORK = {"network": "conv", "width": 16, "latent_dim": 32}
+RIDGE = 1e-3  # of the mean variance of a direction: what varies less is not enlarged to variance 1
+
+
+class Codes:
+    """u(x) of images x, whose mean over the training images is 0 and whose covariance is the identity.
+
+    Args:
+        encoder: an autoencoder of this project, principal components, or the autoencoder before any training.
+        layer: its code, or the layer before it. For principal components the number of them alone differs.
+        num: directions kept of it, those of the most variance; all if there are fewer.
+        dataset: only its training images are used.
+
+    Attributes:
+        bank: codes (N, num) of the training images.
+    """
+
+    def __init__(self, encoder: Encoder, layer: Layer, num: int, dataset: Dataset):
+        self.encoder = encoder
+        network: Any = _fitted(encoder, num, dataset)
+        self.encode: Callable[[Tensor], Tensor] = network.encode
+        if layer == "hidden" and encoder != "pca":
+            self.encode = lambda x: network.encoder[:-1](x)
+        with torch.no_grad():
+            codes = torch.cat([self.encode(to_float(part)) for part in blocks(dataset.train.images, 500)]).double()
+        self.mean = codes.mean(0)
+        variances, directions = torch.linalg.eigh(torch.cov(codes.T))
+        variances = variances.clamp(min=float(RIDGE * variances.mean()))
+        self.whitening = (directions * variances.rsqrt())[:, -num:].float()
+        self.mean = self.mean.float()
+        self.bank = ((codes.float() - self.mean) @ self.whitening).float()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Codes (B, num) of images (B, C, H, W) in [-1, 1]."""
+        with torch.autocast(x.device.type, enabled=False):
+            return (self.encode(x.float()) - self.mean) @ self.whitening
+
+
+def _fitted(encoder: Encoder, num: int, dataset: Dataset) -> torch.nn.Module:
+    if encoder == "untrained":
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            network = registry.load("lightning_genae.models", "ae")(dataset.image_shape, **NETWORK)
+        return network.eval().requires_grad_(False)
+    options = {"latent_dim": num} if encoder == "pca" else {"autoencoder": {"name": "ae", **NETWORK}, "reduce": 1}
+    augmentation = registry.load("lightning_genae.augment", encoder)(**options)
+    augmentation.check(dataset)
+    augmentation.fit(dataset, accelerator="cpu", enable_progress_bar=False)
+    return augmentation.autoencoder

@@ -1,0 +1,86 @@
+"""A GAN whose losses have one more term, of a candidate."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from jsonargparse.typing import NonNegativeFloat, PositiveInt
+from torch import Tensor, nn
+
+from genae_candidates.candidates import CANDIDATES, Candidate, Round
+from genae_candidates.codes import Codes, Encoder, Layer
+from lightning_genae.models.gan import GAN
+
+
+class CandidateGAN(GAN):
+    """`gan` with a use of an autoencoder; with weight 0 it is `gan`.
+
+    Args:
+        use: of the codes; see candidates.py.
+        encoder: an autoencoder trained on the training images, or its controls.
+        layer: whose outputs, whitened, are the codes.
+        num_codes: directions kept of them, those of the most variance.
+        weight: of the term.
+        permuted: the control that the use names: codes of other images, random partners, or translations.
+    """
+
+    modalities = ("image",)
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        num_classes: int = 0,
+        use: Literal["moments", "predict", "reconstruct", "mix", "consistency"] = "moments",
+        encoder: Encoder = "ae",
+        layer: Layer = "code",
+        num_codes: PositiveInt = 32,
+        weight: NonNegativeFloat = 1.0,
+        permuted: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(image_shape, num_classes, **kwargs)
+        num_features = self.critic.score.in_features
+        # among the critic's weights, so that its optimizer trains them
+        self.critic.candidate = CANDIDATES[use](image_shape, num_features, num_codes, permuted)
+        self.generated: Tensor
+
+    @property
+    def candidate(self) -> Candidate:
+        return self.critic.candidate
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        dataset, options = self.trainer.datamodule.dataset, self.hparams
+        codes = Codes(options["encoder"], options["layer"], options["num_codes"], dataset)
+        self.candidate.fit(codes if self.candidate.needs_codes else None, dataset)
+
+    def generate(self, labels: Tensor) -> Tensor:
+        self.generated = super().generate(labels)
+        return self.generated
+
+    def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
+        with _inputs(self.critic.score) as features:
+            loss = super().loss_critic(x, labels)
+        seen = Round(x, self.generated.float(), features[0], self.critic, labels)
+        return self._plus(loss, self.candidate.critic_term(seen))
+
+    def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
+        loss = super().loss_generator(x, labels)
+        return self._plus(loss, self.candidate.generator_term(self.generated.float()))
+
+    def _plus(self, loss: Tensor, term: Tensor | None) -> Tensor:
+        if term is None:
+            return loss
+        self.log_part(self.hparams["use"], term)
+        return loss + self.hparams["weight"] * term
+
+
+@contextmanager
+def _inputs(layer: nn.Module) -> Iterator[list[Tensor]]:
+    """A context with the list of what a layer gets in it."""
+    seen: list[Tensor] = []
+    handle = layer.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
+    try:
+        yield seen
+    finally:
+        handle.remove()

@@ -1,0 +1,162 @@
+"""The candidates of benchmarks/autoencoder_wins: their terms by hand, and nothing of them at weight 0."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lightning_genae.models.gan import GAN
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks/autoencoder_wins"))
+from genae_candidates.candidates import CANDIDATES, Consistency, Moments, Predict, Reconstruct, Round
+from genae_candidates.codes import Codes
+from genae_candidates.gan import CandidateGAN
+
+USES = list(CANDIDATES)
+
+
+class Given:
+    """Codes that are the first pixels, of training images whose codes are given."""
+
+    encoder = "ae"
+
+    def __init__(self, bank):
+        self.bank = bank
+
+    def __call__(self, x):
+        return x.flatten(1)[:, : self.bank.shape[1]]
+
+
+@pytest.fixture(scope="module")
+def models(dataset):
+    """A candidate GAN of each use after `on_fit_start`, without a Trainer."""
+    made = {}
+    for use in USES:
+        torch.manual_seed(0)
+        model = CandidateGAN(dataset.image_shape, use=use, num_codes=8, weight=0.0, network="mlp", hidden=[16])
+        model.log_part = lambda *args, **options: None
+        model.candidate.fit(Codes("pca", "code", 8, dataset), dataset)
+        made[use] = model
+    return made
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    from datamodules.digits import Digits
+
+    data = Digits(num_train=100)
+    data.cache_dir = str(tmp_path_factory.mktemp("cache"))
+    data.setup()
+    return data.dataset
+
+
+@pytest.mark.parametrize("use", USES)
+def test_with_weight_0_it_is_gan(use, models, dataset):
+    model = models[use]
+    torch.manual_seed(0)
+    plain = GAN(dataset.image_shape, network="mlp", hidden=[16])
+    plain.load_state_dict({name: value for name, value in model.state_dict().items() if "candidate" not in name})
+    plain.log_part = lambda *args, **options: None
+    x, labels = dataset.train.images[:8].float() / 127.5 - 1, torch.zeros(8).long()
+    losses = []
+    for one in (model, plain):
+        torch.manual_seed(1)
+        first = one.loss_critic(x, labels).item()
+        torch.manual_seed(2)
+        losses.append((first, one.loss_generator(x, labels).item()))
+    assert losses[0] == losses[1]
+
+
+def test_pca_codes_are_white(dataset):
+    codes = Codes("pca", "code", 8, dataset)
+    x = dataset.train.images.float() / 127.5 - 1
+    assert torch.allclose(codes(x), codes.bank, atol=1e-4)
+    assert torch.allclose(codes.bank.mean(0), torch.zeros(8), atol=1e-4)
+    assert torch.allclose(torch.cov(codes.bank.T), torch.eye(8), atol=1e-3)
+
+
+def test_untrained_codes_are_the_same_in_every_run(dataset):
+    first, second = (Codes("untrained", "hidden", 8, dataset) for _ in range(2))
+    assert torch.equal(first.bank, second.bank) and first.bank.shape == (100, 8)
+
+
+def test_moments_by_hand():
+    """Squared differences of means and covariances over the number of codes; the queue counts, the batch has the
+    gradient, as large as if all were of it."""
+    bank = torch.tensor([[-1.0, 0], [1, 0], [0, -2], [0, 2]])
+    term = Moments((1, 1, 2), 3, 2, False)
+    term.fit(Given(bank), None)
+    first, second = torch.randn(2, 6, 1, 1, 2).double().float()
+    wanted = torch.cov(bank.T)
+
+    def distance(codes):
+        return (codes.mean(0).square().sum() + (torch.cov(codes.T) - wanted).square().sum()) / 2
+
+    assert term.generator_term(first).item() == pytest.approx(distance(first.flatten(1)).item(), rel=1e-5)
+    both = torch.cat([second, first]).flatten(1)
+    assert term.generator_term(second).item() == pytest.approx(2 * distance(both).item(), rel=1e-5)
+    assert int(term.filled) == 12 and torch.equal(term.queue[:12], both)
+    # nothing to do for images with the moments of the training images
+    same = Moments((1, 1, 2), 3, 2, False)
+    same.fit(Given(bank), None)
+    assert same.generator_term(bank.reshape(4, 1, 1, 2)).item() == pytest.approx(0, abs=1e-10)
+
+
+@pytest.mark.parametrize("permuted", [False, True])
+def test_predict_learns_codes_of_its_own_image_alone(permuted):
+    torch.manual_seed(0)
+    x, fake = torch.randn(2, 32, 1, 1, 2)
+    term = Predict((1, 1, 2), 2, 2, permuted)
+    term.fit(Given(torch.zeros(4, 2)), None)
+    with torch.no_grad():
+        term.head.weight.copy_(torch.eye(2))
+        term.head.bias.zero_()
+    value = term.critic_term(Round(x, fake, torch.cat([x, fake]).flatten(1), None, None)).item()
+    assert (value > 0.5) if permuted else value == 0
+
+
+def test_reconstruct_is_of_real_images_in_half_size():
+    x = torch.arange(16.0).reshape(1, 1, 4, 4)
+    term = Reconstruct((1, 4, 4), 3, 2, False)
+    with torch.no_grad():
+        term.head.weight.zero_()
+        term.head.bias.copy_(torch.tensor([2.5, 4.5, 10.5, 12.5]) + torch.tensor([2.0, 0, 0, 0]))
+    value = term.critic_term(Round(x, torch.full_like(x, 9), torch.zeros(2, 3), None, None))
+    assert value.item() == pytest.approx(4 / 4)
+
+
+def test_consistency_is_of_half_a_batch_in_every_fourth():
+    """A critic that sums the pixels, and a variation that adds 1 to each: 4 times the squared change."""
+    term = Consistency((1, 1, 2), 3, 2, False)
+    term.__dict__["vary"] = lambda images, labels: images + 1
+    seen = Round(
+        torch.randn(8, 1, 1, 2), torch.randn(8, 1, 1, 2), None, lambda x, labels: x.flatten(1).sum(1), torch.zeros(8)
+    )
+    values = [term.critic_term(seen) for _ in range(8)]
+    assert [value is None for value in values] == [True, True, True, False] * 2
+    assert values[3].item() == pytest.approx(4 * 2.0**2, rel=1e-5)
+
+
+@pytest.mark.parametrize("permuted", [False, True])
+def test_mixing_with_an_equal_image_changes_nothing(permuted):
+    """Pairs of equal images are their own nearest neighbours."""
+    torch.manual_seed(0)
+    critic = GAN((1, 8, 8), width=4).critic
+    images = torch.randn(4, 1, 8, 8).repeat(2, 1, 1, 1)
+    term = CANDIDATES["mix"]((1, 8, 8), 3, 4, permuted)
+    term.fit(Given(torch.zeros(4, 4)), None)
+    value = term.critic_term(Round(images, images, None, critic, torch.zeros(8))).item()
+    assert (value > 1e-6) if permuted else value < 1e-9
+
+
+def test_a_queue_is_no_longer_than_its_size():
+    term = Moments((1, 1, 2), 3, 2, False)
+    term.fit(Given(torch.randn(9, 2)), None)
+    parts = [torch.randn(300, 1, 1, 2) for _ in range(5)]
+    for part in parts:
+        term.generator_term(part)
+    assert int(term.filled) == 1024
+    assert torch.equal(term.queue, torch.cat(parts[::-1]).flatten(1)[:1024])
+    assert F.mse_loss(term.queue[:300], parts[-1].flatten(1)) == 0
