@@ -10,6 +10,8 @@ import os
 import re
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
@@ -81,7 +83,9 @@ class WandbRun(WandbLogger):
     def begin(self) -> None:
         """Starts W&B, if there is something to record and it is not started."""
         if self.waiting:
-            self.background = self.background or Background("W&B")
+            if self.background is None:
+                _import_pandas()
+                self.background = Background("W&B")
             while self.waiting:
                 self.background.do(self.waiting.pop(0))
 
@@ -181,6 +185,13 @@ class _AtFirstUse:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._run.create(), name)
+
+
+def _import_pandas() -> None:
+    """W&B imports it with the first picture. In its thread that could end a training: scikit-learn looks into
+    sys.modules for pandas' classes, which are not there yet while another thread is importing it."""
+    with suppress(ImportError):
+        import_module("pandas")
 
 
 def _wandb():

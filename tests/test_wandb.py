@@ -136,3 +136,27 @@ def test_runs_of_a_process_are_written_where_each_was_begun(tmp_path, monkeypatc
         logger.finalize("success")
         logger.wait()
         assert list(Path("run/wandb").glob("offline-run-*/*.wandb"))
+
+
+SLOW_PANDAS = """
+import threading, time
+time.sleep(0.5)
+IMPORTED_BY = threading.current_thread().name
+"""
+BEGIN = """
+import sys
+import callbacks.wandb_run as wandb_run
+from callbacks._background import Background
+run = object.__new__(wandb_run.WandbRun)
+run.waiting, run.background = [lambda: __import__("pandas")], None
+run.begin()
+print(sys.modules["pandas"].IMPORTED_BY)
+"""
+
+
+def test_the_thread_of_the_training_finds_pandas_whole(tmp_path):
+    """scikit-learn looks into sys.modules for it, and fails where W&B's thread has imported half of it."""
+    (tmp_path / "pandas.py").write_text(SLOW_PANDAS)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    done = subprocess.run([sys.executable, "-c", BEGIN], env=environment, capture_output=True, text=True, timeout=100)
+    assert done.stdout.strip() == "MainThread", done.stderr
