@@ -2,13 +2,13 @@
 
     pip install -e benchmarks/autoencoder_wins      the candidates, as a package beside lightning_genae
     python benchmarks/autoencoder_wins.py tune      the base, by DiffAugment alone: three quarters of an hour, two cores
-    python benchmarks/autoencoder_wins.py screen    all candidates and controls, six seeds
-    python benchmarks/autoencoder_wins.py confirm   the best of them, fresh seeds, several data sets
+    python benchmarks/autoencoder_wins.py screen    all candidates against that base, six seeds
+    python benchmarks/autoencoder_wins.py controls  their controls, the same seeds
 
 Every stage is `python run.py ablate --arms autoencoder_wins/STAGE.yaml`, and goes on where it stopped; --dry_run says
 how many runs there are and how long they take. Arms are compared by late_fd, the geometric mean of the Frechet distance
-at the last three looks, never the best one. Seeds draw the training subset and the initialisation, and no two stages
-share any. Published images are halved, which takes a quarter of the time.
+at the last three looks, never the best one. Seeds draw the training subset and the initialisation; what tunes
+shares none with what screens. Published images are halved, which takes a quarter of the time.
 """
 
 import argparse
@@ -28,9 +28,12 @@ DATA = {
     "digits-200": "--data digits --data.num_train 200",
     "cifar10-2500": "--data cifar10 --data.image_size 16 --data.num_train 2500",
 }
-# data sets, seeds, options
-STAGES: dict[str, tuple[tuple[str, ...], str, str]] = {
-    "tune": (("fashion_mnist-500",), "0..2", "--model gan --steps 16000"),
+BASE = "--model.r1 0.1 --model.r1_every 16 --model.lr 1e-3"  # by the stage tune
+# folder, data sets, seeds, options; controls join the arms that they are to be compared with
+STAGES: dict[str, tuple[str, tuple[str, ...], str, str]] = {
+    "tune": ("tune", ("fashion_mnist-500",), "0..2", "--model gan --steps 16000"),
+    "screen": ("screen", ("fashion_mnist-500",), "10..15", f"{BASE} --steps 20000"),
+    "controls": ("screen", ("fashion_mnist-500",), "10..15", f"{BASE} --steps 20000"),
 }
 
 
@@ -45,12 +48,12 @@ def main() -> int:
     parser.add_argument("--data", nargs="+", choices=DATA, help="only these data sets of the stage")
     parser.add_argument("--runs", type=Path, default=Path("runs/autoencoder_wins"))
     given, others = parser.parse_known_args()
-    data, seeds, options = STAGES[given.stage]
+    stage, data, seeds, options = STAGES[given.stage]
     status = 0
     for name in given.data or data:
         words = ["--arms", str(HERE / "autoencoder_wins" / f"{given.stage}.yaml"), "--seed", seeds]
         words += f"{ALL} {GAN} {DATA[name]} {options}".split()
-        folder = given.runs / given.stage / name
+        folder = given.runs / stage / name
         status = max(status, abs(subprocess.call([*RUN, "ablate", *words, "--folder", str(folder), *others])))
     return status
 

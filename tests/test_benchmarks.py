@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,12 @@ from lightning_genae.ablation.arms import read_arms
 from lightning_genae.ablation.grid import expand, pair
 from lightning_genae.ablation.records import in_words
 from tests.conftest import ROOT
+from tests.test_plugins import install
 
 
-def benchmark(name: str, *words: str, cwd) -> subprocess.CompletedProcess:
+def benchmark(name: str, *words: str, cwd, beside: tuple[Path, ...] = ()) -> subprocess.CompletedProcess:
     command = [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), *words]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, *beside)))}
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=240)
 
 
@@ -147,6 +149,44 @@ def test_what_the_study_asks_ablate_for(one):
     made = expand([f"--{name}={value}" for name, value in options.items()], run.COMMAND_LINE, Path("x"), arms)
     assert len(made.cells) == 16 * seeds and list(made.axes) == ["seed"]
     assert {(cell.config["data"]["name"], cell.config["data"]["num_train"]) for cell in made.cells} == {(data, num)}
+
+
+@pytest.mark.slow
+def test_autoencoder_wins(tmp_path):
+    """Every candidate trains by ablate, and controls join the arms that they are compared with."""
+    package = ROOT / "benchmarks/autoencoder_wins"
+    install(
+        tmp_path / "site",
+        "genae-candidates",
+        tomllib.loads((package / "pyproject.toml").read_text())["project"]["entry-points"],
+    )
+    words = (
+        "--data",
+        "digits-200",
+        "--seed",
+        "10",
+        "--steps",
+        "8",
+        "--metrics.looks",
+        "3",
+        "--metrics.num_samples",
+        "50",
+    )
+    words += ("--metrics.features", "pixels", "--runs", "out")
+    beside = (tmp_path / "site", package)
+    for stage, num in (("screen", 9), ("controls", 22)):
+        done = benchmark("autoencoder_wins", stage, *words, cwd=tmp_path, beside=beside)
+        assert done.returncode == 0, done.stdout + done.stderr
+        text = (tmp_path / "out/screen/digits-200/report/tables.md").read_text()
+        runs = (tmp_path / "out/screen/digits-200").glob("arm=*/seed10/results.json")
+        assert [json.loads(path.read_text())["status"] for path in runs] == ["finished"] * num
+    assert "late_fd" in text and "model.use moments" in text
+    runs = [str(path.parent) for path in (tmp_path / "out/screen/digits-200").glob("arm=none*/seed10/results.json")]
+    done = benchmark("autoencoder_wins/gates", *runs, "--out", "gates.json", cwd=tmp_path, beside=beside)
+    assert done.returncode == 0, done.stderr
+    values = json.loads((tmp_path / "gates.json").read_text())
+    assert 0.5 < values["knows, ae hidden 64"]["mean"] <= 1
+    assert values["distance as they come"]["mean"] > 0
 
 
 # what is committed was made by an earlier script, whose arms and rows these are

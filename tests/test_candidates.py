@@ -151,6 +151,38 @@ def test_mixing_with_an_equal_image_changes_nothing(permuted):
     assert (value > 1e-6) if permuted else value < 1e-9
 
 
+@pytest.mark.parametrize("permuted", [False, True])
+def test_swapped_images_keep_what_is_coarse_and_exchange_the_rest(permuted):
+    torch.manual_seed(0)
+    images = torch.randn(200, 1, 4, 4)
+    term = CANDIDATES["swap"]((1, 4, 4), 3, 2, permuted)
+    codes = Given(torch.zeros(4, 2))
+    codes.reconstruct = term._blurred
+    term.fit(codes, None)
+    swapped = term.transform(images)
+    coarse = term._blurred(images)
+    changed = (swapped - images).flatten(1).abs().amax(1) > 1e-5
+    assert 60 < changed.sum() < 140
+    detail = (images - coarse).flatten(1)
+    distances = torch.cdist((swapped - coarse).flatten(1), detail)
+    assert distances.amin(1).max() < 0.01  # every detail is that of some image
+    assert (distances.argmin(1)[changed] != torch.arange(200)[changed]).all()
+
+
+@pytest.mark.parametrize("permuted", [False, True])
+def test_a_warm_generator_decodes_codes_of_its_own_images(dataset, permuted):
+    torch.manual_seed(0)
+    model = CandidateGAN(dataset.image_shape, use="warm", num_codes=8, latent_dim=8, permuted=permuted, width=8)
+    codes = Codes("pca", "code", 8, dataset)
+    model.candidate.fit(codes, dataset)
+    model.candidate.begin(model.generator, dataset)
+    x = dataset.train.images.float() / 127.5 - 1
+    with torch.no_grad():
+        error = F.mse_loss(model.generator.eval()(codes.bank).tanh(), x)
+    of_mean = (x - x.mean(0)).square().mean()
+    assert (error < 0.5 * of_mean) != permuted
+
+
 def test_a_queue_is_no_longer_than_its_size():
     term = Moments((1, 1, 2), 3, 2, False)
     term.fit(Given(torch.randn(9, 2)), None)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from genae_candidates.codes import Codes
 from lightning_genae import registry
 from lightning_genae.data.dataset import Dataset
+from lightning_genae.data.storage import to_float
 
 
 class Round(NamedTuple):
@@ -50,6 +51,13 @@ class Candidate(nn.Module):
     def fit(self, codes: Codes | None, dataset: Dataset) -> None:
         """Gets the codes; `dataset.train` alone may be used."""
         self.__dict__["codes"] = codes  # frozen and made anew for every run: not among the weights
+
+    def begin(self, generator: nn.Module, dataset: Dataset) -> None:
+        """Changes the generator before its first batch."""
+
+    def transform(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W), all real or all generated, as they go to the critic's augmentation."""
+        return images
 
     def critic_term(self, seen: Round) -> Tensor | None:
         """A scalar. None: nothing for this batch."""
@@ -170,12 +178,50 @@ class Consistency(Candidate):
         return self.every * (first - second).float().square().mean()
 
 
+class Swap(Candidate):
+    """Half of the images exchange what the autoencoder cannot express: dec(enc(x_i)) + x_j - dec(enc(x_j)). Permuted:
+    what a blur takes away instead."""
+
+    fraction = 0.5
+
+    def transform(self, images: Tensor) -> Tensor:
+        coarse = self._blurred(images) if self.permuted else self.codes.reconstruct(images)
+        order = torch.randperm(len(images), device=images.device)
+        chosen = torch.rand(len(images), 1, 1, 1, device=images.device) < self.fraction
+        return torch.where(chosen, coarse + (images - coarse)[order], images)
+
+    @staticmethod
+    def _blurred(images: Tensor) -> Tensor:
+        return F.interpolate(F.avg_pool2d(images, 2), size=images.shape[2:], mode="bilinear")
+
+
+class Warm(Candidate):
+    """The generator begins as the decoder of the codes: for 1,000 batches it learns to make training images of theirs,
+    which are white like its noise. Permuted: of codes of other images."""
+
+    steps, batch_size, lr, noise = 1000, 32, 1e-3, 0.3
+
+    def begin(self, generator: nn.Module, dataset: Dataset) -> None:
+        codes, images = self.codes.bank, dataset.train.images
+        codes = codes[torch.randperm(len(codes))] if self.permuted else codes
+        optimizer = torch.optim.Adam(generator.parameters(), self.lr, betas=(0.5, 0.999), fused=True)
+        for _ in range(self.steps):
+            chosen = torch.randint(len(codes), (self.batch_size,))
+            z = codes[chosen] + self.noise * torch.randn(self.batch_size, codes.shape[1])
+            loss = F.mse_loss(generator(z).tanh(), to_float(images[chosen]))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+
 CANDIDATES: dict[str, type[Candidate]] = {
     "moments": Moments,
     "predict": Predict,
     "reconstruct": Reconstruct,
     "mix": Mix,
     "consistency": Consistency,
+    "swap": Swap,
+    "warm": Warm,
 }
 
 

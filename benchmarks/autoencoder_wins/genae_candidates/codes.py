@@ -27,11 +27,13 @@ class Codes:
 
     Attributes:
         bank: codes (N, num) of the training images.
+        reconstruct: from images (B, C, H, W) to images, by encoding and decoding.
     """
 
     def __init__(self, encoder: Encoder, layer: Layer, num: int, dataset: Dataset):
         self.encoder = encoder
         network: Any = _fitted(encoder, num, dataset)
+        self.reconstruct: Callable[[Tensor], Tensor] = lambda x: network.decode(network.encode(x))
         self.encode: Callable[[Tensor], Tensor] = network.encode
         if layer == "hidden" and encoder != "pca":
             self.encode = lambda x: network.encoder[:-1](x)
@@ -43,6 +45,11 @@ class Codes:
         self.whitening = (directions * variances.rsqrt())[:, -num:].float()
         self.mean = self.mean.float()
         self.bank = ((codes.float() - self.mean) @ self.whitening).float()
+
+    @torch.no_grad()
+    def of(self, images: Tensor) -> Tensor:
+        """Codes (N, num) of stored images (N, C, H, W)."""
+        return torch.cat([self(to_float(part)) for part in blocks(images, 500)])
 
     def __call__(self, x: Tensor) -> Tensor:
         """Codes (B, num) of images (B, C, H, W) in [-1, 1]."""

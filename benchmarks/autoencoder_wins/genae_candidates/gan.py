@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
+import torch
 from jsonargparse.typing import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
 from genae_candidates.candidates import CANDIDATES, Candidate, Round
 from genae_candidates.codes import Codes, Encoder, Layer
 from lightning_genae.models.gan import GAN
+from lightning_genae.nn import losses
 
 
 class CandidateGAN(GAN):
@@ -30,7 +32,7 @@ class CandidateGAN(GAN):
         self,
         image_shape: tuple[int, int, int],
         num_classes: int = 0,
-        use: Literal["moments", "predict", "reconstruct", "mix", "consistency"] = "moments",
+        use: Literal["moments", "predict", "reconstruct", "mix", "consistency", "swap", "warm"] = "moments",
         encoder: Encoder = "ae",
         layer: Layer = "code",
         num_codes: PositiveInt = 32,
@@ -53,10 +55,17 @@ class CandidateGAN(GAN):
         dataset, options = self.trainer.datamodule.dataset, self.hparams
         codes = Codes(options["encoder"], options["layer"], options["num_codes"], dataset)
         self.candidate.fit(codes if self.candidate.needs_codes else None, dataset)
+        if self.trainer.ckpt_path is None and options["weight"] > 0:
+            with torch.random.fork_rng():
+                self.candidate.begin(self.generator, dataset)
+            self.averaged.module.load_state_dict(self.generator.state_dict())
 
     def generate(self, labels: Tensor) -> Tensor:
         self.generated = super().generate(labels)
         return self.generated
+
+    def seen(self, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
+        return super().seen(self._transformed(real), self._transformed(fake), labels)
 
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
         with _inputs(self.critic.score) as features:
@@ -65,8 +74,13 @@ class CandidateGAN(GAN):
         return self._plus(loss, self.candidate.critic_term(seen))
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
-        loss = super().loss_generator(x, labels)
-        return self._plus(loss, self.candidate.generator_term(self.generated.float()))
+        fake = self.generate(labels)
+        seen = self.critic_transform(self._transformed(fake), labels)
+        loss = losses.generator(self.game, self.critic(seen, labels))
+        return self._plus(loss, self.candidate.generator_term(fake.float()))
+
+    def _transformed(self, images: Tensor) -> Tensor:
+        return self.candidate.transform(images) if self.hparams["weight"] > 0 else images
 
     def _plus(self, loss: Tensor, term: Tensor | None) -> Tensor:
         if term is None:
