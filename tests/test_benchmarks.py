@@ -174,7 +174,7 @@ def test_autoencoder_wins(tmp_path):
     )
     words += ("--metrics.features", "pixels", "--runs", "out")
     beside = (tmp_path / "site", package)
-    for stage, num in (("screen", 9), ("controls", 22)):
+    for stage, num in (("screen", 10), ("controls", 23)):
         done = benchmark("autoencoder_wins", stage, *words, cwd=tmp_path, beside=beside)
         assert done.returncode == 0, done.stdout + done.stderr
         text = (tmp_path / "out/screen/digits-200/report/tables.md").read_text()

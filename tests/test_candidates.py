@@ -127,16 +127,33 @@ def test_reconstruct_is_of_real_images_in_half_size():
     assert value.item() == pytest.approx(4 / 4)
 
 
-def test_consistency_is_of_half_a_batch_in_every_fourth():
-    """A critic that sums the pixels, and a variation that adds 1 to each: 4 times the squared change."""
+def test_consistency_is_of_half_a_batch():
+    """A critic that sums the pixels, and a variation that adds 1 to each."""
     term = Consistency((1, 1, 2), 3, 2, False)
     term.__dict__["vary"] = lambda images, labels: images + 1
     seen = Round(
         torch.randn(8, 1, 1, 2), torch.randn(8, 1, 1, 2), None, lambda x, labels: x.flatten(1).sum(1), torch.zeros(8)
     )
-    values = [term.critic_term(seen) for _ in range(8)]
-    assert [value is None for value in values] == [True, True, True, False] * 2
-    assert values[3].item() == pytest.approx(4 * 2.0**2, rel=1e-5)
+    counted = []
+    term.__dict__["vary"] = lambda images, labels: counted.append(len(images)) or images + 1
+    assert term.critic_term(seen).item() == pytest.approx(2.0**2, rel=1e-5)
+    assert counted == [4 + 4]
+
+
+def test_a_term_every_third_batch_weighs_three_times_as_much(dataset, monkeypatch):
+    model = CandidateGAN(dataset.image_shape, use="reconstruct", weight=0.5, every=3, network="mlp", hidden=[16])
+    model.log_part = lambda *args, **options: None
+    monkeypatch.setattr(model.candidate, "critic_term", lambda seen: torch.tensor(2.0))
+    monkeypatch.setattr(model.candidate, "generator_term", lambda fake: torch.tensor(1.0))
+    x, labels = torch.zeros(4, 1, 8, 8), torch.zeros(4).long()
+
+    def losses(batches):
+        monkeypatch.setattr(GAN, "batches", batches)
+        torch.manual_seed(0)
+        return torch.stack([model.loss_critic(x, labels), model.loss_generator(x, labels)])
+
+    changes = torch.stack([losses(batches) for batches in range(4)]) - losses(1)
+    assert changes.tolist() == [pytest.approx(row, abs=1e-5) for row in ([3, 1.5], [0, 0], [0, 0], [3, 1.5])]
 
 
 @pytest.mark.parametrize("permuted", [False, True])

@@ -149,13 +149,7 @@ class Mix(Candidate):
 
 class Consistency(Candidate):
     """The critic gives an image and its variation the same output (bCR, Zhao et al. 2020, arXiv 2002.04724), for half a
-    batch in every fourth. Variations are dec(z') - dec(z) of codes with noise, of ae or pca; permuted: translations."""
-
-    every = 4
-
-    def __init__(self, *args: object):
-        super().__init__(*args)
-        self.register_buffer("batches", torch.zeros((), dtype=torch.long))
+    batch. Variations are dec(z') - dec(z) of codes with noise, of ae or pca; permuted: translations."""
 
     def fit(self, codes: Codes, dataset: Dataset) -> None:
         super().fit(codes, dataset)
@@ -166,16 +160,13 @@ class Consistency(Candidate):
         augmentation.fit(dataset, accelerator="cpu", enable_progress_bar=False)
         self.__dict__["vary"] = augmentation.vary
 
-    def critic_term(self, seen: Round) -> Tensor | None:
-        self.batches += 1
-        if self.batches % self.every:
-            return None
+    def critic_term(self, seen: Round) -> Tensor:
         half = len(seen.x) // 2
         images = torch.cat([seen.x[:half], seen.fake[:half]])
         with torch.no_grad():
             varied = self.vary(images.float(), None)
         first, second = seen.critic(torch.cat([images, varied]), seen.labels[:half].repeat(4)).chunk(2)
-        return self.every * (first - second).float().square().mean()
+        return (first - second).float().square().mean()
 
 
 class Swap(Candidate):

@@ -23,6 +23,7 @@ class CandidateGAN(GAN):
         layer: whose outputs, whitened, are the codes.
         num_codes: directions kept of them, those of the most variance.
         weight: of the term.
+        every: batches between those with the term, which then weighs as many times as much.
         permuted: the control that the use names: codes of other images, random partners, or translations.
     """
 
@@ -37,6 +38,7 @@ class CandidateGAN(GAN):
         layer: Layer = "code",
         num_codes: PositiveInt = 32,
         weight: NonNegativeFloat = 1.0,
+        every: PositiveInt = 1,
         permuted: bool = False,
         **kwargs: Any,
     ):
@@ -70,6 +72,8 @@ class CandidateGAN(GAN):
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
         with _inputs(self.critic.score) as features:
             loss = super().loss_critic(x, labels)
+        if not self._is_due():
+            return loss
         seen = Round(x, self.generated.float(), features[0], self.critic, labels)
         return self._plus(loss, self.candidate.critic_term(seen))
 
@@ -77,16 +81,20 @@ class CandidateGAN(GAN):
         fake = self.generate(labels)
         seen = self.critic_transform(self._transformed(fake), labels)
         loss = losses.generator(self.game, self.critic(seen, labels))
-        return self._plus(loss, self.candidate.generator_term(fake.float()))
+        return self._plus(loss, self.candidate.generator_term(fake.float())) if self._is_due() else loss
 
     def _transformed(self, images: Tensor) -> Tensor:
         return self.candidate.transform(images) if self.hparams["weight"] > 0 else images
+
+    def _is_due(self) -> bool:
+        every = self.hparams["every"]
+        return every == 1 or self.batches % every == 0
 
     def _plus(self, loss: Tensor, term: Tensor | None) -> Tensor:
         if term is None:
             return loss
         self.log_part(self.hparams["use"], term)
-        return loss + self.hparams["weight"] * term
+        return loss + self.hparams["weight"] * self.hparams["every"] * term
 
 
 @contextmanager
