@@ -44,6 +44,10 @@ class Model(LightningModule):
         """Training batches before the current one, counted over epochs and interruptions."""
         return self.trainer.fit_loop.total_batch_idx
 
+    def is_due(self, every: int) -> bool:
+        """Whether what is done in the first of `every` batches is done in the current one."""
+        return every == 1 or self.batches % every == 0
+
     def adam(self, weights: Iterable[nn.Parameter], **options: Any) -> torch.optim.Adam:
         """Adam by torch's fused kernel, where Lightning can use it.
 

@@ -114,7 +114,7 @@ class GAN(TwoPlayers):
         return self.modality.project(self.modality.bound(output))
 
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
-        has_r1 = self._has_r1()
+        has_r1 = self.hparams["r1"] > 0 and self.is_due(self.hparams["r1_every"])
         original = x.detach().requires_grad_(has_r1)
         with torch.no_grad():
             fake = self.generate(labels)
@@ -139,11 +139,6 @@ class GAN(TwoPlayers):
             self.log_part("gradient_penalty", penalty)
             loss = loss + self.penalty * penalty
         return loss
-
-    def _has_r1(self) -> bool:
-        """Whether r1 is computed for this batch."""
-        every = self.hparams["r1_every"]
-        return self.hparams["r1"] > 0 and (every == 1 or self.batches % every == 0)
 
     def _lecam(self, output_real: Tensor, output_fake: Tensor) -> Tensor:
         """LeCam's regularisation, a scalar, after the moving averages took in the critic's outputs (B,) each."""

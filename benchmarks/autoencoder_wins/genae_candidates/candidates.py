@@ -130,10 +130,10 @@ class Mix(Candidate):
     2112.01101, which draws partners at random), and a penalty on the change of the critic's output."""
 
     def critic_term(self, seen: Round) -> Tensor:
-        terms = [self._change(seen.critic, images, seen.labels) for images in (seen.x, seen.fake)]
+        terms = [self._change(seen.critic, images) for images in (seen.x, seen.fake)]
         return torch.stack(terms).mean()
 
-    def _change(self, critic: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def _change(self, critic: nn.Module, images: Tensor) -> Tensor:
         partner = torch.randperm(len(images))
         if not self.permuted:
             distances = torch.cdist(*[self.codes(images)] * 2)

@@ -72,7 +72,7 @@ class CandidateGAN(GAN):
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
         with _inputs(self.critic.score) as features:
             loss = super().loss_critic(x, labels)
-        if not self._is_due():
+        if not self.is_due(self.hparams["every"]):
             return loss
         seen = Round(x, self.generated.float(), features[0], self.critic, labels)
         return self._plus(loss, self.candidate.critic_term(seen))
@@ -81,14 +81,14 @@ class CandidateGAN(GAN):
         fake = self.generate(labels)
         seen = self.critic_transform(self._transformed(fake), labels)
         loss = losses.generator(self.game, self.critic(seen, labels))
-        return self._plus(loss, self.candidate.generator_term(fake.float())) if self._is_due() else loss
+        return (
+            self._plus(loss, self.candidate.generator_term(fake.float()))
+            if self.is_due(self.hparams["every"])
+            else loss
+        )
 
     def _transformed(self, images: Tensor) -> Tensor:
         return self.candidate.transform(images) if self.hparams["weight"] > 0 else images
-
-    def _is_due(self) -> bool:
-        every = self.hparams["every"]
-        return every == 1 or self.batches % every == 0
 
     def _plus(self, loss: Tensor, term: Tensor | None) -> Tensor:
         if term is None:
