@@ -11,13 +11,13 @@ at the last three looks, never the best one. Seeds draw the training subset and 
 shares none with what screens. Published images are halved, which takes a quarter of the time.
 """
 
-import argparse
 import subprocess
 import sys
 from pathlib import Path
 
+from low_data import RUN, new_parser
+
 HERE = Path(__file__).resolve().parent
-RUN = [sys.executable, str(HERE.parent / "run.py")]
 ALL = (
     "--augment diffaug --precision bf16-mixed --logger none --metrics.looks 8 --metric late_fd --threads 1 --workers 2"
 )
@@ -38,12 +38,7 @@ STAGES: dict[str, tuple[str, tuple[str, ...], str, str]] = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        epilog="All other options go to `python run.py ablate` and replace those from here: --seed 0,1 --workers 4",
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--data", nargs="+", choices=DATA, help="only these data sets of the stage")
     parser.add_argument("--runs", type=Path, default=Path("runs/autoencoder_wins"))

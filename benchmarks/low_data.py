@@ -37,12 +37,7 @@ TIERS = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        epilog="All other options go to `python run.py ablate` and replace those from here: --seed 0,1 --workers 4",
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("--tier", choices=TIERS, default="cpu")
     parser.add_argument("--data", nargs="+", help="only these data sets of the tier")
     parser.add_argument("--num_train", nargs="+", type=int, help="only these numbers of training images")
@@ -62,6 +57,16 @@ def main() -> int:
     if len(begun) > 1 and status < 2:
         status = max(status, subprocess.call([*RUN, "compare", *begun, "--out", str(given.runs / given.tier)]))
     return status
+
+
+def new_parser(description: str | None) -> argparse.ArgumentParser:
+    """That of a study, whose options of its own come before those of `ablate`."""
+    return argparse.ArgumentParser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        epilog="All other options go to `python run.py ablate` and replace those from here: --seed 0,1 --workers 4",
+    )
 
 
 def options_of(one: tuple[str, int, int, str]) -> list[str]:
