@@ -4,6 +4,7 @@
     python benchmarks/autoencoder_wins.py tune      the base, by DiffAugment alone: three quarters of an hour, two cores
     python benchmarks/autoencoder_wins.py screen    all candidates against that base, six seeds
     python benchmarks/autoencoder_wins.py controls  their controls, the same seeds
+    python benchmarks/autoencoder_wins.py confirm   the best, as the library has it, and its controls, fresh seeds
 
 Every stage is `python run.py ablate --arms autoencoder_wins/STAGE.yaml`, and goes on where it stopped; --dry_run says
 how many runs there are and how long they take. Arms are compared by late_fd, the geometric mean of the Frechet distance
@@ -18,9 +19,7 @@ from pathlib import Path
 from low_data import RUN, new_parser
 
 HERE = Path(__file__).resolve().parent
-ALL = (
-    "--augment diffaug --precision bf16-mixed --logger none --metrics.looks 8 --metric late_fd --threads 1 --workers 2"
-)
+ALL = "--precision bf16-mixed --logger none --metrics.looks 8 --metric late_fd --threads 1 --workers 2"
 GAN = "--data.batch_size 32 --model.ema 0.999"
 DATA = {
     "fashion_mnist-500": "--data fashion_mnist --data.image_size 14 --data.num_train 500",
@@ -31,9 +30,10 @@ DATA = {
 BASE = "--model.r1 0.1 --model.r1_every 16 --model.lr 1e-3"  # by the stage tune
 # folder, data sets, seeds, options; controls join the arms that they are to be compared with
 STAGES: dict[str, tuple[str, tuple[str, ...], str, str]] = {
-    "tune": ("tune", ("fashion_mnist-500",), "0..2", "--model gan --steps 16000"),
-    "screen": ("screen", ("fashion_mnist-500",), "10..15", f"{BASE} --steps 20000"),
-    "controls": ("screen", ("fashion_mnist-500",), "10..15", f"{BASE} --steps 20000"),
+    "tune": ("tune", ("fashion_mnist-500",), "0..2", "--augment diffaug --model gan --steps 16000"),
+    "screen": ("screen", ("fashion_mnist-500",), "10..15", f"--augment diffaug {BASE} --steps 20000"),
+    "controls": ("screen", ("fashion_mnist-500",), "10..15", f"--augment diffaug {BASE} --steps 20000"),
+    "confirm": ("confirm", tuple(DATA), "100..119", f"--model gan {BASE} --steps 20000"),
 }
 
 

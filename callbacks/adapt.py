@@ -10,7 +10,7 @@ from lightning_genae.models import Model
 class Adapt(Callback):
     """Collects the critic's overfitting signal and adapts the augmentation's fraction to it, if it has a target.
 
-    Logged as train/overfitting and train/augment_fraction; the fractions are saved and resumed.
+    Logged as train/overfitting and train/augment_fraction. What changes in the augmentation is saved and resumed.
 
     Args:
         augment: whose fraction is adapted.
@@ -43,8 +43,8 @@ class Adapt(Callback):
             pl_module.log(f"train/{name}", value, batch_size=1)
 
     def state_dict(self) -> dict:
-        return {"fractions": self.augment.fractions, "signals": [float(signal) for signal in self.signals]}
+        return {**self.augment.state(), "signals": [float(signal) for signal in self.signals]}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        self.augment.fractions = state_dict["fractions"]
+        self.augment.go_on_from(state_dict)
         self.signals = [torch.tensor(signal) for signal in state_dict["signals"]]

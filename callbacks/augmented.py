@@ -38,7 +38,7 @@ class Augmented(Callback):
         if not torch.equal(varied, x):  # nothing to show for an augmentation that changes nothing
             show(trainer, self.folder, pairs(x, varied, columns), columns, rows=("original", "variation"))
         for name, quality in self.quality.items():
-            if quality["strengths"]:
+            if quality.get("strengths"):  # one on the generator has none
                 x, labels = x[: self.num_rows], labels[: self.num_rows]
                 pictures = {f"quality-{name}": self._draw_quality(name, quality)}
                 if not datamodule.dataset.modality.is_drawn_together:

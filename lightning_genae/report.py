@@ -37,7 +37,26 @@ def _fraction(q: dict) -> str:
     return f"{words} at first, adapted to a target of {q['target']}" if q["target"] else words
 
 
+def _quality_on_generator(name: str, q: dict) -> list[str]:
+    lines = [
+        f"Quality report of {name}, on the generator: of the variance of what is measured of validation {q['items']}, "
+        f"its {q['num_features']} features explain {q['explained']:.3f}, as many principal components "
+        f"{q['explained_pca']:.3f}"
+    ]
+    if name != "pca" and q["explained"] < q["explained_pca"]:
+        lines.append("  WARNING: the autoencoder knows less than PCA; it may want more --augment.steps or data")
+    return [*lines, *_other_images(q)]
+
+
+def _other_images(q: dict) -> list[str]:
+    if q["autoencoder_images"] == q["images_trained_on"]:
+        return []
+    return [f"  WARNING: the autoencoder knows other {q['items']} than this run's; it may flatter the results"]
+
+
 def _quality_of(name: str, q: dict) -> list[str]:
+    if q["on"] == "generator":
+        return _quality_on_generator(name, q)
     varied, originals, items = q["variations"], q["originals"], q.get("items", "images")
     value = "pixel" if items == "images" else "value"
     lines = [
@@ -70,8 +89,7 @@ def _quality_of(name: str, q: dict) -> list[str]:
         )
         if name != "pca" and q["mse_validation"] > q["mse_pca"]:
             lines.append("  WARNING: the autoencoder is worse than PCA; it may want more --augment.steps or data")
-        if q["autoencoder_images"] != q["images_trained_on"]:
-            lines.append(f"  WARNING: the autoencoder knows other {items} than this run's; it may flatter the results")
+        lines += _other_images({**q, "items": items})
     if q["on"] == "data" and varied["fd_mixed"] > TOLERANCE * originals["fd"]:
         less = "less --augment.strength" if q["strengths"] else "less of it"
         lines.append(

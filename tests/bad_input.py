@@ -182,6 +182,10 @@ OPTIONS = of(
     ("--model cogan --model.num_shared 9", "--model.num_shared: expected at most"),
     ("--model began --model.gamma 1.5", "--model.gamma: expected"),
     ("--model ae --model.noise masking --model.noise_level 2", "--model.noise_level: expected"),
+    (
+        "--model ae --model.noise diffaug --data timeseries",
+        "--model.noise: expected no, gaussian or masking for what is neither a grey nor an RGB image; got diffaug",
+    ),
     ("--model vae --model.sigma 0", "--model.sigma: expected a number above 0 or null; got '0'"),
     (
         "--model rnn_ae",
@@ -196,7 +200,7 @@ OPTIONS = of(
     ("--data ring", "network: expected mlp for points, tables and images of 1x1"),
     ("--augment ae --augment.fraction 1.2", "--augment.fraction: expected a number at least 0 and at most 1"),
     ("--augment ae --augment.strength nan", "--augment.strength: expected a number at least 0 and at most 1"),
-    ("--augment ae --augment.steps 0", "--augment.steps: expected a whole number above 0; got '0'"),
+    ("--augment ae --augment.steps -1", "--augment.steps: expected a whole number at least 0; got '-1'"),
     ("--augment ae --augment.checkpoint nowhere", "--augment.checkpoint: expected a checkpoint"),
     ("--augment ae --augment.checkpoint /etc/passwd", "--augment.checkpoint: '/etc/passwd' is damaged"),
     ("--augment diffaug --augment.on critic --model ae", "--augment.on: expected data for a model without a critic"),

@@ -333,8 +333,9 @@ def test_every_option_is_tested():
     of_training |= {"perturb", "strength", "detail"}
     of_images = {"flip", "shift", "crop", "rotate", "contrast", "colour", "translation", "cutout", "blits", "geometry"}
     others = {"neighbours", "std", "match", "jitter", "scale", "warp"}
+    of_matching = {"num_features", "weight"}  # tests/test_matching.py
     known = [name for name in NAMES if f"augment {name}" in KNOWN]
-    assert set().union(*(options_of(name) for name in known)) == of_training | of_images | others
+    assert set().union(*(options_of(name) for name in known)) == of_training | of_images | of_matching | others
 
 
 class Halves(nn.Module):
@@ -639,14 +640,15 @@ def data_of(num: int, **options) -> Dataset:
 
 
 def test_options_of_which_nothing_is_said_are_the_documented_ones():
-    perturbing = {"strength": 0.5, "detail": "residual", "perturb": "gaussian", "neighbours": 5}
+    matching = {"num_features": 128, "weight": 0.1}
+    perturbing = {"strength": 0.5, "detail": "residual", "perturb": "gaussian", "neighbours": 5, **matching}
     expected = {
         "none": {},
         "repeat": {},
         "pca": {**perturbing, "latent_dim": 16},
         "ae": {**perturbing, "autoencoder": "ae", "steps": 1000, "reduce": None},
         "vae": {"perturb": "posterior", "strength": 0.5, "detail": "residual", "network": "conv", "beta": 1.0}
-        | {"latent_dim": 16, "width": 8, "steps": 1000, "lr": 2e-3},
+        | {"latent_dim": 16, "width": 8, "steps": 1000, "lr": 2e-3, **matching},
         "diffaug": {"colour": True, "translation": 0.125, "cutout": 0.5},
         "ada": {"blits": True, "geometry": True, "colour": True},
         "classic": {"crop": 0.1, "flip": None, "shift": None, "rotate": None, "contrast": None}

@@ -164,8 +164,9 @@ def test_the_gate_measures_every_augmentation_as_it_stands(monkeypatch, num_cond
     augment.check(dataset_of(torch.zeros(2, 1, 4, 4)), conditioned(num_conditions=num_conditions))
     has_classes, told = num_conditions > 0, {"target": None, "conditional": num_conditions > 0}
     assert augment.quality("data", "extractor") == {
-        "add": {"on": "data", "fraction": 0.5, "heeds": True, "given": has_classes, **told},
-        "more": {"on": "critic", "fraction": 0.7, "heeds": has_classes, "given": has_classes, **told},
+        "add": {"on": "data", "fraction": 0.5, "within_class": True, "heeds": True, "given": has_classes, **told},
+        "more": {"on": "critic", "fraction": 0.7, "within_class": has_classes, "heeds": has_classes}
+        | {"given": has_classes, **told},
     }
 
 
@@ -180,7 +181,7 @@ def test_augmentations_that_are_compared_vary_the_same_share_of_the_images(name)
     augmentation = registry.load("lightning_genae.augment", name)()
     for place in augmentation.fractions:
         fractions = Composition({name: augmentation}, on=place).fractions
-        assert fractions == {name: {"data": 0.5, "critic": 0.7}[place]}
+        assert fractions == {name: {"data": 0.5, "critic": 0.7, "generator": 1.0}[place]}
 
 
 def test_the_fraction_is_each_augmentations_own_or_everybodys():
@@ -580,7 +581,7 @@ def test_resumed_signals_go_where_the_new_ones_are():
     adapt = Adapt(Composition({"noise": NoiseAugment()}, on="critic", target=0.6))
     adapt.load_state_dict({"fractions": {"noise": 0.25}, "signals": [0.5, -0.25]})
     assert adapt.augment.fractions == {"noise": 0.25}
-    assert adapt.state_dict() == {"fractions": {"noise": 0.25}, "signals": [0.5, -0.25]}
+    assert adapt.state_dict() == {"fractions": {"noise": 0.25}, "matching": {}, "signals": [0.5, -0.25]}
     model = SimpleNamespace(overfitting=torch.zeros((), device="meta"), log=lambda *args, **kwargs: None)
     moved = []
     strategy = SimpleNamespace(reduce=lambda value, reduce_op: moved.append(value) or value)

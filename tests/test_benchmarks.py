@@ -174,13 +174,15 @@ def test_autoencoder_wins(tmp_path):
     )
     words += ("--metrics.features", "pixels", "--runs", "out")
     beside = (tmp_path / "site", package)
-    for stage, num in (("screen", 10), ("controls", 23)):
+    texts = {}
+    for stage, folder, num in (("screen", "screen", 10), ("controls", "screen", 23), ("confirm", "confirm", 4)):
         done = benchmark("autoencoder_wins", stage, *words, cwd=tmp_path, beside=beside)
         assert done.returncode == 0, done.stdout + done.stderr
-        text = (tmp_path / "out/screen/digits-200/report/tables.md").read_text()
-        runs = (tmp_path / "out/screen/digits-200").glob("arm=*/seed10/results.json")
+        texts[folder] = (tmp_path / "out" / folder / "digits-200/report/tables.md").read_text()
+        runs = (tmp_path / "out" / folder / "digits-200").glob("arm=*/seed10/results.json")
         assert [json.loads(path.read_text())["status"] for path in runs] == ["finished"] * num
-    assert "late_fd" in text and "model.use moments" in text
+    assert "late_fd" in texts["screen"] and "model.use moments" in texts["screen"]
+    assert "late_fd" in texts["confirm"] and "ae on generator" in texts["confirm"]
     runs = [str(path.parent) for path in (tmp_path / "out/screen/digits-200").glob("arm=none*/seed10/results.json")]
     done = benchmark("autoencoder_wins/gates", *runs, "--out", "gates.json", cwd=tmp_path, beside=beside)
     assert done.returncode == 0, done.stderr

@@ -122,7 +122,7 @@ WRONG = [
     ("augment", {"varied": "images.mul_(0.5)"}, "it changes those that it gets"),
     ("augment", {"declared": "apply_to = 'critic'", "varied": "images.mul_(0.5)"}, "it changes those that it gets"),
     ("augment", {"declared": "apply_to = 'critic'", "varied": "images.detach()"}, "expected variations that gradients"),
-    ("augment", {"declared": "fractions = {'data': 2.0}"}, "expected fractions in [0, 1] of data or critic"),
+    ("augment", {"declared": "fractions = {'data': 2.0}"}, "expected fractions in [0, 1] of data, critic or generator"),
     (
         "augment",
         {"declared": "apply_to = 'both'"},

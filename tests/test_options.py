@@ -226,6 +226,15 @@ def check_noise(name):
     masked = build(name, noise="masking")._corrupt(x)
     assert set((masked - x)[masked != -1].tolist()) == {0.0}
     assert (masked == -1).float().mean().item() == pytest.approx(0.3, abs=0.02)
+    # DiffAugment's, of images of a single value: grey where something was cut out or moved away, lighter or darker by
+    # up to 0.5 elsewhere, where there is neither saturation nor contrast
+    x = torch.full((4000, 1, 8, 8), 0.9)
+    view = build(name, noise="diffaug")._corrupt(x)
+    elsewhere = view[view != 0]
+    assert elsewhere.min() == pytest.approx(0.4, abs=0.01) and elsewhere.max() == pytest.approx(1.4, abs=0.01)
+    assert elsewhere.mean() == pytest.approx(0.9, abs=0.02)
+    # a quarter is cut out, less beyond the border, and a step of one pixel at most moves a row or a column away
+    assert 0.2 < (view == 0).float().mean() < 0.35
 
 
 def check_noise_level(name):

@@ -188,8 +188,7 @@ def test_a_bigans_encoder_inverts_its_generator():
     class Linear(BiGAN):
         """Without the tanh that images need."""
 
-        def _pairs(self, x, labels):
-            z = self.noise(len(x))
+        def _pairs(self, x, fake, z, labels):
             return torch.cat([x, self.generator(z)]), torch.cat([self.encoder(x), z])
 
     model = Linear(data.dataset.image_shape, latent_dim=2, **LINEAR)

@@ -96,7 +96,7 @@ def without_trainer(model):
     return model.double()
 
 
-@pytest.mark.parametrize("noise", ["gaussian", "masking"])
+@pytest.mark.parametrize("noise", ["gaussian", "masking", "diffaug"])
 def test_latents_that_are_kept_are_of_clean_images(noise):
     """Though the autoencoder is told noisy ones, so that samples are of what images have."""
     model = without_trainer(Autoencoder(SHAPE, **TINY, noise=noise, noise_level=0.9))
@@ -159,8 +159,9 @@ def test_levels_of_noise(caplog, options, level):
     model = Autoencoder(SHAPE, **TINY, **options)
     assert caplog.messages == []
     assert level is None or model.noise_level == level
-    Autoencoder(SHAPE, **TINY, noise_level=0.1)
-    assert caplog.messages == ["--model.noise_level has no effect without --model.noise"]
+    for without in ({}, {"noise": "diffaug"}):
+        Autoencoder(SHAPE, **TINY, **without, noise_level=0.1)
+    assert caplog.messages == ["--model.noise_level has no effect without --model.noise gaussian or masking"] * 2
 
 
 @pytest.mark.parametrize("kind", [Autoencoder, VAE])

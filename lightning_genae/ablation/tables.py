@@ -201,6 +201,7 @@ def costs(comparison: Comparison) -> Table:
         words = "; ".join(
             f"FD of originals {report['originals']['fd']:.3g}, of variations {report['variations']['fd']:.3g}"
             for report in reports
+            if "variations" in report  # none of one on the generator
         )
         row = [
             arm,

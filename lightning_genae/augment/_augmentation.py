@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lightning_genae.data.dataset import Dataset
 
-Side = Literal["data", "critic"]
+Side = Literal["data", "critic", "generator"]
 
 
 class Augmentation(nn.Module):
@@ -20,10 +20,12 @@ class Augmentation(nn.Module):
     them: 0.5 on the data, 0.7 on the critic (chosen for autoencoders by benchmarks/low_data.py).
 
     Attributes:
-        apply_to: data or critic, unless the user says otherwise.
-        apply_to_without_critic: the same for a model without a critic of images. None: as `apply_to`.
+        apply_to: data, critic or generator, unless the user says otherwise.
+        apply_to_without_critic: the same for a model that has no critic of images, or no generator for such an
+            augmentation. None: as `apply_to`.
         fractions: what it can be applied to, and the default fraction of the images that it varies there; an
-            augmentation that is not differentiable can be applied to the data only.
+            augmentation that is not differentiable can be applied to the data only. On the generator it varies no
+            image, but adds `matching` to the generator's loss.
         shows: whether its variations differ from the images, so that the quality report has something to measure.
         modalities: names of the modalities that it supports. None: all of them.
         target: of the overfitting signal, for an augmentation whose fraction adapts by default. None: it does not.
@@ -75,6 +77,24 @@ class Augmentation(nn.Module):
         with nullcontext() if self.autocasts else torch.autocast(images.device.type, enabled=False):
             varied = self.vary(images[chosen].float(), labels)
         return images.index_copy(0, chosen, varied.to(images.dtype))
+
+    def fit_matching(self, dataset: Dataset) -> None:
+        """Learns what `matching` needs from `dataset.train` alone, after `fit`, if it is applied to the generator."""
+
+    def matching(self, images: Tensor) -> Tensor:
+        """What generated images (B, C, H, W) in [-1, 1] add to the generator's loss, a scalar."""
+        raise NotImplementedError
+
+    def matching_quality(self, dataset: Dataset, extractor: Callable[[Tensor], Tensor]) -> dict[str, float | str]:
+        """Measures of what `matching` compares, by name, as `quality` gives those of variations; empty for many."""
+        return {}
+
+    def matching_state(self) -> dict[str, Tensor]:
+        """What `matching` changes by being called, which a resumed training goes on with; nothing for many."""
+        return {}
+
+    def set_matching_state(self, state: dict[str, Tensor]) -> None:
+        """Sets what `matching_state` gave."""
 
     def settings(self) -> dict[str, object]:
         """Values of the options that were left open and resolved later; empty for most augmentations."""

@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
-from jsonargparse.typing import ClosedUnitInterval
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from lightning_genae.augment._augmentation import Augmentation
+from lightning_genae.augment._matching import Matching, explained, features_of
 from lightning_genae.augment._perturbations import Classes
 from lightning_genae.cache import hash_weights, of_many
 from lightning_genae.data.dataset import Dataset
@@ -51,6 +53,9 @@ class AutoencodingAugmentation(Augmentation):
         detail: residual adds the change that the perturbation makes in the decoded image to the original,
             x + dec(z') - dec(z), and so keeps the detail that the decoder blurs; for text it replaces the tokens whose
             decoding changes. decode is dec(z') itself.
+        num_features: what is matched on the generator's side: the directions of most variance of the layer before the
+            code; fewer where there are less than two training images for each.
+        weight: of the matching in the generator's loss.
 
     Attributes:
         autoencoder: a module with `encode` (B, C, H, W) to (B, d) and `decode` back.
@@ -60,12 +65,21 @@ class AutoencodingAugmentation(Augmentation):
 
     apply_to = "critic"  # by benchmarks/low_data.py; see docs/results.md
     apply_to_without_critic = "data"
+    fractions = MappingProxyType({"data": 0.5, "critic": 0.7, "generator": 1.0})
     factor = 1
     autoencoder: Any  # a module with methods that nn.Module's type lacks
     trained_on: str
 
-    def __init__(self, strength: ClosedUnitInterval = 0.5, detail: Detail = "residual"):
+    def __init__(
+        self,
+        strength: ClosedUnitInterval = 0.5,
+        detail: Detail = "residual",
+        num_features: PositiveInt = 128,
+        weight: NonNegativeFloat = 0.1,
+    ):
         super().__init__()
+        self.num_features = num_features
+        self.weight = weight
         self.strength = strength
         self.detail = detail
         self.modality: Modality = Image()
@@ -101,6 +115,22 @@ class AutoencodingAugmentation(Augmentation):
             return self.autoencoder.decode(varied)
         decoded, original = self.autoencoder.decode(torch.cat([varied, z])).chunk(2)  # one call is faster than two
         return self.modality.apply_change(images, original, decoded)
+
+    def fit_matching(self, dataset: Dataset) -> None:
+        features = features_of(self.autoencoder)
+        self.distance = Matching(features, dataset.train.images, self.num_features)
+
+    def matching(self, images: Tensor) -> Tensor:
+        return self.weight * self.distance(images)
+
+    def matching_quality(self, dataset: Dataset, extractor: Callable[[Tensor], Tensor]) -> dict[str, float | str]:
+        return {**explained(self.distance, dataset, extractor), "autoencoder_images": self.trained_on}
+
+    def matching_state(self) -> dict[str, Tensor]:
+        return self.distance.averages()
+
+    def set_matching_state(self, state: dict[str, Tensor]) -> None:
+        self.distance.go_on_from(state)
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """The images (B, C, H, W) in [-1, 1], encoded and decoded."""

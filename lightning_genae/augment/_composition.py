@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+import torch
 from jsonargparse.typing import ClosedUnitInterval, OpenUnitInterval, PositiveInt
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.modalities import Modality
 from lightning_genae.data.modalities.image import Image
 from lightning_genae.evaluation.extractors import Extractor
+from lightning_genae.options import warn_unused
 
 
 class Composition(nn.Module):
@@ -27,8 +29,10 @@ class Composition(nn.Module):
 
     Args:
         parts: augmentations by name.
-        on: apply them to the data or the critic: one word for all augmentations, or one for each, such as data+critic.
-            null: the default of each; for ae, vae and pca the critic, or the data if the model has no critic.
+        on: apply them to the data, the critic or the generator: one word for all augmentations, or one for each, such
+            as data+critic. On the generator's side an autoencoder varies no image: its features of generated images
+            are to have the mean and covariance that they have of training images. null: the default of each; for ae,
+            vae and pca the critic, or the data if the model has no critic.
         fraction: of the images that is varied, in [0, 1]; on the data 0.5 equals, in distribution, training on the
             originals and as many variations. Composed augmentations draw their images independently; for ada it is
             the probability of each transformation. null: 0.5 on the data, 0.7 on the critic.
@@ -67,7 +71,8 @@ class Composition(nn.Module):
         self.target = default_target if target is None and fraction is None else target
         self.adapt_images = adapt_images
         self.fraction = 0.0 if self.target and fraction is None else fraction
-        self._apply_to({name: self.on.get(name, part.apply_to) for name, part in parts.items()})
+        self.sides: dict[str, Side] = {name: self.on.get(name, part.apply_to) for name, part in parts.items()}
+        self._set_fractions()
         self.within_class = within_class
         self.conditional = False
         self.modality: Modality = Image()
@@ -83,30 +88,21 @@ class Composition(nn.Module):
             modalities.check("--augment", "lightning_genae.augment", type(augmentation), dataset.modality)
             augmentation.check(dataset)
         self.conditional = getattr(model, "num_conditions", 0) > 0
-        has_critic = getattr(model, "critic_transform", None) is not None
-        if not has_critic:
-            defaults = {
-                name: augmentation.apply_to_without_critic or augmentation.apply_to
-                for name, augmentation in self.parts.items()
-            }
-            self._apply_to(defaults | self.on)
-        on_critic = self.applied_to("critic")
-        if on_critic and not has_critic:
-            raise ValueError(
-                "--augment.on: expected data for a model without a critic of images; "
-                f"got critic ({', '.join(on_critic)})"
-            )
+        self._choose_sides(model)
         if self.target and not hasattr(model, "overfitting"):
             raise ValueError(
                 "--augment.target: expected a model whose critic shows how far it overfits: gan, but not with "
                 f"--model.loss wgan or wgan-gp, vaegan, bigan or cogan; got {self._describe(model)}; "
                 "--augment.fraction without a target does not adapt"
             )
-        if on_critic and self.within_class and not self.conditional:
+        if self.applied_to("critic") and self.within_class and not self.conditional:
             raise ValueError(
                 "--augment.within_class: expected a conditional model on the critic's side, because generated images "
                 "of others have no class; got true"
             )
+        if set(self.sides.values()) == {"generator"}:  # where nothing is varied
+            for option, value in (("fraction", self.fraction), ("within_class", self.within_class)):
+                warn_unused(option, value, False, "--augment.on data or critic", "augment")
 
     def restart(self, seed: int) -> None:
         """Restarts the random stream of the augmentations; called for every batch with a different seed.
@@ -125,36 +121,35 @@ class Composition(nn.Module):
         for name, augmentation in self.parts.items():
             augmentation.fit(dataset, **trainer_options)
             side = self.sides[name]
+            if side == "generator":
+                augmentation.fit_matching(dataset)
+                continue
             _contract.check_variation(augmentation, dataset, side, self.is_within_class(side))
 
     def quality(self, dataset: Dataset, extractor: Extractor) -> dict[str, dict]:
-        """The quality report of every augmentation that changes images, by name; see `_quality.py`."""
-        measured = {
-            name: _quality.measure(
-                augmentation, dataset, extractor, self.is_within_class(self.sides[name]), self.conditional
-            )
-            for name, augmentation in self.parts.items()
-        }
+        """The quality report of every augmentation that changes images, by name; see `_quality.py`.
+
+        Of one on the generator, which varies nothing, it is how much of what is measured its features know.
+        """
+        measured = {name: self._quality(name, dataset, extractor) for name in self.parts}
         return {
-            name: {
-                "on": self.sides[name],
-                "fraction": self.fractions[name],
-                "target": self.target,
-                "conditional": self.conditional,
-                **values,
-            }
+            name: {**self._place(name), "conditional": self.conditional, **values}
             for name, values in measured.items()
             if values
         }
 
+    def _quality(self, name: str, dataset: Dataset, extractor: Extractor) -> dict:
+        part, side = self.parts[name], self.sides[name]
+        if side != "generator":
+            return _quality.measure(part, dataset, extractor, self.is_within_class(side), self.conditional)
+        about = {"items": dataset.item_name, "images_trained_on": dataset.fingerprint}
+        values = part.matching_quality(dataset, extractor)
+        return about | values if values else {}
+
     def settings(self) -> dict[str, dict]:
         """The settings of every augmentation, by name, with the resolved values of open options; plain values."""
         return {
-            name: {
-                **{"on": self.sides[name], "fraction": self.fractions[name], "target": self.target},
-                "within_class": self.is_within_class(self.sides[name]),
-                **augmentation.settings(),
-            }
+            name: {**self._place(name), **augmentation.settings()}
             for name, augmentation in self.parts.items()
             if name != "none"
         }
@@ -163,13 +158,19 @@ class Composition(nn.Module):
         """A training batch (B, C, H, W) in [-1, 1], of classes (B,), as the model sees it, in the same range."""
         return self.modality.project(self._pass("data", images, labels)) if self.applied_to("data") else images
 
+    def matching(self, images: Tensor) -> Tensor:
+        """What generated images (B, C, H, W) in [-1, 1] add to the generator's loss, a scalar."""
+        return torch.stack([self.parts[name].matching(images) for name in self.applied_to("generator")]).sum()
+
     def critic_transform(self, images: Tensor, labels: Tensor) -> Tensor:
         """Images (B, C, H, W), real or generated, of classes (B,), as the critic sees them; differentiable."""
         return self._pass("critic", images, labels)
 
     def vary(self, images: Tensor, labels: Tensor) -> Tensor:
-        """A variation (B, C, H, W) in [-1, 1] of every image, by all augmentations."""
+        """A variation (B, C, H, W) in [-1, 1] of every image, by all augmentations but those on the generator."""
         for name, augmentation in self.parts.items():
+            if self.sides[name] == "generator":
+                continue
             images = augmentation.vary(images, labels if self.is_within_class(self.sides[name]) else None)
         return self.modality.project(images)
 
@@ -195,6 +196,17 @@ class Composition(nn.Module):
                 return reconstruct
         raise AttributeError("reconstruct")
 
+    def state(self) -> dict[str, dict[str, Any]]:
+        """What changes in training, which a resumed training goes on with."""
+        moments = {name: self.parts[name].matching_state() for name in self.applied_to("generator")}
+        return {"fractions": self.fractions, "matching": moments}
+
+    def go_on_from(self, state: dict[str, dict[str, Any]]) -> None:
+        """Sets what changes in training."""
+        self.fractions = state["fractions"]
+        for name, moments in state.get("matching", {}).items():  # older checkpoints have none
+            self.parts[name].set_matching_state(moments)
+
     def adapt(self, overfitting: float, num_images: int) -> None:
         """Moves the fraction towards the target.
 
@@ -213,6 +225,14 @@ class Composition(nn.Module):
                 images = self.parts[name](images, used, self.fractions[name])
         return images
 
+    def _place(self, name: str) -> dict[str, object]:
+        """Where an augmentation is applied, and to what part of the images."""
+        side = self.sides[name]
+        if side == "generator":
+            return {"on": side}
+        within_class = self.is_within_class(side)
+        return {"on": side, "fraction": self.fractions[name], "target": self.target, "within_class": within_class}
+
     def _parse_sides(self, on: str) -> dict[str, Side]:
         """The side of each augmentation, from the option `on`."""
         sides = cast("list[Side]", on.split("+") * (len(self.parts) if "+" not in on else 1))  # which is checked below
@@ -225,11 +245,35 @@ class Composition(nn.Module):
                 raise ValueError(f"--augment.on: expected {' or '.join(augmentation.fractions)} for {name}; got {side}")
         return dict(zip(self.parts, sides))
 
-    def _apply_to(self, sides: dict[str, Side]) -> None:
-        """Sets the side of each augmentation, and its fraction there."""
-        self.sides = sides
+    def _choose_sides(self, model: LightningModule) -> None:
+        """Applies augmentations of which nothing is said to what the model has.
+
+        Raises:
+            ValueError: one is to be applied to what the model lacks.
+        """
+        has_critic = getattr(model, "critic_transform", None) is not None
+        has_matching = getattr(model, "has_matching", False)
+        lacking = {side for side, has in (("critic", has_critic), ("generator", has_matching)) if not has}
+        for name, part in self.parts.items():
+            if part.apply_to in lacking and name not in self.on:
+                self.sides[name] = part.apply_to_without_critic or part.apply_to
+        self._set_fractions()
+        if (on_critic := self.applied_to("critic")) and not has_critic:
+            raise ValueError(
+                "--augment.on: expected data for a model without a critic of images; "
+                f"got critic ({', '.join(on_critic)})"
+            )
+        if (matched := self.applied_to("generator")) and not has_matching:
+            sides = "data or critic" if has_critic else "data"
+            raise ValueError(
+                f"--augment.on: expected {sides} for {self._describe(model)}, whose generator's loss takes no other "
+                f"term; got generator ({', '.join(matched)})"
+            )
+
+    def _set_fractions(self) -> None:
+        """Sets the fraction of each augmentation on its side."""
         self.fractions = {
-            name: augmentation.fractions[sides[name]] if self.fraction is None else self.fraction
+            name: augmentation.fractions[self.sides[name]] if self.fraction is None else self.fraction
             for name, augmentation in self.parts.items()
         }
 

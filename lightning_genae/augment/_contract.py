@@ -1,16 +1,18 @@
 """Checks of an augmentation that is new: what its class says, and its variations, before a model is trained."""
 
+from typing import get_args
+
 import torch
 from torch import Tensor
 
 from lightning_genae import registry
-from lightning_genae.augment._augmentation import Augmentation
+from lightning_genae.augment._augmentation import Augmentation, Side
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.storage import to_float
 from lightning_genae.errors import UserError
 
 NUM = 8  # training images that are varied to see that they can be
-SIDES = {"data", "critic"}
+SIDES = set(get_args(Side))
 
 
 def check_class(augmentation: Augmentation) -> None:
@@ -32,7 +34,9 @@ def check_class(augmentation: Augmentation) -> None:
     )
     fractions = dict(augmentation.fractions)
     if not fractions.keys() <= SIDES or not all(0 <= fraction <= 1 for fraction in fractions.values()):
-        raise UserError(f"{about}: expected fractions in [0, 1] of data or critic; got {fractions}")
+        raise UserError(f"{about}: expected fractions in [0, 1] of data, critic or generator; got {fractions}")
+    if "generator" in fractions and type(augmentation).matching is Augmentation.matching:
+        raise UserError(f"{about}: expected a method matching(self, images), as fractions has generator; got none")
     for side in {augmentation.apply_to, augmentation.apply_to_without_critic or augmentation.apply_to}:
         if side not in fractions:
             raise UserError(f"{about}: expected apply_to one of {' or '.join(fractions)}, its fractions; got '{side}'")

@@ -1,6 +1,6 @@
 """The base class of augmentations that perturb latents by the distribution of the training latents."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jsonargparse.typing import ClosedUnitInterval, PositiveInt
@@ -49,8 +49,9 @@ class PerturbingAugmentation(AutoencodingAugmentation):
         strength: ClosedUnitInterval = 0.5,
         detail: Detail = "residual",
         neighbours: PositiveInt = 5,
+        **kwargs: Any,
     ):
-        super().__init__(strength, detail)
+        super().__init__(strength, detail, **kwargs)
         self.perturb = perturb
         self.neighbours = neighbours
 

@@ -36,6 +36,13 @@ class Reduced(nn.Module):
         self.register_buffer("rows", _enlarging(height // factor, factor).T, persistent=False)
         self.register_buffer("columns", _enlarging(width // factor, factor), persistent=False)
 
+    @property
+    def encoder(self) -> nn.Sequential:
+        """The layers from images to codes; none where the autoencoder is not made of layers."""
+        encoder = getattr(self.autoencoder, "encoder", None)
+        layers = list(encoder) if isinstance(encoder, nn.Sequential) else []
+        return nn.Sequential(nn.AvgPool2d(self.factor), *layers) if layers else nn.Sequential()
+
     def encode(self, images: Tensor) -> Tensor:
         """Codes (B, d) of images (B, C, H, W) in [-1, 1], by the means of their squares of pixels."""
         return self.autoencoder.encode(avg_pool2d(images, self.factor))

@@ -56,6 +56,8 @@ def trained(
         with torch.random.fork_rng():
             torch.manual_seed(0)
             model = _built(model_class, dataset, about | options).to(memory_format=torch.channels_last)
+            if not steps:
+                return torch.save({"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}, path)
             stop = _Stop(steps, aside.images, model, f"{what} in at most {steps:,} batches")
             trainer = _new_trainer(trainer_options, stop)
             trainer.fit(model, datamodule=Batches(replace(dataset, train=train), batch_size))

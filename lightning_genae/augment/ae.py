@@ -4,7 +4,7 @@ import logging
 from inspect import signature
 from typing import Any, get_args
 
-from jsonargparse.typing import PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from lightning_genae.augment import _training
 from lightning_genae.augment._perturbing import PerturbingAugmentation
@@ -37,7 +37,8 @@ class AutoencoderAugment(PerturbingAugmentation):
             options are `--augment.autoencoder.OPTION`. Its network is mlp for ae. For mlp, hidden of null is [256]; for
             conv and resnet, width of null is 8.
         steps: maximum number of training batches of 32 images (fewer above 128x128); training stops earlier when the
-            error on a tenth of the training images, set aside for that, hardly falls any more.
+            error on a tenth of the training images, set aside for that, hardly falls any more. 0: it stays as it was
+            initialised, which is a control for what training brings.
         reduce: the autoencoder sees images whose sides are divided by this. null: by the most that divides both and
             leaves 14 pixels, for images with the detail residual; else 1.
         checkpoint: of a trained autoencoder, a run folder or its checkpoints/last.ckpt. null: trains an autoencoder.
@@ -52,7 +53,7 @@ class AutoencoderAugment(PerturbingAugmentation):
     def __init__(
         self,
         autoencoder: str | dict = "ae",
-        steps: PositiveInt = 1000,
+        steps: NonNegativeInt = 1000,
         reduce: PositiveInt | None = None,
         checkpoint: str | None = None,
         foreign: bool = False,

@@ -54,8 +54,9 @@ class VariationalAugment(AutoencodingAugmentation):
         lr: PositiveFloat = 2e-3,
         checkpoint: str | None = None,
         foreign: bool = False,
+        **kwargs: Any,
     ):
-        super().__init__(strength, detail)
+        super().__init__(strength, detail, **kwargs)
         self.perturb = perturb
         self.options = {"network": network, "latent_dim": latent_dim, "beta": beta, "lr": lr}
         self.options |= {} if network == "mlp" else {"width": width}

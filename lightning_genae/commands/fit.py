@@ -34,6 +34,8 @@ def fit_augment(
     datamodule.augment = augment
     if augment.applied_to("critic"):
         model.critic_transform = augment.critic_transform  # type: ignore[assignment]  # a function, not a tensor
+    if augment.applied_to("generator"):
+        model.match = augment.matching  # type: ignore[assignment]
     for line in report.quality_lines(quality):
         log.info(line)
     return quality

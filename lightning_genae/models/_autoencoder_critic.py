@@ -12,6 +12,7 @@ from lightning_genae.nn import losses, networks
 class AutoencoderCritic(TwoPlayers):
     """A generator against an autoencoder, which scores images by how well it reconstructs them."""
 
+    has_matching = True
     critic_transform: Transform
     critic: nn.Sequential
 

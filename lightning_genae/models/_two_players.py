@@ -31,6 +31,9 @@ class TwoPlayers(Model, ABC):
         modalities: names of the modalities that it supports.
         critic_transform: images (B, C, H, W) and classes (B,) to the images as the critic sees them; the losses apply
             it to everything that the critic scores. None: the critic does not see images.
+        has_matching: whether the second player's loss has `matched` in it.
+        match: what an augmentation on the generator adds to its loss, a scalar of generated images (B, C, H, W). None:
+            nothing.
         overfitting: fraction of the last real images that the critic took for real, minus that of the others; only
             for models that call `watch`.
         critic_accuracy: see `score`; only for models that call it, after their first batch.
@@ -53,6 +56,8 @@ class TwoPlayers(Model, ABC):
         gradient_clip: largest norm of each player's gradient. 0: no clipping.
     """
 
+    has_matching: ClassVar[bool] = False
+    match: Callable[[Tensor], Tensor] | None = None
     modalities: ClassVar[tuple[str, ...] | None] = ("image", "points", "series", "audio", "table")
     critic_transform: Transform | None
     critic: nn.Module
@@ -140,6 +145,14 @@ class TwoPlayers(Model, ABC):
         assert self.critic_transform is not None  # the critic sees images
         both = torch.cat([real, fake])
         return self.critic_transform(both, labels.repeat(len(both) // len(labels)))
+
+    def matched(self, fake: Tensor) -> Tensor:
+        """What an augmentation on the generator adds to its loss, a scalar, of generated images (B, C, H, W)."""
+        if self.match is None:
+            return fake.new_zeros(())
+        term = self.match(fake)
+        self.log_part("matching", term)
+        return term
 
     def watch(self, output_real: Tensor, decision_threshold: float = 0.0) -> None:
         """Sets the overfitting signal r_t = E[sign of the critic's outputs on real images (B,)] (arXiv 2006.06676)."""

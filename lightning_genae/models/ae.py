@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lightning_genae.data import modalities
 from lightning_genae.data.modalities import Loss
+from lightning_genae.data.modalities.image import Image
 from lightning_genae.models._model import Model
 from lightning_genae.nn import losses, networks
 from lightning_genae.nn.latents import Sampler, TrainingLatents
@@ -33,7 +34,9 @@ class Autoencoder(Model):
         loss: reconstruction error per pixel: squared, binary cross-entropy or absolute; for text cross-entropy of the
             tokens. null: ce for text, otherwise mse.
         noise: added to the images before they are encoded, while the clean images remain the target (Vincent et
-            al. 2008, doi 10.1145/1390156.1390294): gaussian noise, or masking, which blackens pixels.
+            al. 2008, doi 10.1145/1390156.1390294): gaussian noise, masking, which blackens pixels, or diffaug, for
+            images: DiffAugment's colours, translation and cutout, so that the layer before the code knows more of what
+            is in an image.
         noise_level: standard deviation of the gaussian noise (images span [-1, 1]) or fraction of masked pixels. null:
             0.3.
         sampler: distribution of the latents that samples are decoded from: one gaussian or a mixture of ten
@@ -52,7 +55,7 @@ class Autoencoder(Model):
         hidden: list[PositiveInt] | None = None,
         width: PositiveInt | None = None,
         loss: Loss | None = None,
-        noise: Literal["no", "gaussian", "masking"] = "no",
+        noise: Literal["no", "gaussian", "masking", "diffaug"] = "no",
         noise_level: PositiveFloat | None = None,
         sampler: Sampler = "gaussian",
         lr: PositiveFloat = 2e-3,
@@ -62,7 +65,10 @@ class Autoencoder(Model):
         warn_unused_size(network, hidden, width)
         self.modality = modalities.new(modality, has_mask)
         self.loss = chosen_of("loss", loss, self.modality.losses, modality)
-        warn_unused("noise_level", noise_level, noise != "no", "--model.noise")
+        warn_unused("noise_level", noise_level, noise in ("gaussian", "masking"), "--model.noise gaussian or masking")
+        if noise == "diffaug" and not (isinstance(self.modality, Image) and image_shape[0] in (1, 3)):
+            expected = "no, gaussian or masking for what is neither a grey nor an RGB image"
+            raise ValueError(f"--model.noise: expected {expected}; got diffaug for {modality} {image_shape}")
         if noise == "masking" and (noise_level or 0) > 1:
             raise ValueError(f"--model.noise_level: expected a fraction of pixels, at most 1; got {noise_level}")
         self.noise_level = noise_level or 0.3
@@ -104,4 +110,8 @@ class Autoencoder(Model):
             return x + self.noise_level * torch.randn_like(x)
         if self.hparams["noise"] == "masking":
             return x.masked_fill(torch.rand_like(x) < self.noise_level, -1.0)
+        if self.hparams["noise"] == "diffaug":
+            from lightning_genae.augment.diffaug import DiffAugment  # which imports what imports models
+
+            return DiffAugment().vary(x, None)
         return x

@@ -57,7 +57,8 @@ class BEGAN(AutoencoderCritic):
         return real - self.k * fake
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
-        fake = self.error(self.critic_transform(self.generate(len(x)), labels))
+        images = self.generate(len(x))
+        fake = self.error(self.critic_transform(images, labels))
         k, convergence = losses.equilibrium(
             self.k, self.error_real, self._over_processes(fake), self.hparams["gamma"], self.hparams["lambda_k"]
         )
@@ -65,7 +66,7 @@ class BEGAN(AutoencoderCritic):
         self.log_part("error_fake", fake)
         self.log_part("k", k)
         self.log_part("convergence", convergence, prog_bar=True)
-        return fake
+        return fake + self.matched(images)
 
     def _over_processes(self, value: Tensor) -> Tensor:
         # k is part of the loss, so it must be the same in every process

@@ -23,6 +23,7 @@ class BiGAN(TwoPlayers):
         latent_dim: dimensions of the latent code, at least 1.
     """
 
+    has_matching = True
     critic_transform: Transform
 
     def __init__(
@@ -55,21 +56,23 @@ class BiGAN(TwoPlayers):
 
     def loss_critic(self, x: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
-            pairs = self._pairs(x, labels)
+            z = self.noise(len(x))
+            pairs = self._pairs(x, self.generator(z).tanh(), z, labels)
         output_encoded, output_generated = self.critic(*pairs).chunk(2)
         self.watch(output_encoded)
         self.score(output_encoded, output_generated)
         return losses.critic("ns", output_encoded, output_generated)
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
-        output_encoded, output_generated = self.critic(*self._pairs(x, labels)).chunk(2)
-        # both pairs are scored, with the roles exchanged: the encoder's pair should pass for the generator's
-        return losses.critic("ns", output_generated, output_encoded)
-
-    def _pairs(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (2B, C, H, W), as the critic sees them, and latents (2B, d): encoded pairs, then generated ones."""
         z = self.noise(len(x))
-        images = self.seen(x, self.generator(z).tanh(), labels)
+        fake = self.generator(z).tanh()
+        output_encoded, output_generated = self.critic(*self._pairs(x, fake, z, labels)).chunk(2)
+        # both pairs are scored, with the roles exchanged: the encoder's pair should pass for the generator's
+        return losses.critic("ns", output_generated, output_encoded) + self.matched(fake)
+
+    def _pairs(self, x: Tensor, fake: Tensor, z: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (2B, C, H, W), as the critic sees them, and latents (2B, d): encoded pairs, then generated ones."""
+        images = self.seen(x, fake, labels)
         return images, torch.cat([self.encoder(x), z])
 
 

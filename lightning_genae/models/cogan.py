@@ -27,6 +27,7 @@ class CoGAN(TwoPlayers):
     """
 
     modalities = ("image", "points")
+    has_matching = True
     critic_transform: Transform
 
     def __init__(
@@ -70,9 +71,10 @@ class CoGAN(TwoPlayers):
         return sum((losses.critic("ns", *outputs) for outputs in domains), start=x.new_zeros(()))
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
-        first, second = (self.critic_transform(images, labels) for images in self._generate(self.generator, len(x)))
-        first, second = self.critic(first, second)
-        return losses.generator("ns", first) + losses.generator("ns", second)
+        fake = self._generate(self.generator, len(x))
+        outputs = self.critic(*(self.critic_transform(images, labels) for images in fake))
+        # the training images are of the first domain
+        return sum((losses.generator("ns", output) for output in outputs), start=self.matched(fake[0]))
 
     def to_second(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) in [-1, 1] to their counterparts in the second domain."""

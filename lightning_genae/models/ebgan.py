@@ -50,7 +50,8 @@ class EBGAN(AutoencoderCritic):
         return losses.energy_critic(real, fake, self.hparams["margin"])
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
-        energy, z = self.energy(self.critic_transform(self.generate(len(x)), labels))
+        fake = self.generate(len(x))
+        energy, z = self.energy(self.critic_transform(fake, labels))
         pulling_away = losses.pulling_away(z)
         self.log_part("pulling_away", pulling_away)
-        return energy.mean() + self.hparams["pulling_away"] * pulling_away
+        return energy.mean() + self.hparams["pulling_away"] * pulling_away + self.matched(fake)

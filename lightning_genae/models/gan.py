@@ -48,6 +48,7 @@ class GAN(TwoPlayers):
     """
 
     modalities = None  # all
+    has_matching = True
     critic_transform: Transform
     class_fractions: Tensor
     mean_outputs: Tensor  # see `_lecam`
@@ -151,7 +152,9 @@ class GAN(TwoPlayers):
         return value
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
-        return losses.generator(self.game, self.critic(self.critic_transform(self.generate(labels), labels), labels))
+        fake = self.generate(labels)
+        output = self.critic(self.critic_transform(fake, labels), labels)
+        return losses.generator(self.game, output) + self.matched(fake)
 
     @torch.no_grad()
     def after_critic_step(self) -> None:

@@ -43,6 +43,7 @@ class VAEGAN(TwoPlayers):
         lr: learning rate of Adam for both players, above 0.
     """
 
+    has_matching = True
     critic_transform: Transform
     critic: networks.Critic
 
@@ -117,11 +118,12 @@ class VAEGAN(TwoPlayers):
             "adversarial": losses.generator("ns", self.critic(self.critic_transform(scored, labels.repeat(2)))),
             "kl": kl / x[0].numel(),
         }
+        generated = scored[len(z) :]
         for name, value in parts.items():
             self.log_part(name, value)
         weights = {name: self.hparams[name] for name in ("pixels", "features", "adversarial")}
         weights["kl"] = self.kl_weight
-        return sum((weights[name] * value for name, value in parts.items()), start=x.new_zeros(()))
+        return sum((weights[name] * value for name, value in parts.items()), start=self.matched(generated))
 
     def _encode_and_kl(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Latents (B, d), drawn if variational, and their mean KL divergence to N(0, I) in nats."""
