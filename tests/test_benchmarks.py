@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import re
 import subprocess
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy.stats import ttest_1samp
+from scipy.stats import gmean, ttest_1samp
 from statsmodels.stats.multitest import multipletests
 
 import run
@@ -25,6 +26,7 @@ from lightning_genae.ablation.grid import expand, pair
 from lightning_genae.ablation.records import in_words
 from tests.conftest import ROOT
 from tests.test_plugins import install
+from tests.test_run import SHORT
 
 
 def benchmark(name: str, *words: str, cwd, beside: tuple[Path, ...] = ()) -> subprocess.CompletedProcess:
@@ -189,6 +191,42 @@ def test_autoencoder_wins(tmp_path):
     values = json.loads((tmp_path / "gates.json").read_text())
     assert 0.5 < values["knows, ae hidden 64"]["mean"] <= 1
     assert values["distance as they come"]["mean"] > 0
+
+
+def test_a_row_of_every_run_is_kept_and_compared_with_the_first(tmp_path, cli):
+    """By hand: differences of logarithms, their t interval and its p by SciPy, corrected for both comparisons."""
+    Path("arms.yaml").write_text("ae: {augment: repeat}\nnone: {augment: none}\n")
+    words = ("ablate", "--model", "gan", "--arms", "arms.yaml", "--seed", "0", *SHORT, "--metrics.looks", "3")
+    assert cli(*words, "--metric", "late_fd", "--workers", "1", "--folder", "digits-200")[0] == 0
+    done = benchmark("autoencoder_wins/kept", "kept.csv", "digits-200", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with open("kept.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["data"], row["seed"], len(row["looks"].split())) for row in rows] == [("digits-200", "0", 3)] * 2
+    found = json.loads(Path("digits-200/arm=none/seed0/results.json").read_text())["metrics"]
+    assert rows[1]["arm"] == "none"
+    assert float(rows[1]["copying"]) == pytest.approx(found["copying"], rel=1e-5)
+    assert float(rows[1]["late_fd"]) == pytest.approx(
+        gmean([float(look) for look in rows[1]["looks"].split()]), rel=1e-3
+    )
+
+    values = {"ae": [1.0, 1.2, 0.9], "none": [2.0, 1.9, 2.1], "pca": [1.1, 1.3, 1.2]}
+    with open("made.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        for arm, of_seeds in values.items():
+            for seed, value in enumerate(of_seeds):
+                writer.writerow({**rows[0], "data": "emoji", "arm": arm, "seed": seed, "late_fd": value})
+    done = benchmark("autoencoder_wins/kept", "made.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines() if line[:1] == "|"]
+    tests = {arm: ttest_1samp(np.log(values["ae"]) - np.log(values[arm]), 0) for arm in ("none", "pca")}
+    for line, arm, holm in zip(lines[3:], ("none", "pca"), (2, 1)):
+        low, high = tests[arm].confidence_interval(0.95)
+        mean = np.mean(np.log(values["ae"]) - np.log(values[arm]))
+        said = " to ".join(f"{100 * math.expm1(value):+.1f} %" for value in (low, high))
+        assert line[:2] == [arm, "3"] and line[3] == f"{100 * math.expm1(mean):+.1f} % ({said})"
+        assert float(line[4]) == pytest.approx(holm * tests[arm].pvalue, abs=6e-5)
 
 
 # what is committed was made by an earlier script, whose arms and rows these are

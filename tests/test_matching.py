@@ -327,6 +327,36 @@ def test_options_of_variations_have_no_effect_where_nothing_is_varied(caplog):
         assert caplog.messages == [f"--augment.{option} {needs}" for option in said]
 
 
+@pytest.mark.parametrize(
+    "on, channels, given, expected",
+    [
+        ("generator", 1, {}, {"network": "conv", "latent_dim": 64, "noise": "diffaug", "width": 16}),
+        ("generator", 2, {}, {"network": "conv", "latent_dim": 64, "noise": "gaussian", "width": 16}),
+        (
+            "generator",
+            1,
+            {"network": "mlp", "latent_dim": None, "noise": "no"},
+            {"network": "mlp", "latent_dim": 64, "noise": "no", "hidden": [256]},
+        ),
+        ("generator", 1, {"width": 4}, {"network": "conv", "latent_dim": 64, "noise": "diffaug", "width": 4}),
+        ("generator", 1, {"name": "vae"}, {"width": 16}),  # whose options are its own
+        ("critic", 1, {}, {"network": "mlp", "hidden": [256]}),
+        ("critic", 1, {"latent_dim": 7, "noise": None}, {"network": "mlp", "hidden": [256], "latent_dim": 7}),
+    ],
+)
+def test_what_it_is_for_says_which_autoencoder(on, channels, given, expected):
+    part = AutoencoderAugment(autoencoder={"name": "ae", **given})
+    images = torch.randint(0, 256, (20, channels, 8, 8), dtype=torch.uint8)
+    model = registry.load("lightning_genae.models", "gan")((channels, 8, 8), 10)
+    Composition({"ae": part}, on=on).check(dataset_of(images), model)
+    assert part.options == expected
+    said = {name: expected[name] for name in ("hidden", "width") if name in expected}
+    said |= {
+        name: expected[name] for name in ("network", "latent_dim", "noise") if on == "generator" and name in expected
+    }
+    assert part.settings() == {f"autoencoder.{name}": value for name, value in said.items()}
+
+
 def test_layers_are_not_trained(digits):
     augmentation = AutoencoderAugment(steps=5)
     augmentation.check(digits.dataset)

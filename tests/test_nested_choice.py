@@ -32,7 +32,10 @@ def test_a_choice_and_its_options_in_a_mapping_or_a_key_for_each():
 
 
 def test_options_are_those_of_what_is_chosen():
-    assert parse()["autoencoder"] == "ae" and parse()["autoencoder.noise"] == "no"
+    assert parse()["autoencoder"] == "ae" and parse()["autoencoder.noise"] is None  # left to what chooses
+    assert parse("--augment.autoencoder.noise", "null") == parse() == parse("--augment.autoencoder.network=null")
+    with pytest.raises(UserError, match=r"--augment.autoencoder.noise: expected no, .*diffaug or null; got 'maybe'"):
+        parse("--augment.autoencoder.noise", "maybe")
     chosen = parse("--augment.autoencoder", "vae", "--augment.autoencoder.beta", "4")
     assert (chosen["autoencoder"], chosen["autoencoder.beta"]) == ("vae", 4.0) and "autoencoder.noise" not in chosen
     assert chosen == parse("--augment.autoencoder.name=vae", "--augment.autoencoder.beta=4.0")

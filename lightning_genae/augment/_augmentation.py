@@ -29,6 +29,7 @@ class Augmentation(nn.Module):
         shows: whether its variations differ from the images, so that the quality report has something to measure.
         modalities: names of the modalities that it supports. None: all of them.
         target: of the overfitting signal, for an augmentation whose fraction adapts by default. None: it does not.
+        side: what it is applied to, once that is chosen, which is before `check`.
         strength: of its variations, 0 for none, if it has one; the quality report then covers a grid of it.
     """
 
@@ -38,6 +39,7 @@ class Augmentation(nn.Module):
     shows = True
     modalities: ClassVar[tuple[str, ...] | None] = None
     target: float | None = None
+    side: Side | None = None
     strength: float
 
     @property

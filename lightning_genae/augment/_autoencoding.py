@@ -75,7 +75,7 @@ class AutoencodingAugmentation(Augmentation):
         strength: ClosedUnitInterval = 0.5,
         detail: Detail = "residual",
         num_features: PositiveInt = 128,
-        weight: NonNegativeFloat = 0.1,
+        weight: NonNegativeFloat = 0.3,
     ):
         super().__init__()
         self.num_features = num_features

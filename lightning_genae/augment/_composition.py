@@ -86,9 +86,11 @@ class Composition(nn.Module):
         self.modality = dataset.modality
         for augmentation in self.parts.values():
             modalities.check("--augment", "lightning_genae.augment", type(augmentation), dataset.modality)
+        self._choose_sides(model)
+        for name, augmentation in self.parts.items():
+            augmentation.side = self.sides[name]
             augmentation.check(dataset)
         self.conditional = getattr(model, "num_conditions", 0) > 0
-        self._choose_sides(model)
         if self.target and not hasattr(model, "overfitting"):
             raise ValueError(
                 "--augment.target: expected a model whose critic shows how far it overfits: gan, but not with "

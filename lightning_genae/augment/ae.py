@@ -21,10 +21,15 @@ AUTOENCODER = Choice(
     default="ae",
     methods=("encode", "decode", "reconstruct"),
     renamed={name: f"--augment.autoencoder.network {name}" for name in get_args(Network)},
-    # dense layers: as near as convolutions of few channels, for a tenth of their time in every batch
-    defaults={"ae": {"network": "mlp"}},
+    # null: what follows, by what the autoencoder is for
+    defaults={"ae": {"network": None, "latent_dim": None, "noise": None}},
 )
-HIDDEN, WIDTH = [256], 8  # sizes of dense layers, and channels at full resolution: few, for they cost in every batch
+# dense layers: as near as convolutions of few channels, for a tenth of their time in every batch
+VARYING: dict[str, object] = {"network": "mlp"}
+# one that knows more of what is in an image; by benchmarks/autoencoder_wins
+MATCHING: dict[str, object] = {"network": "conv", "latent_dim": 64, "noise": "diffaug"}
+# sizes of dense layers, and channels at full resolution, by side: few, for they cost in every batch
+HIDDEN, WIDTH, WIDTH_MATCHING = [256], 8, 16
 
 
 class AutoencoderAugment(PerturbingAugmentation):
@@ -34,8 +39,9 @@ class AutoencoderAugment(PerturbingAugmentation):
 
     Args:
         autoencoder: any model that encodes and decodes, such as vaegan, which is sharper, or rnn_ae for sequences; its
-            options are `--augment.autoencoder.OPTION`. Its network is mlp for ae. For mlp, hidden of null is [256]; for
-            conv and resnet, width of null is 8.
+            options are `--augment.autoencoder.OPTION`. For ae, network, latent_dim and noise of null are mlp, 16 and
+            no, and on the generator's side conv, 64 and diffaug (gaussian for what is no grey or RGB image). For mlp,
+            hidden of null is [256]; for conv and resnet, width of null is 8, and 16 on the generator's side.
         steps: maximum number of training batches of 32 images (fewer above 128x128); training stops earlier when the
             error on a tenth of the training images, set aside for that, hardly falls any more. 0: it stays as it was
             initialised, which is a control for what training brings.
@@ -60,14 +66,10 @@ class AutoencoderAugment(PerturbingAugmentation):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.options = {"name": autoencoder} if isinstance(autoencoder, str) else dict(autoencoder)
-        name = self.options.pop("name")
-        self.model = AUTOENCODER.load("--augment.autoencoder", name)
-        self.options = AUTOENCODER.defaults.get(name, {}) | self.options
-        network = _option(self.model, self.options, "network")
-        for of, option, value in ((("mlp",), "hidden", HIDDEN), (("conv", "resnet"), "width", WIDTH)):
-            if network in of and self.options.get(option) is None:
-                self.options[option] = value
+        self.given = {"name": autoencoder} if isinstance(autoencoder, str) else dict(autoencoder)
+        self.name = self.given.pop("name")
+        self.model = AUTOENCODER.load("--augment.autoencoder", self.name)
+        self.options = self._chosen(VARYING, WIDTH)
         self.steps = steps
         self.reduce = reduce
         self.checkpoint = checkpoint
@@ -81,6 +83,9 @@ class AutoencoderAugment(PerturbingAugmentation):
             FileNotFoundError: there is no checkpoint.
         """
         super().check(dataset)
+        if self.side == "generator":
+            can_diffaug = isinstance(dataset.modality, Image) and dataset.image_shape[0] in (1, 3)
+            self.options = self._chosen(MATCHING | ({} if can_diffaug else {"noise": "gaussian"}), WIDTH_MATCHING)
         self._choose_factor(dataset)
         option, names = "--augment.autoencoder", AUTOENCODER.names()
         modalities.check(option, AUTOENCODER.package, self.model, dataset.modality, names)
@@ -102,6 +107,17 @@ class AutoencoderAugment(PerturbingAugmentation):
                 self.autoencoder = Reduced(self.autoencoder, self.factor, dataset.image_shape[1:])
         self.learn_latents(dataset.train, dataset.cache_dir)
 
+    def _chosen(self, defaults: dict[str, object], width: int) -> dict:
+        """The options of the autoencoder, where those that were left open are these."""
+        open_ones = {name for name in AUTOENCODER.defaults.get(self.name, {}) if self.given.get(name) is None}
+        options = {name: value for name, value in self.given.items() if name not in open_ones}
+        options |= {name: value for name, value in defaults.items() if name in open_ones}
+        network = _option(self.model, options, "network")
+        for of, option, value in ((("mlp",), "hidden", HIDDEN), (("conv", "resnet"), "width", width)):
+            if network in of and options.get(option) is None:
+                options[option] = value
+        return options
+
     def _choose_factor(self, dataset: Dataset) -> None:
         if self.reduce is None:
             self.factor = default_factor(dataset) if self.detail == "residual" and not self.checkpoint else 1
@@ -122,8 +138,9 @@ class AutoencoderAugment(PerturbingAugmentation):
     def settings(self) -> dict[str, object]:
         if self.checkpoint:
             return {}
-        sizes = {name: self.options.get(name) for name in ("hidden", "width")}
-        resolved = {f"autoencoder.{name}": size for name, size in sizes.items() if size is not None}
+        names = ("hidden", "width", *(MATCHING if self.side == "generator" else ()))
+        chosen = {name: self.options.get(name) for name in names}
+        resolved = {f"autoencoder.{name}": value for name, value in chosen.items() if value is not None}
         return resolved if self.factor == 1 else {**resolved, "reduce": self.factor}
 
 

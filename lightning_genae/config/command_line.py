@@ -170,7 +170,7 @@ class CommandLine:
         for option, choice in choices.items():
             add_classes(parser, option, [choice.load(f"--{option}", names[option])], self._skipped_of(choice.package))
             differing = choice.defaults.get(names[option], {})
-            parser.set_defaults({f"{option}.{name}": value for name, value in differing.items()})
+            _set_defaults(parser, option, differing)
         for name, load in self.sections.items():
             parser.add_class_arguments(load(), name, skip=self.skip.get(name))
         parser.add_function_arguments(self.run_options, as_group=True)
@@ -210,6 +210,14 @@ class CommandLine:
             config[section] = expand({key: inner}, key) | config[section]
         selected = {name: {"name": names[name], **config.pop(name, {})} for name in self.selectors}
         return selected | config
+
+
+def _set_defaults(parser: ArgumentParser, section: str, values: dict[str, object]) -> None:
+    """Defaults of a choice's options; one whose default is None may be left open as null."""
+    for action in parser._actions:
+        if values.get(action.dest.removeprefix(f"{section}."), "") is None:
+            action._typehint |= None  # type: ignore[attr-defined]  # of an option with a type
+    parser.set_defaults({f"{section}.{name}": value for name, value in values.items()})
 
 
 def _options(parser: ArgumentParser) -> set[str]:

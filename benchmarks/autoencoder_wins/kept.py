@@ -1,0 +1,127 @@
+"""Keeps a row of every finished run in a CSV file, so that a stage goes on on another machine, and prints its tables.
+
+    python benchmarks/autoencoder_wins/kept.py confirm.csv RUNS...      folders of ablations, named after their data
+    python benchmarks/autoencoder_wins/kept.py confirm.csv              the tables of what is kept
+
+Every other arm is compared with the first one, ae: the mean logarithm of the ratio of late_fd at the same seeds, its
+95 % interval, and the p of a paired t test corrected for all such contrasts in the file (Holm 1979). `python run.py
+evaluate RUN --metrics.features efficientnet` adds the judges of another network, for runs that were so evaluated.
+"""
+
+import argparse
+import csv
+import math
+import sys
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+
+from lightning_genae.ablation import records, statistics
+from lightning_genae.ablation.tables import percent, probability
+
+FIRST = "ae"
+KEY = ("data", "arm", "seed")
+MEASURED = ("late_fd", "fd", "kid", "coverage", "copying")
+OTHER = {"kid_efficientnet": "kid", "coverage_efficientnet": "coverage"}
+COLUMNS = (*KEY, *MEASURED, *OTHER, "fd_train", "classification_accuracy", "seconds", "looks", "batches", "torch")
+Row = dict[str, str]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("runs", nargs="*", type=Path)
+    given = parser.parse_args()
+    rows = {_key(row): row for row in _read(given.file)}
+    for folder in given.runs:
+        found = [_row(folder.name, record) for record in records.read([folder])[0] if record.results]
+        rows |= {_key(row): row for row in found}
+    if not rows:
+        sys.exit(f"'{given.file}' keeps no run, and none was given that is finished")
+    if given.runs:
+        with given.file.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows.values())
+    print(tables(list(rows.values())))
+
+
+def tables(rows: list[Row]) -> str:
+    """A table in Markdown of every data set, the first arm's row before those that it is compared with."""
+    values = {
+        (data, arm): {
+            int(row["seed"]): float(row["late_fd"]) for row in rows if (row["data"], row["arm"]) == (data, arm)
+        }
+        for data, arm in dict.fromkeys((row["data"], row["arm"]) for row in rows)
+    }
+    compared = [(data, arm) for data, arm in values if arm != FIRST and (data, FIRST) in values]
+    differences = [statistics.paired(values[data, FIRST], values[data, arm], ratios=True) for data, arm in compared]
+    p = dict(zip(compared, statistics.p_values(differences).p_holm))
+    lines = []
+    for data in dict.fromkeys(data for data, _ in values):
+        lines += [f"**{data}**", "", f"| arm | seeds | late_fd | {FIRST} against it | p, Holm | coverage | copying |"]
+        lines[-1] += " KID, other network | coverage, other network | seconds |"
+        lines.append("|" + "---|" * 10)
+        for of, arm in values:
+            if of != data:
+                continue
+            summary = statistics.summary(list(values[data, arm].values()))
+            change = ("", "")
+            if (data, arm) in p:
+                change = _change(differences[compared.index((data, arm))]), probability(p[data, arm])
+            own = [row for row in rows if (row["data"], row["arm"]) == (data, arm)]
+            cells = [arm, str(summary.num), f"{summary.mean:.2f} ± {summary.std:.2f}", *change]
+            cells += [
+                _mean(own, "coverage", ".3f"),
+                _mean(own, "copying", ".3f"),
+                _mean(own, "kid_efficientnet", ".3g"),
+            ]
+            cells += [_mean(own, "coverage_efficientnet", ".3f"), _mean(own, "seconds", ".0f")]
+            lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _change(differences: np.ndarray) -> str:
+    found = statistics.summary(differences)
+    return f"{percent(found.mean)} ({percent(found.low)} to {percent(found.high)})"
+
+
+def _mean(rows: list[Row], column: str, form: str) -> str:
+    known = [float(row[column]) for row in rows if row[column]]
+    return format(mean(known), form) if known else ""
+
+
+def _row(data: str, record: records.Record) -> Row:
+    metrics, timing = record.results["metrics"], record.results["timing"]
+    looks = record.curve("fd")[1]
+    row: dict[str, object] = {"data": data, "arm": record.arm, "seed": record.seed, "batches": timing["batches"]}
+    row |= {name: record.value(name) for name in MEASURED}
+    row |= {name: metrics.get(name) for name in ("fd_train", "classification_accuracy")}
+    others = [
+        of["metrics"] for of in record.results.get("evaluations", []) if of["protocol"]["extractor"] != "classifier"
+    ]
+    row |= {name: others[-1][metric] for name, metric in OTHER.items() if others}
+    row |= {"seconds": round(timing["seconds"]), "looks": " ".join(f"{look:.4g}" for look in looks)}
+    row["torch"] = record.results["protocol"]["versions"]["torch"]
+    return {name: "" if row.get(name) is None else _text(row[name]) for name in COLUMNS}
+
+
+def _text(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) and math.isfinite(value) else str(value)
+
+
+def _read(path: Path) -> list[Row]:
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _key(row: Row) -> tuple[str, ...]:
+    return tuple(row[name] for name in KEY)
+
+
+if __name__ == "__main__":
+    main()
