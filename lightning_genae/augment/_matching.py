@@ -13,7 +13,7 @@ from lightning_genae.data.storage import blocks, to_float
 from lightning_genae.evaluation.components import components, first
 from lightning_genae.evaluation.metrics import MAX_IMAGES
 
-RIDGE = 1e-3  # of the mean variance of a direction: what varies less is not enlarged to variance 1
+LEAST = 1e-3  # of the mean variance of a direction: what varies less, or not at all, is not matched
 MOST_IMAGES = 10_000  # training images whose moments are wanted: more would change them little
 BATCHES = 32  # over which the moments of generated images are averaged
 
@@ -28,8 +28,8 @@ class Matching(nn.Module):
     Args:
         features: from images (B, C, H, W) in [-1, 1] to (B, F), differentiable.
         images: stored training images (N, C, H, W).
-        num: directions of the features that are matched, those of the most variance; fewer where there are fewer, or
-            where there are less than two training images for each.
+        num: directions of the features that are matched, those of the most variance; fewer where there are fewer that
+            vary, or where there are less than two training images for each.
 
     Attributes:
         mean: E[u] of the features u of generated images, (num,).
@@ -50,10 +50,9 @@ class Matching(nn.Module):
         with torch.no_grad():
             known = torch.cat([features(to_float(part)) for part in blocks(images[chosen], 500)]).double()
         variances, directions = torch.linalg.eigh(torch.cov(known.T).reshape(known.shape[1], -1))
-        variances = variances.clamp(min=float(RIDGE * variances.mean()))
-        num = max(1, min(num, known.shape[1], len(known) // 2))
+        num = max(1, min(num, int((variances > LEAST * variances.mean()).sum()), len(known) // 2))
         self.register_buffer("centre", known.mean(0).float())
-        self.register_buffer("whitening", (directions * variances.rsqrt())[:, -num:].float())
+        self.register_buffer("whitening", (directions[:, -num:] * variances[-num:].rsqrt()).float())
         self.register_buffer("mean", torch.zeros(num))
         self.register_buffer("second", torch.zeros(num, num))
         self.register_buffer("batches", torch.zeros(()))
