@@ -640,7 +640,7 @@ def data_of(num: int, **options) -> Dataset:
 
 
 def test_options_of_which_nothing_is_said_are_the_documented_ones():
-    matching = {"num_features": 128, "weight": 0.1}
+    matching = {"num_features": 128, "weight": 0.3}
     perturbing = {"strength": 0.5, "detail": "residual", "perturb": "gaussian", "neighbours": 5, **matching}
     expected = {
         "none": {},
