@@ -1,6 +1,7 @@
 """Common parts of the options of models: types of numbers, and warnings about settings without effect."""
 
 import logging
+from inspect import signature
 from typing import TYPE_CHECKING
 
 from jsonargparse.typing import restricted_number_type
@@ -23,6 +24,14 @@ def warn_unused_size(network: str, hidden: list[int] | None, width: int | None) 
     """Warns about a size that this kind of network does not use."""
     warn_unused("hidden", hidden, network == "mlp", "--model.network mlp")
     warn_unused("width", width, network != "mlp", "--model.network conv or resnet")
+
+
+def default_of(part: type, option: str) -> object:
+    """The default of an option of a model or an augmentation; None where it has no such option."""
+    # each may hand on what it lacks
+    inits = [vars(base)["__init__"] for base in part.__mro__ if "__init__" in vars(base)]
+    parameters = (signature(init).parameters.get(option) for init in inits)
+    return next((parameter.default for parameter in parameters if parameter), None)
 
 
 def chosen_of(option: str, value: str | None, choices: tuple[str, ...], modality: str) -> str:

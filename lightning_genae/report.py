@@ -38,14 +38,12 @@ def _fraction(q: dict) -> str:
 
 
 def _quality_on_generator(name: str, q: dict) -> list[str]:
-    lines = [
+    line = (
         f"Quality report of {name}, on the generator: of the variance of what is measured of validation {q['items']}, "
         f"its {q['num_features']} features explain {q['explained']:.3f}, as many principal components "
         f"{q['explained_pca']:.3f}"
-    ]
-    if name != "pca" and q["explained"] < q["explained_pca"]:
-        lines.append("  WARNING: the autoencoder knows less than PCA; it may want more --augment.steps or data")
-    return [*lines, *_other_images(q)]
+    )
+    return [line, *_other_images(q)]
 
 
 def _other_images(q: dict) -> list[str]:

@@ -1,6 +1,7 @@
 """Where augmentations stand, how they compose and adapt, and that they do not leak from the critic's side."""
 
 import csv
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +24,8 @@ from lightning_genae.augment.none import NoAugment
 from lightning_genae.augment.pca import PCAAugment
 from lightning_genae.augment.repeat import Repeat
 from lightning_genae.data.dataset import Images
+from lightning_genae.data.modalities.image import Image
+from lightning_genae.data.modalities.points import Points
 from lightning_genae.models.ebgan import EBGAN
 from lightning_genae.models.gan import GAN
 from tests.data import dataset_of
@@ -194,11 +197,22 @@ def test_the_fraction_is_each_augmentations_own_or_everybodys():
     assert Composition({"ada": AdaptiveAugment()}, fraction=0.3).target is None
 
 
-@pytest.mark.parametrize("model, place, fraction", [("gan", "critic", 0.7), ("aae", "data", 0.5), ("vae", "data", 0.5)])
-def test_an_autoencoder_stands_before_the_critic_if_there_is_one(digits, model, place, fraction):
+@pytest.mark.parametrize(
+    "model, modality, place, fraction",
+    [
+        ("gan", Image(), "generator", 1.0),
+        ("gan", Points(), "critic", 0.7),
+        ("vaegan", Image(), "generator", 1.0),
+        ("aae", Image(), "data", 0.5),
+        ("vae", Image(), "data", 0.5),
+    ],
+)
+def test_an_autoencoder_acts_on_the_generator_for_images_else_before_the_critic_if_there_is_one(
+    digits, model, modality, place, fraction
+):
     augmentations = {"pca": PCAAugment(), "noise": NoiseAugment()}
     augment = Composition(augmentations)
-    augment.check(digits.dataset, MODELS[model]((1, 8, 8), 10))
+    augment.check(replace(digits.dataset, modality=modality), MODELS[model]((1, 8, 8), 10))
     assert augment.sides == {"pca": place, "noise": "data"}
     assert augment.fractions == {"pca": fraction, "noise": 0.5}
     chosen = Composition(augmentations, on="data", fraction=0.1)

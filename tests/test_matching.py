@@ -1,6 +1,7 @@
 """An augmentation on the generator: generated images get the mean and covariance of an autoencoder's features."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from lightning_genae.augment._matching import BATCHES, Matching, explained, feat
 from lightning_genae.augment._reduced import Reduced
 from lightning_genae.augment.ae import AutoencoderAugment
 from lightning_genae.augment.pca import PCAAugment
+from lightning_genae.data.dataset import Images
 from lightning_genae.data.storage import to_float
 from lightning_genae.evaluation.extractors.pixels import PixelFeatures
 from lightning_genae.evaluation.metrics.frechet import frechet_distance
@@ -130,6 +132,8 @@ def test_what_is_explained_is_the_share_of_the_variance(digits):
         found = explained(Matching(features, images, 8), dataset, measured)
         assert found["explained"] == pytest.approx(share, abs=0.02)
         assert found["explained_pca"] == pytest.approx(found["num_features"] / 8, abs=0.06)
+    few = replace(dataset, validation=Images(images[:5], torch.zeros(5, dtype=torch.long)))  # fewer than features
+    assert explained(Matching(flat, images, 8), few, measured)["explained"] == pytest.approx(1, abs=1e-3)
 
 
 def test_principal_components_explain_what_principal_components_explain(digits):
@@ -319,13 +323,39 @@ def test_a_model_whose_generator_takes_no_term_is_told(cli):
 
 
 def test_options_of_variations_have_no_effect_where_nothing_is_varied(caplog):
-    for on, said in (("generator", ["fraction", "within_class"]), ("critic", [])):
+    model = registry.load("lightning_genae.models", "gan")((1, 2, 2), 10)
+    for options, said in (
+        ({"on": "generator", "fraction": 0.5, "within_class": False}, ["fraction", "within_class"]),
+        ({"fraction": 0.5, "target": 0.6}, ["fraction", "target"]),
+        ({"target": 0.6}, ["target"]),
+        ({}, []),
+        ({"on": "critic", "fraction": 0.5, "target": 0.6, "within_class": False}, []),
+    ):
         caplog.clear()
-        augment = Composition({"pca": PCAAugment()}, on=on, fraction=0.5, within_class=False)
-        model = registry.load("lightning_genae.models", "gan")((1, 2, 2), 10)
+        augment = Composition({"pca": PCAAugment()}, **options)
         augment.check(dataset_of(stored(20)), model)
-        needs = "has no effect without --augment.on data or critic"
+        needs = "has no effect without --augment.on critic or data"
         assert caplog.messages == [f"--augment.{option} {needs}" for option in said]
+        assert augment.target == (0.6 if options.get("on") == "critic" else None)
+
+
+@pytest.mark.parametrize(
+    "part, option, value",
+    [
+        (AutoencoderAugment, "strength", 0.8),
+        (AutoencoderAugment, "perturb", "interpolate"),
+        (PCAAugment, "neighbours", 3),
+        (PCAAugment, "detail", "decode"),
+    ],
+)
+def test_arms_that_differ_in_variations_alone_are_refused_where_nothing_is_varied(digits, part, option, value):
+    model = registry.load("lightning_genae.models", "gan")((1, 8, 8), 10)
+    Composition({"part": part(**{option: value})}, on="critic").check(digits.dataset, model)
+    Composition({"part": part()}, on="generator").check(digits.dataset, model)
+    for on in ("generator", None):
+        said = f"--augment.{option}: expected --augment.on critic or data beside it.* got {value}"
+        with pytest.raises(ValueError, match=said):
+            Composition({"part": part(**{option: value})}, on=on).check(digits.dataset, model)
 
 
 @pytest.mark.parametrize(

@@ -48,13 +48,13 @@ def test_main_job(finished, run_folder):
     assert set(content["metrics"]) >= {*IN_PIXELS, *AT_THE_END, "classifier_score", "class_coverage"}
     assert content["protocol"]["extractor"] == "classifier"
     assert content["protocol"]["generator"] == "averaged"
-    assert content["augment"]["ae"]["mse_validation"] > 0
+    assert content["augment"]["ae"]["on"] == "generator"
     assert content["augment"]["ae"]["autoencoder_images"] == content["augment"]["ae"]["images_trained_on"]
     assert content["timing"]["images"] == 60 * 64
     assert content["timing"]["images_per_second"] > 0
     assert run_folder.parts[-4:-2] == ("digits", "gan-ae")
     assert run_folder.name == "seed0"
-    for text in ("Quality report", "PCA with 16 components", "Frechet distance", "images/s", "samples/00000060.png"):
+    for text in ("Quality report", "principal components", "Frechet distance", "images/s", "samples/00000060.png"):
         assert text in done.stdout, text
     assert "Traceback" not in done.stderr
 
@@ -93,15 +93,31 @@ def test_metrics_csv(run_folder):
 
 
 def test_pictures(run_folder):
-    folders = ("samples", "reconstructions", "augmented")
+    folders = ("samples", "reconstructions")
     names = {f"{folder}/{path.name}" for folder in folders for path in (run_folder / folder).iterdir()}
     samples = {f"samples/000000{i}.png" for i in (12, 24, 36, 48)}
-    final = {"samples/00000060.png", "reconstructions/00000001.png", "augmented/00000001.png"}
-    assert final | {"augmented/strengths-ae.png", "augmented/quality-ae.png"} == names - samples
+    final = {"samples/00000060.png", "reconstructions/00000001.png"}
+    assert final == names - samples
+    assert not (run_folder / "augmented").exists()  # on the generator nothing is varied
     for name in final | samples:
         picture = np.asarray(Image.open(run_folder / name))
         assert picture.shape[0] == picture.shape[1] == 8 * 50 + 2
         assert picture.std() > (30 if name in final else 3), name  # the first samples are grey still
+
+
+def test_pictures_of_variations(cli):
+    words = ("--augment", "ae", "--augment.on", "critic", "--augment.steps", "60", *SHORT, "--folder", "run")
+    status, out, _ = cli(*words)
+    assert status == 0
+    assert "PCA with 16 components" in out and results("run")["augment"]["ae"]["mse_validation"] > 0
+    assert {path.name for path in Path("run/augmented").iterdir()} == {
+        "00000001.png",
+        "strengths-ae.png",
+        "quality-ae.png",
+    }
+    for name, shape in (("00000001", (402, 402)), ("strengths-ae", (302, 416))):
+        picture = np.asarray(Image.open(f"run/augmented/{name}.png"))
+        assert picture.shape[:2] in (shape, shape[::-1]) and picture.std() > 30, name
 
 
 def test_wandb_is_offline_with_pictures_and_config(run_folder):
@@ -109,7 +125,7 @@ def test_wandb_is_offline_with_pictures_and_config(run_folder):
     assert offline.name.endswith("-seed0")
     pictures = {path.name.split("_")[0] for path in offline.rglob("*.png")}
     of_metrics = {"nearest", "distances", "precision-recall"}
-    assert pictures == {"samples", "reconstructions", "augmented", "strengths-ae", "quality-ae", *of_metrics}
+    assert pictures == {"samples", "reconstructions", *of_metrics}
     assert len(list(offline.rglob("samples_*.png"))) == 5  # the last one once
     content = next(offline.glob("*.wandb")).read_bytes()
     for text in (b"model.latent_dim", b"augment.fraction", b"val/fd", b"digits/gan-ae/"):
@@ -235,7 +251,9 @@ def test_overwrite_clears_all_that_a_run_made(run_folder, tmp_path):
     shutil.copytree(run_folder, tmp_path / "run", ignore=shutil.ignore_patterns("wandb", "samples-seed*"))
     (tmp_path / "run/latents.png").touch()  # by evaluate
     (tmp_path / "run/notes.txt").touch()
-    assert list((tmp_path / "run").rglob("augmented/quality-*.png"))
+    (tmp_path / "run/augmented").mkdir()
+    for name in ("00000001", "quality-ae", "strengths-ae"):
+        (tmp_path / f"run/augmented/{name}.png").touch()
     RunFolder(tmp_path / "run")._clear()
     left = {path.name for path in (tmp_path / "run").rglob("*") if path.is_file()}
     assert left - {".lock"} == {"notes.txt"}

@@ -261,7 +261,7 @@ def test_the_quality_report_comes_from_the_cache(digits, tmp_path, cache, monkey
     import run
 
     def report(*words: str) -> dict:
-        steps = ["--augment.steps", "20"] if name == "ae" else []
+        steps = ["--augment.steps", "20", "--augment.on", "critic"] if name == "ae" else []
         config = parse_run(run.COMMAND_LINE, ["--augment", name, *steps, "--cache", str(tmp_path / "cache"), *words])
         model = build_model(config, digits.served)
         augment = build_augment(config, digits.served, model)
@@ -353,7 +353,8 @@ def test_settings_of_wandb_that_may_be_wrong_are_looked_at_before_the_training(m
 
 @pytest.mark.slow
 def test_wandb_offline_is_complete(tmp_path, cache):
-    words = ["--steps", "40", "--augment.steps", "60", "--augment", "ae", "--folder", "run", "--cache", str(cache)]
+    words = ["--steps", "40", "--augment.steps", "60", "--augment", "ae", "--augment.on", "critic", "--folder", "run"]
+    words += ["--cache", str(cache)]
     done = shell(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (path,) = (tmp_path / "run/wandb").glob("offline-run-*/*.wandb")

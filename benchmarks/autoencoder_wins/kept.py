@@ -3,9 +3,10 @@
     python benchmarks/autoencoder_wins/kept.py confirm.csv RUNS...      folders of ablations, named after their data
     python benchmarks/autoencoder_wins/kept.py confirm.csv              the tables of what is kept
 
-Every other arm is compared with the first one, ae: the mean logarithm of the ratio of late_fd at the same seeds, its
-95 % interval, and the p of a paired t test corrected for all such contrasts in the file (Holm 1979). `python run.py
-evaluate RUN --metrics.features efficientnet` adds the judges of another network, for runs that were so evaluated.
+Every other arm is compared with one, ae unless --first says another: the mean logarithm of the ratio of late_fd at the
+same seeds, its 95 % interval, and the p of a paired t test corrected for all such contrasts in the file (Holm 1979).
+`python run.py evaluate RUN --metrics.features efficientnet` adds the judges of another network, for runs that were so
+evaluated.
 """
 
 import argparse
@@ -20,7 +21,6 @@ import numpy as np
 from lightning_genae.ablation import records, statistics
 from lightning_genae.ablation.tables import percent, probability
 
-FIRST = "ae"
 KEY = ("data", "arm", "seed")
 MEASURED = ("late_fd", "fd", "kid", "coverage", "copying")
 OTHER = {"kid_efficientnet": "kid", "coverage_efficientnet": "coverage"}
@@ -32,6 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("runs", nargs="*", type=Path)
+    parser.add_argument("--first", default="ae", help="the arm that the others are compared with")
     given = parser.parse_args()
     rows = {_key(row): row for row in _read(given.file)}
     for folder in given.runs:
@@ -44,23 +45,23 @@ def main() -> None:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows.values())
-    print(tables(list(rows.values())))
+    print(tables(list(rows.values()), given.first))
 
 
-def tables(rows: list[Row]) -> str:
-    """A table in Markdown of every data set, the first arm's row before those that it is compared with."""
+def tables(rows: list[Row], first: str) -> str:
+    """A table in Markdown of every data set: every arm, and the first one against it."""
     values = {
         (data, arm): {
             int(row["seed"]): float(row["late_fd"]) for row in rows if (row["data"], row["arm"]) == (data, arm)
         }
         for data, arm in dict.fromkeys((row["data"], row["arm"]) for row in rows)
     }
-    compared = [(data, arm) for data, arm in values if arm != FIRST and (data, FIRST) in values]
-    differences = [statistics.paired(values[data, FIRST], values[data, arm], ratios=True) for data, arm in compared]
+    compared = [(data, arm) for data, arm in values if arm != first and (data, first) in values]
+    differences = [statistics.paired(values[data, first], values[data, arm], ratios=True) for data, arm in compared]
     p = dict(zip(compared, statistics.p_values(differences).p_holm))
     lines = []
     for data in dict.fromkeys(data for data, _ in values):
-        lines += [f"**{data}**", "", f"| arm | seeds | late_fd | {FIRST} against it | p, Holm | coverage | copying |"]
+        lines += [f"**{data}**", "", f"| arm | seeds | late_fd | {first} against it | p, Holm | coverage | copying |"]
         lines[-1] += " KID, other network | coverage, other network | seconds |"
         lines.append("|" + "---|" * 10)
         for of, arm in values:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_genae.data.dataset import Dataset
+from lightning_genae.data.modalities import Modality
 
 Side = Literal["data", "critic", "generator"]
 
@@ -20,9 +21,7 @@ class Augmentation(nn.Module):
     them: 0.5 on the data, 0.7 on the critic (chosen for autoencoders by benchmarks/low_data.py).
 
     Attributes:
-        apply_to: data, critic or generator, unless the user says otherwise.
-        apply_to_without_critic: the same for a model that has no critic of images, or no generator for such an
-            augmentation. None: as `apply_to`.
+        apply_to: data, critic or generator, unless the user says otherwise; see `preferred_sides`.
         fractions: what it can be applied to, and the default fraction of the images that it varies there; an
             augmentation that is not differentiable can be applied to the data only. On the generator it varies no
             image, but adds `matching` to the generator's loss.
@@ -34,7 +33,6 @@ class Augmentation(nn.Module):
     """
 
     apply_to: Side = "data"
-    apply_to_without_critic: Side | None = None
     fractions: Mapping[Side, float] = MappingProxyType({"data": 0.5, "critic": 0.7})
     shows = True
     modalities: ClassVar[tuple[str, ...] | None] = None
@@ -46,6 +44,10 @@ class Augmentation(nn.Module):
     def autocasts(self) -> bool:
         """Whether it computes in the precision of the run where that is mixed."""
         return True
+
+    def preferred_sides(self, modality: Modality) -> tuple[Side, ...]:
+        """What it is applied to unless the user says otherwise: the first of these that the model has."""
+        return (self.apply_to,)
 
     def check(self, dataset: Dataset) -> None:
         """Checks the data before anything is trained.

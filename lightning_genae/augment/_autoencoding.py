@@ -10,7 +10,8 @@ from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveIn
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
-from lightning_genae.augment._augmentation import Augmentation
+from lightning_genae import registry
+from lightning_genae.augment._augmentation import Augmentation, Side
 from lightning_genae.augment._matching import Matching, explained, features_of
 from lightning_genae.augment._perturbations import Classes
 from lightning_genae.cache import hash_weights, of_many
@@ -22,6 +23,7 @@ from lightning_genae.estimates import estimated
 from lightning_genae.evaluation.components import components
 from lightning_genae.evaluation.metrics import MAX_IMAGES
 from lightning_genae.evaluation.metrics.frechet import frechet_distance
+from lightning_genae.options import default_of
 
 Detail = Literal["residual", "decode"]
 
@@ -63,8 +65,6 @@ class AutoencodingAugmentation(Augmentation):
         trained_on: the fingerprint of the images that it was trained on.
     """
 
-    apply_to = "critic"  # by benchmarks/low_data.py; see docs/results.md
-    apply_to_without_critic = "data"
     fractions = MappingProxyType({"data": 0.5, "critic": 0.7, "generator": 1.0})
     factor = 1
     autoencoder: Any  # a module with methods that nn.Module's type lacks
@@ -84,6 +84,10 @@ class AutoencodingAugmentation(Augmentation):
         self.detail = detail
         self.modality: Modality = Image()
 
+    def preferred_sides(self, modality: Modality) -> tuple[Side, ...]:
+        """The generator for images, where variations did harm (benchmarks/autoencoder_wins, the stage default)."""
+        return ("generator", "critic", "data") if isinstance(modality, Image) else ("critic", "data")
+
     @property
     def autocasts(self) -> bool:
         """Not with dense layers: to cast their weights in every batch takes longer than the products save."""
@@ -91,8 +95,21 @@ class AutoencodingAugmentation(Augmentation):
 
     def check(self, dataset: Dataset) -> None:
         self.modality = dataset.modality
+        if self.side == "generator":
+            self._check_variations_unset()
         if len(dataset.train.images) < 2:
             raise ValueError("--data.num_train: expected at least 2 images for an autoencoder to learn from; got 1")
+
+    def _check_variations_unset(self) -> None:
+        """Raises a ValueError for an option of variations: arms that differ in it alone would be one and the same."""
+        for option in ("perturb", "strength", "detail", "neighbours"):
+            default = default_of(type(self), option)
+            if (value := getattr(self, option, default)) != default:
+                raise ValueError(
+                    f"--augment.{option}: expected --augment.on critic or data beside it, for on the generator's side, "
+                    f"where {registry.name_of(type(self))} acts on images unless told otherwise, nothing is varied; "
+                    f"got {value}"
+                )
 
     def latents(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Latents (B, d) of images (B, C, H, W) in [-1, 1], and perturbed latents (B, d)."""

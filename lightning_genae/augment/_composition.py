@@ -32,7 +32,8 @@ class Composition(nn.Module):
         on: apply them to the data, the critic or the generator: one word for all augmentations, or one for each, such
             as data+critic. On the generator's side an autoencoder varies no image: its features of generated images
             are to have the mean and covariance that they have of training images. null: the default of each; for ae,
-            vae and pca the critic, or the data if the model has no critic.
+            vae and pca the generator, for data that are no images or a model without one the critic, and for a model
+            without a critic the data.
         fraction: of the images that is varied, in [0, 1]; on the data 0.5 equals, in distribution, training on the
             originals and as many variations. Composed augmentations draw their images independently; for ada it is
             the probability of each transformation. null: 0.5 on the data, 0.7 on the critic.
@@ -103,8 +104,10 @@ class Composition(nn.Module):
                 "of others have no class; got true"
             )
         if set(self.sides.values()) == {"generator"}:  # where nothing is varied
-            for option, value in (("fraction", self.fraction), ("within_class", self.within_class)):
-                warn_unused(option, value, False, "--augment.on data or critic", "augment")
+            fraction = None if self.target and not self.fraction else self.fraction  # one that adapts begins at 0
+            for option, value in (("fraction", fraction), ("target", self.target), ("within_class", self.within_class)):
+                warn_unused(option, value, False, "--augment.on critic or data", "augment")
+            self.target = None
 
     def restart(self, seed: int) -> None:
         """Restarts the random stream of the augmentations; called for every batch with a different seed.
@@ -257,8 +260,9 @@ class Composition(nn.Module):
         has_matching = getattr(model, "has_matching", False)
         lacking = {side for side, has in (("critic", has_critic), ("generator", has_matching)) if not has}
         for name, part in self.parts.items():
-            if part.apply_to in lacking and name not in self.on:
-                self.sides[name] = part.apply_to_without_critic or part.apply_to
+            if name not in self.on:
+                preferred = part.preferred_sides(self.modality)
+                self.sides[name] = next((side for side in preferred if side not in lacking), preferred[-1])
         self._set_fractions()
         if (on_critic := self.applied_to("critic")) and not has_critic:
             raise ValueError(

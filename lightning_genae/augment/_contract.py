@@ -37,9 +37,8 @@ def check_class(augmentation: Augmentation) -> None:
         raise UserError(f"{about}: expected fractions in [0, 1] of data, critic or generator; got {fractions}")
     if "generator" in fractions and type(augmentation).matching is Augmentation.matching:
         raise UserError(f"{about}: expected a method matching(self, images), as fractions has generator; got none")
-    for side in {augmentation.apply_to, augmentation.apply_to_without_critic or augmentation.apply_to}:
-        if side not in fractions:
-            raise UserError(f"{about}: expected apply_to one of {' or '.join(fractions)}, its fractions; got '{side}'")
+    if (side := augmentation.apply_to) not in fractions:
+        raise UserError(f"{about}: expected apply_to one of {' or '.join(fractions)}, its fractions; got '{side}'")
 
 
 def check_variation(augmentation: Augmentation, dataset: Dataset, side: str, is_within_class: bool) -> None:

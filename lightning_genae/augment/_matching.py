@@ -96,18 +96,18 @@ class Matching(nn.Module):
 def explained(matching: Matching, dataset: Dataset, extractor: Callable[[Tensor], Tensor]) -> dict[str, float]:
     """How much of what is measured the matched features know, and as many principal components.
 
-    `explained` and `explained_pca` are the share of the variance of the extractor's features, of every other validation
-    image, that a ridge regression on them explains; it is fitted to the rest. Only what is known can be matched.
+    `explained` and `explained_pca` are the share of the variance of the extractor's features of validation images that
+    a ridge regression on them explains, which is fitted to training images. Only what is known can be matched.
 
     Args:
         matching: of features of this data set.
-        dataset: with training images, for the components, and validation images.
+        dataset: with training images, for the components and the regression, and validation images.
         extractor: from stored images (N, C, H, W) to (N, d).
     """
-    images, train, num = dataset.validation.images[:MAX_IMAGES], dataset.train.images, len(matching.mean)
-    measured = extractor(images)
-    mean, rows, _ = map(torch.from_numpy, components(first(train, MAX_IMAGES), num))
-    linear = Matching(lambda x: (x.flatten(1) - mean) @ rows.T, train, num)
+    images = first(dataset.train.images, MAX_IMAGES), dataset.validation.images[:MAX_IMAGES]
+    measured, num = [extractor(part).double().numpy() for part in images], len(matching.mean)
+    mean, rows, _ = map(torch.from_numpy, components(images[0], num))
+    linear = Matching(lambda x: (x.flatten(1) - mean) @ rows.T, dataset.train.images, num)
     return {
         "num_features": num,
         "explained": _explained(matching, images, measured),
@@ -115,14 +115,14 @@ def explained(matching: Matching, dataset: Dataset, extractor: Callable[[Tensor]
     }
 
 
-def _explained(matching: Matching, images: Tensor, measured: Tensor) -> float:
+def _explained(matching: Matching, images: tuple[Tensor, Tensor], measured: list[np.ndarray]) -> float:
+    """R^2 of what is measured, of the second images, by a regression on features that is fitted to the first."""
     from sklearn.linear_model import RidgeCV  # slow, and a run without matching needs neither
     from sklearn.metrics import r2_score
 
-    known = torch.cat([matching.white(to_float(part)) for part in blocks(images, 500)])
-    x, y = known.double().numpy(), measured.double().numpy()
-    fitted = RidgeCV(alphas=10.0 ** np.arange(-2, 5)).fit(x[::2], y[::2])
-    return float(r2_score(y[1::2], fitted.predict(x[1::2]), multioutput="variance_weighted"))
+    known = [torch.cat([matching.white(to_float(part)) for part in blocks(of, 500)]).double().numpy() for of in images]
+    fitted = RidgeCV(alphas=10.0 ** np.arange(-2, 5)).fit(known[0], measured[0])
+    return float(r2_score(measured[1], fitted.predict(known[1]), multioutput="variance_weighted"))
 
 
 def features_of(autoencoder: Any) -> Callable[[Tensor], Tensor]:

@@ -1,7 +1,6 @@
 """A trained autoencoder's variations: encode, perturb the latents, decode (DeVries & Taylor 2017, arXiv 1702.05538)."""
 
 import logging
-from inspect import signature
 from typing import Any, get_args
 
 from jsonargparse.typing import NonNegativeInt, PositiveInt
@@ -13,6 +12,7 @@ from lightning_genae.data import modalities
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.modalities.image import Image
 from lightning_genae.nn.networks import Network
+from lightning_genae.options import default_of
 from lightning_genae.registry import Choice
 
 log = logging.getLogger("lightning_genae")
@@ -112,7 +112,7 @@ class AutoencoderAugment(PerturbingAugmentation):
         open_ones = {name for name in AUTOENCODER.defaults.get(self.name, {}) if self.given.get(name) is None}
         options = {name: value for name, value in self.given.items() if name not in open_ones}
         options |= {name: value for name, value in defaults.items() if name in open_ones}
-        network = _option(self.model, options, "network")
+        network = options.get("network", default_of(self.model, "network"))
         for of, option, value in ((("mlp",), "hidden", HIDDEN), (("conv", "resnet"), "width", width)):
             if network in of and options.get(option) is None:
                 options[option] = value
@@ -142,12 +142,3 @@ class AutoencoderAugment(PerturbingAugmentation):
         chosen = {name: self.options.get(name) for name in names}
         resolved = {f"autoencoder.{name}": value for name, value in chosen.items() if value is not None}
         return resolved if self.factor == 1 else {**resolved, "reduce": self.factor}
-
-
-def _option(model: type, options: dict, name: str) -> object:
-    """The value of a model's option, its default where none is given, and None where it has no such option."""
-    # each may hand on what it lacks
-    inits = [vars(base)["__init__"] for base in model.__mro__ if "__init__" in vars(base)]
-    parameters = (signature(init).parameters.get(name) for init in inits)
-    default = next((parameter.default for parameter in parameters if parameter), None)
-    return options.get(name, default)
