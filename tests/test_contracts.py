@@ -128,6 +128,11 @@ WRONG = [
         {"declared": "apply_to = 'both'"},
         "expected apply_to one of data or critic, its fractions; got",
     ),
+    (
+        "augment",
+        {"declared": "preferred_sides = lambda self, modality: ('generator', 'data')"},
+        "expected apply_to one of data or critic, its fractions; got 'generator'",
+    ),
     ("augment", {"declared": "modalities = ['image']"}, "expected modalities = a tuple of some of audio, "),
     (
         "data",

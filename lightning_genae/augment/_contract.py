@@ -8,6 +8,7 @@ from torch import Tensor
 from lightning_genae import registry
 from lightning_genae.augment._augmentation import Augmentation, Side
 from lightning_genae.data.dataset import Dataset
+from lightning_genae.data.modalities.image import Image
 from lightning_genae.data.storage import to_float
 from lightning_genae.errors import UserError
 
@@ -19,7 +20,8 @@ def check_class(augmentation: Augmentation) -> None:
     """Checks what the class says of where it acts.
 
     Raises:
-        UserError: a method is missing or takes other arguments, or `apply_to` or `fractions` is not as it should be.
+        UserError: a method is missing or takes other arguments, or `apply_to`, `preferred_sides` or `fractions` is not
+            as it should be.
     """
     about = registry.described(type(augmentation))
     if not isinstance(augmentation, Augmentation):
@@ -37,8 +39,9 @@ def check_class(augmentation: Augmentation) -> None:
         raise UserError(f"{about}: expected fractions in [0, 1] of data, critic or generator; got {fractions}")
     if "generator" in fractions and type(augmentation).matching is Augmentation.matching:
         raise UserError(f"{about}: expected a method matching(self, images), as fractions has generator; got none")
-    if (side := augmentation.apply_to) not in fractions:
-        raise UserError(f"{about}: expected apply_to one of {' or '.join(fractions)}, its fractions; got '{side}'")
+    for side in (augmentation.apply_to, *augmentation.preferred_sides(Image())):
+        if side not in fractions:
+            raise UserError(f"{about}: expected apply_to one of {' or '.join(fractions)}, its fractions; got '{side}'")
 
 
 def check_variation(augmentation: Augmentation, dataset: Dataset, side: str, is_within_class: bool) -> None:
