@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from lightning_genae.models.gan import GAN
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks/autoencoder_wins"))
-from genae_candidates.candidates import CANDIDATES, Consistency, Moments, Predict, Reconstruct, Round
+from genae_candidates.candidates import Consistency, Moments, Predict, Reconstruct, Round
 from genae_candidates.codes import Codes
-from genae_candidates.gan import CandidateGAN
+from genae_candidates.discrete import Discrete, VQAutoencoder
+from genae_candidates.gan import CANDIDATES, CandidateGAN
 
 USES = list(CANDIDATES)
 
@@ -29,6 +30,14 @@ class Given:
         return x.flatten(1)[:, : self.bank.shape[1]]
 
 
+class ImagesAlone:
+    """What a candidate asks of a data set."""
+
+    def __init__(self, images):
+        self.train, self.image_shape = self, images.shape[1:]
+        self.images = images
+
+
 @pytest.fixture(scope="module")
 def models(dataset):
     """A candidate GAN of each use after `on_fit_start`, without a Trainer."""
@@ -37,6 +46,7 @@ def models(dataset):
         torch.manual_seed(0)
         model = CandidateGAN(dataset.image_shape, use=use, num_codes=8, weight=0.0, network="mlp", hidden=[16])
         model.log_part = lambda *args, **options: None
+        model.candidate.steps = 10
         model.candidate.fit(Codes("pca", "code", 8, dataset), dataset)
         made[use] = model
     return made
@@ -209,3 +219,60 @@ def test_a_queue_is_no_longer_than_its_size():
     assert int(term.filled) == 1024
     assert torch.equal(term.queue, torch.cat(parts[::-1]).flatten(1)[:1024])
     assert F.mse_loss(term.queue[:300], parts[-1].flatten(1)) == 0
+
+
+def test_a_codebook_learns_codes_and_the_codes_commit_to_it():
+    """VQ-VAE's three terms by hand, with an encoder that is the identity and a decoder that multiplies by 3."""
+    model = VQAutoencoder(1, num_entries=2, length=1)
+    model.encoder, model.decoder = torch.nn.Identity(), torch.nn.Conv2d(1, 1, 1, bias=False)
+    torch.nn.init.constant_(model.decoder.weight, 3)
+    model.entries = torch.nn.Parameter(torch.tensor([[0.5], [-1.0]]))
+    x = torch.tensor([[[[0.3, -0.8]]]], requires_grad=True)
+    assert model.encode(x).tolist() == [[[0, 1]]]
+    decoded = torch.tensor([1.5, -3.0]).tanh()
+    error = (decoded - x.flatten()).square()
+    away = torch.tensor([0.2, -0.2])  # of the entries from the codes
+    loss = model.loss(x)
+    assert loss.item() == pytest.approx((error + 1.25 * away.square()).mean().item(), rel=1e-5)
+    loss.backward()
+    assert torch.allclose(model.entries.grad.flatten(), away)  # 2 away / 2, and nothing of the error
+    # of an input that is its own code: as the code straight through the entries, as the target, and its commitment
+    through = (decoded - x.flatten()) * (1 - decoded.square()) * 3
+    assert torch.allclose(x.grad.flatten(), through - (decoded - x.flatten()) - 0.25 * away, atol=1e-6)
+
+
+@pytest.mark.parametrize(("permuted", "num_near"), [(False, 4), (True, 7)])
+def test_a_fifth_of_the_entries_become_others_in_half_of_the_images(permuted, num_near, monkeypatch):
+    torch.manual_seed(0)
+    term = Discrete((1, 16, 16), 3, 2, permuted)
+    network = VQAutoencoder(1, num_entries=8, length=1)
+    network.train_on = lambda images, steps: network.entries.data.copy_(torch.arange(8.0).reshape(8, 1))
+    monkeypatch.setattr("genae_candidates.discrete.VQAutoencoder", lambda channels: network)
+    term.fit(None, ImagesAlone(torch.zeros(1, 1, 16, 16)))
+    network.encode = lambda images: images[:, 0].round().long()
+    network.decode = lambda indices: indices[:, None].float()
+    images = torch.randint(8, (400, 1, 16, 16)).float() + 0.1
+    images.requires_grad_(True)
+    varied = term.transform(images)
+    varied.sum().backward()
+    assert torch.equal(images.grad, torch.ones_like(images))
+    chosen = (varied != images).flatten(1).any(1)
+    assert 160 < chosen.sum() < 240
+    before, after = images[chosen].detach().round(), varied[chosen].detach().round()
+    changed = before != after
+    assert changed.float().mean().item() == pytest.approx(0.2, abs=0.01)
+    found = {int(entry): set(after[changed & (before == entry)].int().tolist()) for entry in range(8)}
+    assert {len(others) for others in found.values()} == {num_near}
+    assert permuted or found[0] == {1, 2, 3, 4}
+
+
+def test_discrete_codes_of_digits_are_learned(dataset):
+    torch.manual_seed(0)
+    model = VQAutoencoder(1)
+    model.train_on(dataset.train.images, 300)
+    x = dataset.train.images.float() / 127.5 - 1
+    with torch.no_grad():
+        indices = model.encode(x)
+        error = F.mse_loss(model.decode(indices), x)
+    assert error < 0.15 * (x - x.mean(0)).square().mean()
+    assert len(indices.unique()) > 32

@@ -205,17 +205,6 @@ class Warm(Candidate):
             optimizer.step()
 
 
-CANDIDATES: dict[str, type[Candidate]] = {
-    "moments": Moments,
-    "predict": Predict,
-    "reconstruct": Reconstruct,
-    "mix": Mix,
-    "consistency": Consistency,
-    "swap": Swap,
-    "warm": Warm,
-}
-
-
 def _restyled(maps: Tensor, partner: Tensor) -> Tensor:
     """Feature maps (B, C, H, W) whose means and deviations are, to a random part, those of the partners (B,)."""
     mean, std = maps.mean((2, 3), keepdim=True), maps.std((2, 3), keepdim=True) + 1e-3

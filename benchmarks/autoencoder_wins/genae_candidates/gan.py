@@ -8,23 +8,36 @@ import torch
 from jsonargparse.typing import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
-from genae_candidates.candidates import CANDIDATES, Candidate, Round
+from genae_candidates.candidates import Candidate, Consistency, Mix, Moments, Predict, Reconstruct, Round, Swap, Warm
 from genae_candidates.codes import Codes, Encoder, Layer
+from genae_candidates.discrete import Discrete
 from lightning_genae.models.gan import GAN
 from lightning_genae.nn import losses
+
+CANDIDATES: dict[str, type[Candidate]] = {
+    "moments": Moments,
+    "predict": Predict,
+    "reconstruct": Reconstruct,
+    "mix": Mix,
+    "consistency": Consistency,
+    "swap": Swap,
+    "warm": Warm,
+    "discrete": Discrete,
+}
+Use = Literal["moments", "predict", "reconstruct", "mix", "consistency", "swap", "warm", "discrete"]
 
 
 class CandidateGAN(GAN):
     """`gan` with a use of an autoencoder; with weight 0 it is `gan`.
 
     Args:
-        use: of the codes; see candidates.py.
+        use: of the codes; see candidates.py and discrete.py.
         encoder: an autoencoder trained on the training images, or its controls.
         layer: whose outputs, whitened, are the codes.
         num_codes: directions kept of them, those of the most variance.
         weight: of the term.
         every: batches between those with the term, which then weighs as many times as much.
-        permuted: the control that the use names: codes of other images, random partners, or translations.
+        permuted: the control that the use names: codes of other images, random partners, translations, or any entries.
     """
 
     modalities = ("image",)
@@ -33,7 +46,7 @@ class CandidateGAN(GAN):
         self,
         image_shape: tuple[int, int, int],
         num_classes: int = 0,
-        use: Literal["moments", "predict", "reconstruct", "mix", "consistency", "swap", "warm"] = "moments",
+        use: Use = "moments",
         encoder: Encoder = "ae",
         layer: Layer = "code",
         num_codes: PositiveInt = 32,
