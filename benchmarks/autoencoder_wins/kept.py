@@ -3,8 +3,9 @@
     python benchmarks/autoencoder_wins/kept.py confirm.csv RUNS...      folders of ablations, named after their data
     python benchmarks/autoencoder_wins/kept.py confirm.csv              the tables of what is kept
 
-Every other arm is compared with one, ae unless --first says another: the mean logarithm of the ratio of late_fd at the
-same seeds, its 95 % interval, and the p of a paired t test corrected for all such contrasts in the file (Holm 1979).
+One arm, ae unless --first says another, is compared with every other one; with --base every other one is compared with
+that. A comparison is the mean logarithm of the ratio of late_fd at the same seeds, its 95 % interval, and the p of a
+paired t test corrected for all comparisons in the file (Holm 1979).
 `python run.py evaluate RUN --metrics.features efficientnet` adds the judges of another network, for runs that were so
 evaluated.
 """
@@ -32,7 +33,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("runs", nargs="*", type=Path)
-    parser.add_argument("--first", default="ae", help="the arm that the others are compared with")
+    arm = parser.add_mutually_exclusive_group()
+    arm.add_argument("--first", default="ae", help="the arm that is compared with every other one")
+    arm.add_argument("--base", help="the arm that every other one is compared with")
     given = parser.parse_args()
     rows = {_key(row): row for row in _read(given.file)}
     for folder in given.runs:
@@ -45,23 +48,29 @@ def main() -> None:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows.values())
-    print(tables(list(rows.values()), given.first))
+    print(tables(list(rows.values()), given.base or given.first, is_base=bool(given.base)))
 
 
-def tables(rows: list[Row], first: str) -> str:
-    """A table in Markdown of every data set: every arm, and the first one against it."""
+def tables(rows: list[Row], one: str, is_base: bool = False) -> str:
+    """A table in Markdown of every data set: every arm, and one of them against it, or it against that one."""
     values = {
         (data, arm): {
             int(row["seed"]): float(row["late_fd"]) for row in rows if (row["data"], row["arm"]) == (data, arm)
         }
         for data, arm in dict.fromkeys((row["data"], row["arm"]) for row in rows)
     }
-    compared = [(data, arm) for data, arm in values if arm != first and (data, first) in values]
-    differences = [statistics.paired(values[data, first], values[data, arm], ratios=True) for data, arm in compared]
+    compared = [(data, arm) for data, arm in values if arm != one and (data, one) in values]
+    sign = -1 if is_base else 1
+    differences = [
+        sign * statistics.paired(values[data, one], values[data, arm], ratios=True) for data, arm in compared
+    ]
     p = dict(zip(compared, statistics.p_values(differences).p_holm))
     lines = []
     for data in dict.fromkeys(data for data, _ in values):
-        lines += [f"**{data}**", "", f"| arm | seeds | late_fd | {first} against it | p, Holm | coverage | copying |"]
+        of_images = _mean([row for row in rows if row["data"] == data], "fd_train", ".2f")
+        contrast = f"against {one}" if is_base else f"{one} against it"
+        lines += [f"**{data}**, whose training images are at {of_images}", ""]
+        lines.append(f"| arm | seeds | late_fd | {contrast} | p, Holm | coverage | copying |")
         lines[-1] += " KID, other network | coverage, other network | seconds |"
         lines.append("|" + "---|" * 10)
         for of, arm in values:
