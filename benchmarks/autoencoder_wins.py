@@ -6,6 +6,7 @@
     python benchmarks/autoencoder_wins.py controls  their controls, the same seeds
     python benchmarks/autoencoder_wins.py default   ae on the generator, critic or data, with nothing tuned or beside it
     python benchmarks/autoencoder_wins.py confirm   the best, as the library has it, and its controls, fresh seeds
+    python benchmarks/autoencoder_wins.py long      the same without pca, two to three times as long
 
 Every stage is `python run.py ablate --arms autoencoder_wins/STAGE.yaml`, and goes on where it stopped; --dry_run says
 how many runs there are and how long they take. autoencoder_wins/kept.py keeps a row of every run, so that a stage goes
@@ -26,13 +27,15 @@ GAN = "--data.batch_size 32 --model.ema 0.999"
 # a run takes 5 to 6 minutes of a core, digits 2: two thirds of what the base was tuned with
 DATA = {
     # what the first command of the README trains
-    "digits": "--data digits --steps 3000 --data.batch_size 64 --model.ema 0.995 --precision 32-true",
-    "fashion_mnist-500": "--data fashion_mnist --data.image_size 14 --data.num_train 500 --steps 10000",
-    "fashion_mnist-2000": "--data fashion_mnist --data.image_size 14 --data.num_train 2000 --steps 10000",
-    "digits-200": "--data digits --data.num_train 200 --steps 4000",
-    "cifar10-2500": "--data cifar10 --data.image_size 16 --data.num_train 2500 --steps 12000",
+    "digits": (3_000, "--data digits --data.batch_size 64 --model.ema 0.995 --precision 32-true"),
+    "fashion_mnist-500": (10_000, "--data fashion_mnist --data.image_size 14 --data.num_train 500"),
+    "fashion_mnist-2000": (10_000, "--data fashion_mnist --data.image_size 14 --data.num_train 2000"),
+    "digits-200": (4_000, "--data digits --data.num_train 200"),
+    "digits-200, conditional": (4_000, "--data digits --data.num_train 200 --model.conditional projection"),
+    "cifar10-2500": (12_000, "--data cifar10 --data.image_size 16 --data.num_train 2500"),
 }
 BASE = "--model.r1 0.1 --model.r1_every 16 --model.lr 1e-3"  # by the stage tune
+LONG = {"digits-200": 12_000, "fashion_mnist-500": 20_000, "cifar10-2500": 36_000}  # batches of the stage long
 # folder, data sets, seeds, options; controls join the arms that they are to be compared with
 STAGES: dict[str, tuple[str, tuple[str, ...], str, str]] = {
     "tune": ("tune", ("fashion_mnist-500",), "0..2", "--augment diffaug --model gan --steps 16000"),
@@ -40,6 +43,7 @@ STAGES: dict[str, tuple[str, tuple[str, ...], str, str]] = {
     "controls": ("screen", ("fashion_mnist-500",), "10..15", f"--augment diffaug {BASE}"),
     "default": ("default", ("digits", "digits-200", "fashion_mnist-500", "cifar10-2500"), "100..104", "--model gan"),
     "confirm": ("confirm", tuple(DATA)[1:], "100..119", f"--model gan {BASE}"),
+    "long": ("long", tuple(LONG), "100..104", f"--model gan {BASE}"),
 }
 
 
@@ -53,7 +57,9 @@ def main() -> int:
     status = 0
     for name in given.data or data:
         words = ["--arms", str(HERE / "autoencoder_wins" / f"{given.stage}.yaml"), "--seed", seeds]
-        words += f"{ALL} {GAN} {DATA[name]} {options}".split()
+        steps, of_data = DATA[name]
+        steps = LONG.get(name, steps) if given.stage == "long" else steps
+        words += f"{ALL} {GAN} {of_data} --steps {steps} {options}".split()
         folder = given.runs / stage / name
         status = max(status, abs(subprocess.call([*RUN, "ablate", *words, "--folder", str(folder), *others])))
     return status

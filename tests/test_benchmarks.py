@@ -1,6 +1,7 @@
 """The scripts in benchmarks/, with little to do."""
 
 import csv
+import importlib
 import json
 import math
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from scipy.stats import gmean, ttest_1samp
 from statsmodels.stats.multitest import multipletests
@@ -176,13 +178,15 @@ def test_autoencoder_wins(tmp_path):
     )
     words += ("--metrics.features", "pixels", "--runs", "out")
     beside = (tmp_path / "site", package)
-    texts = {}
-    for stage, folder, num in (("screen", "screen", 10), ("controls", "screen", 23), ("confirm", "confirm", 4)):
+    texts, arms = {}, {}
+    for stage, folder in (("screen", "screen"), ("controls", "screen"), ("confirm", "confirm"), ("long", "long")):
         done = benchmark("autoencoder_wins", stage, *words, cwd=tmp_path, beside=beside)
         assert done.returncode == 0, done.stdout + done.stderr
         texts[folder] = (tmp_path / "out" / folder / "digits-200/report/tables.md").read_text()
         runs = (tmp_path / "out" / folder / "digits-200").glob("arm=*/seed10/results.json")
-        assert [json.loads(path.read_text())["status"] for path in runs] == ["finished"] * num
+        arms.setdefault(folder, set()).update(yaml.safe_load((package / f"{stage}.yaml").read_text()))
+        assert [json.loads(path.read_text())["status"] for path in runs] == ["finished"] * len(arms[folder])
+    assert {folder: len(names) for folder, names in arms.items()} == {"screen": 30, "confirm": 4, "long": 3}
     assert "late_fd" in texts["screen"] and "model.use moments" in texts["screen"]
     assert "late_fd" in texts["confirm"] and "ae on generator" in texts["confirm"]
     runs = [str(path.parent) for path in (tmp_path / "out/screen/digits-200").glob("arm=none*/seed10/results.json")]
@@ -191,6 +195,23 @@ def test_autoencoder_wins(tmp_path):
     values = json.loads((tmp_path / "gates.json").read_text())
     assert 0.5 < values["knows, ae hidden 64"]["mean"] <= 1
     assert values["distance as they come"]["mean"] > 0
+
+
+def test_the_stage_long_is_the_confirmation_of_more_batches(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    study, calls = importlib.import_module("autoencoder_wins"), {}
+    for stage in ("confirm", "long"):
+        monkeypatch.setattr(sys, "argv", ["autoencoder_wins.py", stage, "--data", "digits-200", "--seed", "7"])
+        monkeypatch.setattr(subprocess, "call", lambda words: calls.setdefault(stage, words) and 0)  # noqa: B023
+        assert study.main() == 0
+    steps = [words.pop(words.index("--steps") + 1) for words in calls.values()]
+    assert steps == ["4000", "12000"]
+    assert [words[-2:] for words in calls.values()] == [["--seed", "7"]] * 2
+    arms = [words.pop(words.index("--arms") + 1) for words in calls.values()]
+    confirm, long = (yaml.safe_load(Path(path).read_text()) for path in arms)
+    assert long == {name: options for name, options in confirm.items() if name != "pca"}
+    folders = tuple(str(Path("runs/autoencoder_wins", stage, "digits-200")) for stage in calls)
+    assert [both for both in zip(*calls.values()) if both[0] != both[1]] == [("100..119", "100..104"), folders]
 
 
 def test_a_row_of_every_run_is_kept_and_compared_with_the_first(tmp_path, cli):

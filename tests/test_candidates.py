@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from lightning_genae.models.gan import GAN
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks/autoencoder_wins"))
+import gates
 from genae_candidates.candidates import Consistency, Moments, Predict, Reconstruct, Round
 from genae_candidates.codes import Codes
 from genae_candidates.discrete import Discrete, VQAutoencoder
@@ -276,3 +278,25 @@ def test_discrete_codes_of_digits_are_learned(dataset):
         error = F.mse_loss(model.decode(indices), x)
     assert error < 0.15 * (x - x.mean(0)).square().mean()
     assert len(indices.unique()) > 32
+
+
+def test_a_gate_counts_variations_that_stay_by_their_source():
+    images = torch.randint(256, (20, 1, 4, 4), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    shares = [
+        gates.nearest_is_source(vary, images)
+        for vary in (lambda x: x + 0.01, lambda x: x.roll(1, 0), lambda x: torch.cat([x[:15], x[15:].roll(1, 0)]))
+    ]
+    assert shares == [1, 0, 0.75]
+
+
+@pytest.mark.parametrize(
+    ("vary", "area"), [(lambda x: x, 1), (lambda x: -x, 0), (torch.zeros_like, 0.5), (lambda x: x * (x > 0.8), 0.75)]
+)
+def test_a_gate_says_how_well_the_critic_tells_training_images(vary, area):
+    """Pixels 200 and 250 against 10 and 20, by a critic that adds them up; the last variation keeps 250 alone."""
+    sets = [
+        SimpleNamespace(images=torch.tensor(pixels, dtype=torch.uint8).view(2, 1, 1, 1))
+        for pixels in ([200, 250], [10, 20])
+    ]
+    dataset = SimpleNamespace(train=sets[0], heldout=sets[1])
+    assert gates.told(vary, lambda x: x.flatten(1).sum(1), dataset) == area

@@ -9,25 +9,34 @@ explains. A use that matches codes can only change what they know.
 and generated codes, over that of 10,000 samples as they come. The ratio is a logistic regression's, in the codes and
 their products, fitted on the training images and other samples, its penalty by cross-validation. Controls: the codes of
 PCA and of an untrained encoder, and the critic's own score.
+
+`source`: the share of variations of training images whose nearest training image, by pixels, is the one that they are
+variations of: 1 where they stay by their source.
+
+`told`: how well the run's critic tells training from held-out images when it sees variations of both, as the area
+under the ROC curve of its scores: 0.5 where it cannot. Variations before the critic are to bring it there.
 """
 
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from statistics import geometric_mean
 
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegressionCV, RidgeCV
-from sklearn.metrics import r2_score
+from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
 from genae_candidates.codes import Codes
+from genae_candidates.discrete import Discrete
 
+from lightning_genae import registry
 from lightning_genae.commands.build import build_datamodule
 from lightning_genae.commands.runs import load_model, open_run
 from lightning_genae.data.dataset import Dataset
@@ -40,6 +49,16 @@ KINDS = [
     (encoder, layer, num) for encoder in ("ae", "pca", "untrained") for layer, num in (("code", 16), ("hidden", 64))
 ]
 NUM, FACTOR, NUM_FIT = 10_000, 3, 2_000
+# augmentations and their options, by what the table calls them
+VARIATIONS: dict[str, tuple[str, dict]] = {
+    "nothing": ("none", {}),
+    "diffaug": ("diffaug", {}),
+    "ae": ("ae", {}),
+    "ae, decode": ("ae", {"detail": "decode"}),
+    "ae, adversarial": ("ae", {"autoencoder": "vaegan"}),
+    "ae, masked": ("ae", {"autoencoder": {"name": "ae", "network": "conv", "noise": "masking", "noise_level": 0.5}}),
+    "pca": ("pca", {}),
+}
 
 
 def main() -> None:
@@ -82,7 +101,52 @@ def measured(path: str) -> dict[str, float]:
     with torch.no_grad():
         scores = torch.cat([model.critic(to_float(part)) for part in blocks(samples[NUM_FIT:], 500)])
     values["resampled, critic's score"] = frechet_distance(real, candidates[accepted(scores)]) / plain
+    for name, vary in variations(dataset).items():
+        values[f"source, {name}"] = nearest_is_source(vary, dataset.train.images)
+        values[f"told, {name}"] = told(vary, model.critic, dataset)
     return values
+
+
+Vary = Callable[[Tensor], Tensor]
+
+
+def variations(dataset: Dataset) -> dict[str, Vary]:
+    """Functions from images (B, C, H, W) in [-1, 1] to a variation of each, by name."""
+    found: dict[str, Vary] = {}
+    for name, (kind, options) in VARIATIONS.items():
+        augmentation = registry.load("lightning_genae.augment", kind)(**options)
+        augmentation.check(dataset)
+        augmentation.fit(dataset, accelerator="cpu", enable_progress_bar=False)
+        found[name] = lambda images, augmentation=augmentation: augmentation.vary(images, None)
+    discrete = Discrete(dataset.image_shape, 1, 1, False)
+    discrete.fraction = 1.0
+    discrete.fit(None, dataset)
+    return found | {"discrete": discrete.transform}
+
+
+@torch.no_grad()
+def varied(vary: Vary, images: Tensor) -> Tensor:
+    """Variations (N, C, H, W) in [-1, 1] of stored images (N, C, H, W); the same at every call."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return torch.cat([vary(to_float(part)) for part in blocks(images, 500)])
+
+
+def nearest_is_source(vary: Vary, images: Tensor) -> float:
+    """The share of stored images (N, C, H, W) to whose variations no other of them is nearer, by pixels."""
+    distances = torch.cdist(varied(vary, images).flatten(1), to_float(images).flatten(1))
+    return float((distances.argmin(1) == torch.arange(len(images))).float().mean())
+
+
+@torch.no_grad()
+def told(vary: Vary, critic: Callable[[Tensor], Tensor], dataset: Dataset) -> float:
+    """The area under the ROC curve of a critic's scores of variations of training against held-out images."""
+    scores = [
+        torch.cat([critic(part) for part in varied(vary, images).split(500)])
+        for images in (dataset.train.images, dataset.heldout.images)
+    ]
+    known = np.repeat([1, 0], [len(part) for part in scores])
+    return float(roc_auc_score(known, torch.cat(scores).numpy()))
 
 
 @torch.no_grad()
