@@ -4,10 +4,12 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from lightning_genae.data.modalities.image import Image
 from lightning_genae.models.gan import GAN
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks/autoencoder_wins"))
@@ -287,6 +289,18 @@ def test_a_gate_counts_variations_that_stay_by_their_source():
         for vary in (lambda x: x + 0.01, lambda x: x.roll(1, 0), lambda x: torch.cat([x[:15], x[15:].roll(1, 0)]))
     ]
     assert shares == [1, 0, 0.75]
+
+
+def test_a_gate_compares_the_distances_with_and_without_variations():
+    """Of one pixel and its value as the feature, where a Frechet distance is one of two means and deviations."""
+    train, real = torch.tensor([50, 60, 70, 90], dtype=torch.uint8), torch.tensor([[40.0], [100], [120], [130]])
+    dataset = SimpleNamespace(train=SimpleNamespace(images=train.view(4, 1, 1, 1)), modality=Image())
+
+    def distance(pixels):
+        return (np.mean(pixels) - np.mean(real.numpy())) ** 2 + (np.std(pixels, ddof=1) - real.std().item()) ** 2
+
+    found = gates.nearer(lambda x: x + 80 / 127.5, dataset, lambda images: images.flatten(1).float(), real)
+    assert found == pytest.approx(distance([50, 60, 70, 90, 130, 140, 150, 170]) / distance([50, 60, 70, 90]), rel=1e-4)
 
 
 @pytest.mark.parametrize(

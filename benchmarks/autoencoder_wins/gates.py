@@ -13,6 +13,9 @@ PCA and of an untrained encoder, and the critic's own score.
 `source`: the share of variations of training images whose nearest training image, by pixels, is the one that they are
 variations of: 1 where they stay by their source.
 
+`nearer`: the Frechet distance of the training images and a variation of each to held-out images, over that of the
+training images alone: below 1 where the variations show something of what the training images lack.
+
 `told`: how well the run's critic tells training from held-out images when it sees variations of both, as the area
 under the ROC curve of its scores: 0.5 where it cannot. Variations before the critic are to bring it there.
 """
@@ -103,6 +106,7 @@ def measured(path: str) -> dict[str, float]:
     values["resampled, critic's score"] = frechet_distance(real, candidates[accepted(scores)]) / plain
     for name, vary in variations(dataset).items():
         values[f"source, {name}"] = nearest_is_source(vary, dataset.train.images)
+        values[f"nearer, {name}"] = nearer(vary, dataset, extractor, real)
         values[f"told, {name}"] = told(vary, model.critic, dataset)
     return values
 
@@ -136,6 +140,15 @@ def nearest_is_source(vary: Vary, images: Tensor) -> float:
     """The share of stored images (N, C, H, W) to whose variations no other of them is nearer, by pixels."""
     distances = torch.cdist(varied(vary, images).flatten(1), to_float(images).flatten(1))
     return float((distances.argmin(1) == torch.arange(len(images))).float().mean())
+
+
+@torch.no_grad()
+def nearer(vary: Vary, dataset: Dataset, extractor: Extractor, real: Tensor) -> float:
+    """The ratio of the distances of training images with and without variations to the features (N, d) of real ones."""
+    images = dataset.train.images
+    features = embedded(extractor, images)
+    copies = embedded(extractor, dataset.modality.as_stored(varied(vary, images)))
+    return frechet_distance(real, torch.cat([features, copies])) / frechet_distance(real, features)
 
 
 @torch.no_grad()
