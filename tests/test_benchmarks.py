@@ -237,10 +237,14 @@ def test_a_row_of_every_run_is_kept_and_compared_with_the_first(tmp_path, cli):
         writer.writeheader()
         for arm, of_seeds in values.items():
             for seed, value in enumerate(of_seeds):
-                writer.writerow({**rows[0], "data": "emoji", "arm": arm, "seed": seed, "late_fd": value})
+                row = {"data": "emoji", "arm": arm, "seed": seed, "late_fd": value, "kid_efficientnet": value / 4}
+                writer.writerow({**rows[0], **row})
     done = benchmark("autoencoder_wins/kept", "made.csv", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines() if line[:1] == "|"]
+    # accuracy and the other network's coverage, which no run has, have no column
+    assert lines[0][3:] == ["ae against it", "p, Holm", "coverage", "copying", "KID, other network", "seconds"]
+    assert [line[7] for line in lines[2:]] == ["0.258", "0.5", "0.3"]
     tests = {arm: ttest_1samp(np.log(values["ae"]) - np.log(values[arm]), 0) for arm in ("none", "pca")}
     for line, arm, holm in zip(lines[3:], ("none", "pca"), (2, 1)):
         low, high = tests[arm].confidence_interval(0.95)
