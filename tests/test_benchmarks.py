@@ -238,13 +238,18 @@ def test_a_row_of_every_run_is_kept_and_compared_with_the_first(tmp_path, cli):
         for arm, of_seeds in values.items():
             for seed, value in enumerate(of_seeds):
                 row = {"data": "emoji", "arm": arm, "seed": seed, "late_fd": value, "kid_efficientnet": value / 4}
+                last = {"ae": 1, "none": (1, 4, 2)[seed], "pca": 4}[arm]
+                row["looks"] = f"9 8 7 6 5 2 3 {last}"
                 writer.writerow({**rows[0], **row})
     done = benchmark("autoencoder_wins/kept", "made.csv", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines() if line[:1] == "|"]
     # accuracy and the other network's coverage, which no run has, have no column
-    assert lines[0][3:] == ["ae against it", "p, Holm", "coverage", "copying", "KID, other network", "seconds"]
-    assert [line[7] for line in lines[2:]] == ["0.258", "0.5", "0.3"]
+    titles = ["ae against it", "p, Holm", "last quarter", "coverage", "copying", "KID, other network", "seconds"]
+    assert lines[0][3:] == titles
+    assert [line[8] for line in lines[2:]] == ["0.258", "0.5", "0.3"]
+    # from 2 to 1 and from 2 to 4, and the looks of eight before three quarters do not count
+    assert [line[5] for line in lines[2:]] == ["-50.0 %", "+0.0 %", "+100.0 %"]
     tests = {arm: ttest_1samp(np.log(values["ae"]) - np.log(values[arm]), 0) for arm in ("none", "pca")}
     for line, arm, holm in zip(lines[3:], ("none", "pca"), (2, 1)):
         low, high = tests[arm].confidence_interval(0.95)

@@ -5,7 +5,8 @@
 
 One arm, ae unless --first says another, is compared with every other one; with --base every other one is compared with
 that. A comparison is the mean logarithm of the ratio of late_fd at the same seeds, its 95 % interval, and the p of a
-paired t test corrected for all comparisons in the file (Holm 1979).
+paired t test corrected for all comparisons in the file (Holm 1979). The last quarter is the change of the distance over
+the last quarter of the batches: near 0 where a training has come to its end.
 `python run.py evaluate RUN --metrics.features efficientnet` adds the judges of another network, for runs that were so
 evaluated.
 """
@@ -79,7 +80,14 @@ def tables(rows: list[Row], one: str, is_base: bool = False) -> str:
         of_data = [row for row in rows if row["data"] == data]
         of_images = _mean(of_data, "fd_train", ".2f")
         judges = {column: judge for column, judge in JUDGES.items() if any(row[column] for row in of_data)}
-        titles = ["arm", "seeds", "late_fd", f"against {one}" if is_base else f"{one} against it", "p, Holm"]
+        titles = [
+            "arm",
+            "seeds",
+            "late_fd",
+            f"against {one}" if is_base else f"{one} against it",
+            "p, Holm",
+            "last quarter",
+        ]
         titles += [title for title, _ in judges.values()]
         lines += [f"**{data}**" + (f", whose training images are at {of_images}" if of_images else ""), ""]
         lines += [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
@@ -91,7 +99,8 @@ def tables(rows: list[Row], one: str, is_base: bool = False) -> str:
             if (data, arm) in p:
                 change = _change(differences[compared.index((data, arm))]), probability(p[data, arm])
             own = [row for row in of_data if row["arm"] == arm]
-            cells = [arm, str(summary.num), f"{summary.mean:.2f} ± {summary.std:.2f}", *change]
+            spread = f" ± {summary.std:.2f}" if summary.num > 1 else ""
+            cells = [arm, str(summary.num), f"{summary.mean:.2f}{spread}", *change, _last_quarter(own)]
             cells += [_mean(own, column, form) for column, (_, form) in judges.items()]
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
@@ -100,7 +109,14 @@ def tables(rows: list[Row], one: str, is_base: bool = False) -> str:
 
 def _change(differences: np.ndarray) -> str:
     found = statistics.summary(differences)
-    return f"{percent(found.mean)} ({percent(found.low)} to {percent(found.high)})"
+    interval = f" ({percent(found.low)} to {percent(found.high)})" if found.num > 1 else ""
+    return percent(found.mean) + interval
+
+
+def _last_quarter(rows: list[Row]) -> str:
+    """By how much the Frechet distance changed over the last quarter of the batches, as the mean logarithm."""
+    looks = [[float(look) for look in row["looks"].split()] for row in rows]
+    return percent(mean(math.log(of[-1] / of[3 * len(of) // 4 - 1]) for of in looks))
 
 
 def _mean(rows: list[Row], column: str, form: str) -> str:
