@@ -173,7 +173,7 @@ def rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in text.splitlines() if line[:2] == "| "]
 
 
-@pytest.mark.parametrize("name, one", [("screen", "none"), ("default", "generator"), ("confirm", "ae")])
+@pytest.mark.parametrize("name, one", [("screen", "none"), ("default", "generator"), ("confirm", "ae"), ("long", "ae")])
 def test_the_tables_of_the_study_are_of_the_rows_that_are_kept(name, one):
     with (WINS / f"{name}.csv").open(newline="") as file:
         tables = kept.tables(list(csv.DictReader(file)), one, is_base=name == "screen")
