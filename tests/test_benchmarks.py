@@ -179,14 +179,14 @@ def test_autoencoder_wins(tmp_path):
     words += ("--metrics.features", "pixels", "--runs", "out")
     beside = (tmp_path / "site", package)
     texts, arms = {}, {}
-    for stage, folder in (("screen", "screen"), ("controls", "screen"), ("confirm", "confirm"), ("long", "long")):
+    for stage, folder in (("screen", "screen"), ("controls", "screen"), ("confirm", "confirm")):
         done = benchmark("autoencoder_wins", stage, *words, cwd=tmp_path, beside=beside)
         assert done.returncode == 0, done.stdout + done.stderr
         texts[folder] = (tmp_path / "out" / folder / "digits-200/report/tables.md").read_text()
         runs = (tmp_path / "out" / folder / "digits-200").glob("arm=*/seed10/results.json")
         arms.setdefault(folder, set()).update(yaml.safe_load((package / f"{stage}.yaml").read_text()))
         assert [json.loads(path.read_text())["status"] for path in runs] == ["finished"] * len(arms[folder])
-    assert {folder: len(names) for folder, names in arms.items()} == {"screen": 30, "confirm": 4, "long": 3}
+    assert {folder: len(names) for folder, names in arms.items()} == {"screen": 30, "confirm": 4}
     assert "late_fd" in texts["screen"] and "model.use moments" in texts["screen"]
     assert "late_fd" in texts["confirm"] and "ae on generator" in texts["confirm"]
     runs = [str(path.parent) for path in (tmp_path / "out/screen/digits-200").glob("arm=none*/seed10/results.json")]
