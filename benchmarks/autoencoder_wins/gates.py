@@ -36,10 +36,9 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
-from genae_candidates.codes import Codes
+from genae_candidates.codes import Codes, fitted
 from genae_candidates.discrete import Discrete
 
-from lightning_genae import registry
 from lightning_genae.commands.build import build_datamodule
 from lightning_genae.commands.runs import load_model, open_run
 from lightning_genae.data.dataset import Dataset
@@ -52,6 +51,7 @@ KINDS = [
     (encoder, layer, num) for encoder in ("ae", "pca", "untrained") for layer, num in (("code", 16), ("hidden", 64))
 ]
 NUM, FACTOR, NUM_FIT = 10_000, 3, 2_000
+Vary = Callable[[Tensor], Tensor]
 # augmentations and their options, by what the table calls them
 VARIATIONS: dict[str, tuple[str, dict]] = {
     "nothing": ("none", {}),
@@ -111,16 +111,11 @@ def measured(path: str) -> dict[str, float]:
     return values
 
 
-Vary = Callable[[Tensor], Tensor]
-
-
 def variations(dataset: Dataset) -> dict[str, Vary]:
     """Functions from images (B, C, H, W) in [-1, 1] to a variation of each, by name."""
     found: dict[str, Vary] = {}
     for name, (kind, options) in VARIATIONS.items():
-        augmentation = registry.load("lightning_genae.augment", kind)(**options)
-        augmentation.check(dataset)
-        augmentation.fit(dataset, accelerator="cpu", enable_progress_bar=False)
+        augmentation = fitted(kind, options, dataset)
         found[name] = lambda images, augmentation=augmentation: augmentation.vary(images, None)
     discrete = Discrete(dataset.image_shape, 1, 1, False)
     discrete.fraction = 1.0

@@ -75,19 +75,13 @@ def tables(rows: list[Row], one: str, is_base: bool = False) -> str:
         sign * statistics.paired(values[data, one], values[data, arm], ratios=True) for data, arm in compared
     ]
     p = dict(zip(compared, statistics.p_values(differences).p_holm))
+    contrast = f"against {one}" if is_base else f"{one} against it"
     lines = []
     for data in dict.fromkeys(data for data, _ in values):
         of_data = [row for row in rows if row["data"] == data]
         of_images = _mean(of_data, "fd_train", ".2f")
         judges = {column: judge for column, judge in JUDGES.items() if any(row[column] for row in of_data)}
-        titles = [
-            "arm",
-            "seeds",
-            "late_fd",
-            f"against {one}" if is_base else f"{one} against it",
-            "p, Holm",
-            "last quarter",
-        ]
+        titles = ["arm", "seeds", "late_fd", contrast, "p, Holm", "last quarter"]
         titles += [title for title, _ in judges.values()]
         lines += [f"**{data}**" + (f", whose training images are at {of_images}" if of_images else ""), ""]
         lines += [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]

@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genae_candidates.codes import Codes
-from lightning_genae import registry
+from genae_candidates.codes import Codes, fitted
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.storage import to_float
 
@@ -155,10 +154,7 @@ class Consistency(Candidate):
         super().fit(codes, dataset)
         name = "diffaug" if self.permuted else codes.encoder
         options = {"colour": False, "cutout": 0.0} if self.permuted else {"strength": 0.5}
-        augmentation = registry.load("lightning_genae.augment", name)(**options)
-        augmentation.check(dataset)
-        augmentation.fit(dataset, accelerator="cpu", enable_progress_bar=False)
-        self.__dict__["vary"] = augmentation.vary
+        self.__dict__["vary"] = fitted(name, options, dataset).vary
 
     def critic_term(self, seen: Round) -> Tensor:
         half = len(seen.x) // 2

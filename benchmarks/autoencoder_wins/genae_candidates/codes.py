@@ -33,7 +33,7 @@ class Codes:
 
     def __init__(self, encoder: Encoder, layer: Layer, num: int, dataset: Dataset):
         self.encoder = encoder
-        network: Any = _fitted(encoder, num, dataset)
+        network: Any = _network(encoder, num, dataset)
         self.reconstruct: Callable[[Tensor], Tensor] = lambda x: network.decode(network.encode(x))
         self.encode: Callable[[Tensor], Tensor] = network.encode
         if layer == "hidden" and encoder != "pca":
@@ -58,14 +58,19 @@ class Codes:
             return (self.encode(x.float()) - self.mean) @ self.whitening
 
 
-def _fitted(encoder: Encoder, num: int, dataset: Dataset) -> torch.nn.Module:
+def _network(encoder: Encoder, num: int, dataset: Dataset) -> torch.nn.Module:
     if encoder == "untrained":
         with torch.random.fork_rng():
             torch.manual_seed(0)
             network = registry.load("lightning_genae.models", "ae")(dataset.image_shape, **NETWORK)
         return network.eval().requires_grad_(False)
     options = {"latent_dim": num} if encoder == "pca" else {"autoencoder": {"name": "ae", **NETWORK}, "reduce": 1}
-    augmentation = registry.load("lightning_genae.augment", encoder)(**options)
+    return fitted(encoder, options, dataset).autoencoder
+
+
+def fitted(name: str, options: dict[str, Any], dataset: Dataset) -> Any:
+    """An augmentation of the library that learned from the training images."""
+    augmentation = registry.load("lightning_genae.augment", name)(**options)
     augmentation.check(dataset)
     augmentation.fit(dataset, accelerator="cpu", enable_progress_bar=False)
-    return augmentation.autoencoder
+    return augmentation
