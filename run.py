@@ -29,8 +29,9 @@ from lightning_genae.commands.cache import cache as cache_contents
 from lightning_genae.commands.compare import compare
 from lightning_genae.commands.compiling import is_compiled
 from lightning_genae.commands.evaluate import evaluate
-from lightning_genae.commands.fit import fit, fit_augment
+from lightning_genae.commands.fit import fit, fit_parts
 from lightning_genae.commands.length import choose_looks, count_steps
+from lightning_genae.commands.memory import check_memory
 from lightning_genae.commands.parse import Seed, new_command_line, parse_run
 from lightning_genae.commands.precision import chosen_precision
 from lightning_genae.commands.prefetch import prefetch
@@ -128,8 +129,7 @@ def train(arguments: list[str]) -> None:
     from lightning_genae.checkpoints import newest, restored  # slow, because it imports torch
 
     resume = None if config["overwrite"] else newest(folder.checkpoints)
-    if resume:
-        check_config(folder, resume[1], config)
+    check_config(folder, resume, config)
 
     # everything is checked before the run folder exists
     datamodule = build_datamodule(config)
@@ -137,6 +137,7 @@ def train(arguments: list[str]) -> None:
     steps = count_steps(config, datamodule)
     precision = chosen_precision(config, datamodule.served, resume)
     augment = build_augment(config, datamodule.served, model)
+    check_memory(config, datamodule)
     threads = choose_threads(config, datamodule, resume and resume[1])
     compiled = is_compiled(config, datamodule, steps, resume)
     computed = {"precision": precision, "compiled": compiled, "threads": threads}
@@ -147,10 +148,9 @@ def train(arguments: list[str]) -> None:
     evaluator = callbacks["evaluate"]
     evaluator.prepare(datamodule.served, model)
     evaluator.plan(steps, evaluator.looks or choose_looks(config, datamodule, evaluator.evaluation, steps))
-    quality = fit_augment(augment, config, datamodule, model, callbacks)
+    quality = fit_parts(augment, config, datamodule, model, callbacks, resumes=bool(resume))
     depends_on = what_counts(trainer, datamodule.served, augment, evaluator)
-    if resume:
-        check_resume(resume, depends_on)
+    check_resume(resume, depends_on)
     depends_on |= {"config": flat_identity(config | {"precision": precision}), **computed}
     callbacks["record"].depends_on |= depends_on
     with folder.start(config, computed, quality, augment.settings(), job) if trainer.is_global_zero else nullcontext():

@@ -9,18 +9,17 @@
     python benchmarks/autoencoder_wins.py long      the same without pca, two to three times as long
 
 Every stage is `python run.py ablate --arms autoencoder_wins/STAGE.yaml`, and goes on where it stopped; --dry_run says
-how many runs there are and how long they take. autoencoder_wins/kept.py keeps a row of every run, so that a stage goes
+how many runs there are and how long they take. kept.py keeps a row of every run, so that a stage goes
 on on another machine, with --seed of those that are missing. Arms are compared by late_fd, the geometric mean of the
 Frechet distance at the last three looks, never the best one. Seeds draw the training subset and the initialisation;
 what tunes shares none with what screens. Published images are halved, which takes a quarter of the time; those of
 cifar10-2500-whole alone are not.
 """
 
-import subprocess
 import sys
 from pathlib import Path
 
-from low_data import RUN, new_parser
+from low_data import ablate, new_parser
 
 HERE = Path(__file__).resolve().parent
 ALL = "--precision bf16-mixed --logger none --metrics.looks 8 --metric late_fd --threads 1 --workers 2"
@@ -56,15 +55,16 @@ def main() -> int:
     parser.add_argument("--runs", type=Path, default=Path("runs/autoencoder_wins"))
     given, others = parser.parse_known_args()
     stage, data, seeds, options = STAGES[given.stage]
-    status = 0
+    if unknown := set(given.data or ()) - set(LONG) if given.stage == "long" else ():
+        parser.error(f"--data: expected {', '.join(LONG)} for the stage long; got {', '.join(sorted(unknown))}")
+    studies = []
     for name in given.data or data:
         words = ["--arms", str(HERE / "autoencoder_wins" / f"{given.stage}.yaml"), "--seed", seeds]
         steps, of_data = DATA[name]
         steps = LONG.get(name, steps) if given.stage == "long" else steps
         words += f"{ALL} {GAN} {of_data} --steps {steps} {options}".split()
-        folder = given.runs / stage / name
-        status = max(status, abs(subprocess.call([*RUN, "ablate", *words, "--folder", str(folder), *others])))
-    return status
+        studies.append((given.runs / stage / name, words))
+    return ablate(studies, others)
 
 
 if __name__ == "__main__":

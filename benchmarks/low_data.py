@@ -13,6 +13,7 @@ a seed. The results in low_data/ are those of an earlier script; low_data/README
 import argparse
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -50,9 +51,7 @@ def main() -> int:
     ]
     if not wanted:
         parser.error(f"--data, --num_train: expected {', '.join(f'{one[0]} {one[1]}' for one in TIERS[given.tier])}")
-    status = 0
-    for folder, words in wanted:  # abs: a signal that ended it is a negative number
-        status = max(status, abs(subprocess.call([*RUN, "ablate", *words, "--folder", str(folder), *others])))
+    status = ablate(wanted, others)
     begun = [str(folder) for folder, _ in wanted if (folder / "ablation.json").is_file()]
     if len(begun) > 1 and status < 2:
         status = max(status, subprocess.call([*RUN, "compare", *begun, "--out", str(given.runs / given.tier)]))
@@ -67,6 +66,14 @@ def new_parser(description: str | None) -> argparse.ArgumentParser:
         allow_abbrev=False,
         epilog="All other options go to `python run.py ablate` and replace those from here: --seed 0,1 --workers 4",
     )
+
+
+def ablate(studies: Iterable[tuple[Path, list[str]]], others: list[str]) -> int:
+    """Calls `ablate` for every folder and its options, and with what else was given; returns the worst exit status."""
+    status = 0
+    for folder, words in studies:  # abs: a signal that ended it is a negative number
+        status = max(status, abs(subprocess.call([*RUN, "ablate", *words, "--folder", str(folder), *others])))
+    return status
 
 
 def options_of(one: tuple[str, int, int, str]) -> list[str]:

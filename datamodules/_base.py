@@ -18,7 +18,7 @@ from torch import Tensor
 from datamodules._contract import check_loaded, check_split
 from lightning_genae import registry
 from lightning_genae.cache import digest, hash_images, tensors
-from lightning_genae.data.batches import Batches
+from lightning_genae.data.batches import BATCH_SIZE, Batches
 from lightning_genae.data.dataset import Dataset, Images
 from lightning_genae.data.modalities import Modality
 from lightning_genae.data.modalities.image import Image
@@ -48,15 +48,17 @@ class ImageDataModule(Batches):
 
     Attributes:
         modality: what the items are; `load` may set one with their units.
+        mirror: whether every training image has a mirrored twin beside it; an option of data sets of pictures.
         places: where sequences are cut from; `load` may set those of `pool` and `heldout`. See `Dataset`.
         cache_dir: folder for prepared files.
     """
 
     modality: Modality = Image()
+    mirror = False
 
     def __init__(
         self,
-        batch_size: PositiveInt = 64,
+        batch_size: PositiveInt = BATCH_SIZE,
         num_train: PositiveInt | None = None,
         split_seed: Seed | None = None,
         num_workers: NumWorkers = 0,
@@ -92,8 +94,10 @@ class ImageDataModule(Batches):
                 f"Image(); got {self.modality!r}"
             )
         train, validation = self.split(pool, len(heldout.images))
+        train = with_twins(train) if self.mirror else train
         if len(train.images) < self.batch_size:
-            option, items = "num_train" if self.num_train else "batch_size", self.modality.item_name
+            option = "num_train" if self.num_train and self.batch_size <= BATCH_SIZE else "batch_size"
+            items = self.modality.item_name
             raise ValueError(
                 f"--data.{option}: expected at least one batch to train on; got {len(train.images)} {items} "
                 f"(beside {len(validation.images)} to choose by and {len(heldout.images)} held out) and "
@@ -141,8 +145,9 @@ class ImageDataModule(Batches):
         return train, rest
 
     def kept(self, kind: str, key: dict[str, object], work: Callable[[], list[Tensor]]) -> list[Tensor]:
-        """Tensors that scikit-learn makes, from the cache if they are there: its import takes most of a second, and a
-        run that finds everything in the cache does not need it before it trains. Others are kept by `keep`.
+        """Tensors that are slow to make, from the cache if they are there: the import of scikit-learn alone takes most
+        of a second, and a run that finds everything in the cache does not need it before it trains. Others are kept by
+        `keep`.
 
         Args:
             kind: a subfolder of the cache.
@@ -192,12 +197,19 @@ class PublishedDataModule(ImageDataModule):
         download: fetch the files to the root if they are not there.
         image_size: side in pixels to which the images are reduced, bilinearly with antialiasing; half of it takes a
             quarter of the time. null: as published.
+        mirror: train on every image and its mirrored twin.
     """
 
     def __init__(
-        self, root: str | None = None, download: bool = False, image_size: PositiveInt | None = None, **kwargs: Any
+        self,
+        root: str | None = None,
+        download: bool = False,
+        image_size: PositiveInt | None = None,
+        mirror: bool = False,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        self.mirror = mirror
         self.root = root or "data"
         self.download = download
         self.image_size = image_size
@@ -252,6 +264,13 @@ class PublishedDataModule(ImageDataModule):
                 target = Path(self.root, path.relative_to(folder))
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(path, target)
+
+
+def with_twins(split: Images) -> Images:
+    """Images (N, C, H, W), and after them each of them mirrored, of the same class: (2N, C, H, W)."""
+    images = split.images
+    both = torch.cat([images, images.flip(-1)]) if isinstance(images, Tensor) else images.with_twins()
+    return Images(both, split.labels.repeat(2))
 
 
 def check_labels(labels: Tensor, num_classes: int, path: Path) -> None:

@@ -29,8 +29,7 @@ def find(root: Path, suffixes: tuple[str, ...], items: str) -> list[str]:
     """
     if not root.is_dir():
         raise FileNotFoundError(f"--data.root: expected a folder of {items}, got '{root}', which is none")
-    skipped: list[tuple[str, str]] = []
-    paths = list(_walk(str(root), suffixes, skipped, {os.path.realpath(root)}))
+    paths, skipped = below(root, suffixes)
     if not paths:
         raise FileNotFoundError(f"--data.root: expected {items} ({_in_words(suffixes)}) in '{root}', found none")
     if skipped:
@@ -40,7 +39,13 @@ def find(root: Path, suffixes: tuple[str, ...], items: str) -> list[str]:
     return paths
 
 
-def classes(paths: list[str], root: Path, item: str) -> tuple[Tensor, int]:
+def below(root: Path, suffixes: tuple[str, ...]) -> tuple[list[str], list[tuple[str, str]]]:
+    """The paths that `find` finds, and those that it skips, each with the reason; raises OSError as it does."""
+    skipped: list[tuple[str, str]] = []
+    return list(_walk(str(root), suffixes, skipped, {os.path.realpath(root)})), skipped
+
+
+def classes(paths: list[str], root: Path | str, item: str) -> tuple[Tensor, int]:
     """A label for each path, int64 (N,), and the number of classes, which is 0 with fewer than two subfolders.
 
     Raises:
@@ -54,8 +59,13 @@ def classes(paths: list[str], root: Path, item: str) -> tuple[Tensor, int]:
     if "" in first:
         loose = paths[first.index("")]
         raise ValueError(f"--data.root: expected every {item} in a subfolder, its class, but '{loose}' is in none")
-    labels = {name: label for label, name in enumerate(names)}
-    return torch.tensor([labels[name] for name in first]), len(names)
+    return numbered(first), len(names)
+
+
+def numbered(names: list[str]) -> Tensor:
+    """The class of each name, int64 (N,), numbered from 0 in the order of the sorted names."""
+    labels = {name: label for label, name in enumerate(sorted(set(names)))}
+    return torch.tensor([labels[name] for name in names])
 
 
 def stamps(paths: list[str]) -> Iterator[tuple[str, int, int]]:

@@ -61,8 +61,8 @@ def new_array(target: Path, shape: tuple[int, ...]) -> np.memmap:
     except OSError as error:
         needed = int(np.prod(shape))
         raise OSError(
-            f"--cache: expected {needed} bytes of space in '{target.parent}' for the packed images, got fewer "
-            f"({error.strerror})"
+            f"--cache: expected {needed} bytes of space in '{target.parent}' for {shape[0]:,} packed images of "
+            f"{shape[-1]}x{shape[-2]}, got fewer ({error.strerror}); a smaller --data.image_size takes less"
         ) from error
     return array
 
@@ -88,8 +88,8 @@ class Packed:
 
     Args:
         path: of the .npy file.
-        array: its images, memory-mapped; never written to.
-        index: which of them, int64 (N,).
+        array: its M images, memory-mapped; never written to.
+        index: which of them, int64 (N,); M + i is image i mirrored.
     """
 
     dtype = torch.uint8
@@ -104,7 +104,7 @@ class Packed:
         return len(self.index)
 
     def __iter__(self) -> Iterator[Tensor]:
-        return (self.whole[i] for i in self.index.tolist())
+        return (self._image(i) for i in self.index.tolist())
 
     @property
     def shape(self) -> torch.Size:
@@ -112,15 +112,23 @@ class Packed:
 
     def __getitem__(self, chosen: int | slice | Tensor) -> Tensor:
         index = self.index[chosen]
-        if index.dim() and len(index) and bool((index.diff() == 1).all()):
-            return self.whole[index[0] : index[-1] + 1]  # a view of the file, no copy in memory
         if not index.dim():
-            return self.whole[index]
+            return self._image(int(index))
+        if len(index) and index[-1] < len(self.whole) and bool((index.diff() == 1).all()):
+            return self.whole[index[0] : index[-1] + 1]  # a view of the file, no copy in memory
         return torch.cat([self._read(part) for part in index.split(READ)])
+
+    def _image(self, index: int) -> Tensor:
+        num = len(self.whole)
+        return self.whole[index] if index < num else self.whole[index - num].flip(-1)
 
     def _read(self, index: Tensor) -> Tensor:
         """A copy of these images."""
-        images = self.whole[index]
+        num = len(self.whole)
+        images = self.whole[index % num]
+        is_mirrored = index >= num
+        if is_mirrored.any():
+            images[is_mirrored] = images[is_mirrored].flip(-1)
         self._forget()
         return images
 
@@ -139,6 +147,10 @@ class Packed:
         """The chosen images: a tensor if they are few, otherwise a `Packed`, without reading any."""
         few = len(self.index[chosen]) * self.whole[0].numel() <= FEW
         return self[chosen] if few else Packed(self.path, self.array, self.index[chosen])
+
+    def with_twins(self) -> "Packed":
+        """These images, and after them each of them mirrored; none is read."""
+        return Packed(self.path, self.array, torch.cat([self.index, self.index + len(self.whole)]))
 
     @cached_property
     def content(self) -> str:

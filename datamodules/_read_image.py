@@ -1,13 +1,15 @@
 """Reads an image file as a viewer shows it: upright, transparency on a background, 8 bits. Refuses all others."""
 
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageColor, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-Ground = Literal["white", "black"]
+from datamodules._sources import File
+
+Colour = tuple[int, int, int]
+WHITE: Colour = (255, 255, 255)
 Mode = Literal["L", "RGB"]
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
 # by content, not by suffix: for an EPS, Pillow would have Ghostscript run its program
@@ -25,7 +27,18 @@ class Form(NamedTuple):
     size: tuple[int, int]
 
 
-def look(path: Path) -> Form:
+def colour_of(name: str) -> Colour:
+    """The red, green and blue of a colour, 0 to 255 each; raises ValueError for what is none."""
+    try:
+        colour = ImageColor.getrgb(name)
+        if len(colour) > 3 or max(colour) > 255:  # transparent, or none, which Pillow lets pass
+            raise ValueError(name)
+    except ValueError as error:
+        raise ValueError(f"--data.background: expected a colour such as white or '#336699'; got '{name}'") from error
+    return colour[:3]
+
+
+def look(path: File) -> Form:
     """The form of an image, without reading its pixels.
 
     Raises:
@@ -33,7 +46,7 @@ def look(path: Path) -> Form:
         OSError: the file cannot be read.
     """
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             # phones append previews to pictures, which Pillow calls MPO
             num_frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
             # for TIFF, Pillow returns the upright size
@@ -46,13 +59,13 @@ def look(path: Path) -> Form:
     return form
 
 
-def read(path: Path, mode: Mode, ground: Ground = "white", bits: int | None = None) -> Image.Image:
+def read(path: File, mode: Mode, ground: Colour = WHITE, bits: int | None = None) -> Image.Image:
     """An image in a mode, upright.
 
     Args:
         path: of the file.
         mode: L for grey.
-        ground: what transparent pixels are laid on.
+        ground: red, green and blue, 0 to 255, of what transparent pixels are laid on.
         bits: number of bits that a 16-bit grey image uses. None: all, and an image that seems to use fewer is refused.
 
     Raises:
@@ -60,7 +73,7 @@ def read(path: Path, mode: Mode, ground: Ground = "white", bits: int | None = No
         OSError: the file cannot be read.
     """
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             stored = [tile.args[0] if isinstance(tile.args, tuple) else tile.args for tile in image.tile]
             if isinstance(image, TiffImageFile) and image.mode in GREY_16:
                 bits = min(image.tag_v2.get(258, (16,))[0], 16) if bits is None else bits
@@ -119,7 +132,7 @@ def _scaled(image: Image.Image, bits: int | None) -> Image.Image:
     return grey
 
 
-def _flat(image: Image.Image, ground: Ground) -> Image.Image:
+def _flat(image: Image.Image, ground: Colour) -> Image.Image:
     """The image without transparency."""
     if not image.has_transparency_data:
         return image
@@ -127,12 +140,13 @@ def _flat(image: Image.Image, ground: Ground) -> Image.Image:
     flat = Image.alpha_composite(Image.new("RGBA", layers.size, ground), layers).convert("RGB")
     alpha, colours = np.asarray(layers)[..., 3], np.asarray(flat)
     if alpha.min() < alpha.max() and (colours == colours[0, 0]).all():
-        other = "black" if ground == "white" else "white"
-        raise ValueError(f"shows nothing on {ground}; expected --data.background {other} for what it holds")
+        name = {WHITE: "white", (0, 0, 0): "black"}.get(ground, f"#{bytes(ground).hex()}")
+        other = "black" if sum(ground) > 3 * 127 else "white"
+        raise ValueError(f"shows nothing on {name}; expected --data.background {other} for what it holds")
     return flat
 
 
-def _named(path: Path, error: Exception) -> Exception:
+def _named(path: File, error: Exception) -> Exception:
     """An error that names the file; Pillow raises many types for damaged files."""
     if isinstance(error, OSError) and error.errno:
         return OSError(f"--data.root: '{path}' cannot be read: {error.strerror}")
@@ -144,4 +158,5 @@ def _named(path: Path, error: Exception) -> Exception:
             f"--data.root: '{path}' unpacks to too many pixels; expected at most {2 * Image.MAX_IMAGE_PIXELS:,}; "
             "make it smaller or remove it"
         )
-    return ValueError(f"--data.root: '{path}' is a broken image, or none: {error}; mend or remove it")
+    reason = "of no kind that is known" if isinstance(error, UnidentifiedImageError) else str(error)
+    return ValueError(f"--data.root: '{path}' is a broken image, or none: {reason}; mend or remove it")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from jsonargparse.typing import restricted_number_type
 
 log = logging.getLogger("lightning_genae")
+MAX_SAMPLES = 100_000  # all are held in memory
 
 if TYPE_CHECKING:
     Decay = float
@@ -23,7 +24,7 @@ def warn_unused(option: str, value: object, used: bool, needs: str, section: str
 def warn_unused_size(network: str, hidden: list[int] | None, width: int | None) -> None:
     """Warns about a size that this kind of network does not use."""
     warn_unused("hidden", hidden, network == "mlp", "--model.network mlp")
-    warn_unused("width", width, network != "mlp", "--model.network conv or resnet")
+    warn_unused("width", width, network != "mlp", "--model.network conv, resnet, fastgan or stylegan2")
 
 
 def default_of(part: type, option: str) -> object:

@@ -35,7 +35,7 @@ NOT_HASHED = (
 ADDED = {"compile": False}  # options of later versions, and the value at which a run is as it was before them
 
 # folders of the pictures that callbacks make, in the order in which they are reported
-PICTURES = ("samples", "reconstructions", "interpolations", "traversals", "augmented", "metrics")
+PICTURES = ("samples", "truncated", "film", "reconstructions", "interpolations", "traversals", "augmented", "metrics")
 
 LAST, BEFORE = "last.ckpt", "before.ckpt"  # checkpoints: the newest one and the previous one
 
@@ -171,7 +171,7 @@ class RunFolder:
     def _clear(self) -> None:
         """Removes the files of a run and nothing else; config.yaml last, so that the folder remains that of a run
         if the process is killed."""
-        pictures = ["latents.png", *(f"{name}/{'[0-9]' * 8}.png" for name in PICTURES)]
+        pictures = ["latents.png", *(f"{name}/{'[0-9]' * 8}.*" for name in PICTURES)]
         pictures += ["augmented/quality-*.png", "augmented/strengths-*.png"]
         pictures += ["codes.png", "augmented/gate-*.png"]  # the names of once
         pictures += [f"metrics/{name}.png" for name in ("nearest", "distances", "precision-recall")]

@@ -175,7 +175,7 @@ OPTIONS = of(
     ("--model.hidden [1,a]", "--model.hidden: expected null or a list, each a whole number above 0; got '[1,a]'"),
     ("--model.hidden [1,2", "--model.hidden: expected null or a list"),
     ("--model.hidden [1_0] --model.network mlp", "--model.hidden: expected null or a list"),
-    ("--model.network cov", "--model.network: expected mlp, conv, resnet or recurrent; got 'cov'"),
+    ("--model.network cov", "--model.network: expected mlp, conv, resnet, fastgan, stylegan2 or recurrent; got 'cov'"),
     ("--model.loss wgan-gp --model.gradient_penalty 0", "--model.gradient_penalty: expected a weight"),
     ("--model vaegan --model.start nowhere", "--model.start: expected a checkpoint"),
     ("--model aae --model.latent_dim 1 --model.prior mixture", "--model.latent_dim: expected"),
@@ -245,6 +245,7 @@ OPTIONS = of(
     ("--data.num_train 10", "--data.num_train: expected at least one batch"),
     ("--data.num_train 1.5", "--data.num_train: expected a whole number above 0 or null; got '1.5'"),
     ("--data.batch_size 5000", "--data.batch_size: expected at least one batch"),
+    ("--data.num_train 100 --data.batch_size 5000", "--data.batch_size: expected at least one batch"),
     ("--data.batch_size 0", "--data.batch_size: expected a whole number above 0; got '0'"),
     ("--data.num_workers 100000", "--data.num_workers: expected a whole number at least 0 and at most 1000"),
     ("--data.split_seed 99999999999", "--data.split_seed: expected a whole number at least 0 and below 4294967296"),
@@ -300,7 +301,7 @@ FOLDERS = of(
     ("compare somebodys", "RUN: expected a run folder or one that holds some"),
     ("compare a_file", "RUN: expected run folders"),
     ("--data timeseries --data.root somebodys", "--data.root: expected a file of series"),
-    ("--data folder --data.root a_file", "--data.root: expected a folder of images"),
+    ("--data folder --data.root a_file", "--data.root: expected a folder or a zip archive"),
     ("--data mnist --data.root a_file --data.download true", "--data.root: expected a folder, got 'a_file'"),
 )
 
@@ -336,13 +337,23 @@ IMAGES = [
         "--data folder",
         nothing,
         ("--data.root ''", "--data.root: expected text that is not empty"),
-        ("--data.root nowhere", "--data.root: expected a folder of images"),
+        ("--data.root nowhere", "--data.root: expected a folder of images, a zip archive"),
         ("--data.root . --data.image_size 0", "--data.image_size: expected a whole number above 0 or null; got '0'"),
         (
             "--data.root . --data.heldout 1",
             "--data.heldout: expected a number above 0 and below 1; got '1'",
         ),
-        ("--data.root . --data.background green", "--data.background: expected white or black; got 'green'"),
+        (
+            "--data.root . --data.background greem",
+            "--data.background: expected a colour such as white or '#336699'; got 'greem'",
+        ),
+        *(
+            (f"--data.root . --data.background {colour}", f"--data.background: expected a colour such as {rest}")
+            for colour, rest in (
+                ("'#33669980'", "white or '#336699'; got '#33669980'"),
+                ("'rgb(300,0,0)'", "white or '#336699'; got 'rgb(300,0,0)'"),
+            )
+        ),
         ("--data.root . --data.bits 3", "--data.bits: expected 8 to 16 bits; got 3"),
     ),
     *[
@@ -353,7 +364,7 @@ IMAGES = [
             (one_image, "--data.heldout: expected at least 2 images to hold out and 2 to train on"),
             (other_size, "--data.image_size: expected images of one size, but 'pictures/"),
             (no_bytes, "'pictures/odd.png' is a broken image, or none"),
-            (text_in_png, "'pictures/odd.png' is a broken image, or none"),
+            (text_in_png, "'pictures/odd.png' is a broken image, or none: of no kind that is known; mend or remove it"),
             *(
                 (cut_short(suffix), f"'pictures/odd.{suffix}' is a broken image")
                 for suffix in ("png", "jpg", "gif", "tif")
@@ -549,7 +560,7 @@ VERBS = [
         ("evaluate nowhere", "RUN: expected a run folder with a config.yaml, got 'nowhere'"),
         ("compare", "FOLDERS: expected a value; got none"),
         ("compare nowhere", "RUN: expected run folders, or folders that hold some; got 'nowhere', which is none"),
-        ("prefetch --data folder --data.root nowhere", "--data.root: expected a folder of images"),
+        ("prefetch --data folder --data.root nowhere", "--data.root: expected a folder of images, a zip archive"),
         ("prefetch --model gna", "--model: expected one of"),
         ("prefetch --debug maybe", "--debug: expected true or false; got 'maybe'"),
         ("ablate --seed 0", "expected an option with several values"),
@@ -579,8 +590,10 @@ VERBS = [
     *of(
         "",
         a_run,
-        ("sample run --num 0", "--num: expected a whole number above 0; got '0'"),
-        ("sample run --num 1_000", "--num: expected a whole number above 0, finite"),
+        ("sample run --num 0", "--num: expected a whole number at least 1 and at most 100000; got '0'"),
+        ("sample run --num 100001", "--num: expected a whole number at least 1 and at most 100000; got '100001'"),
+        ("sample run --film --num 1001", "--num: expected at most 1000 samples in a film; got 1001"),
+        ("sample run --num 1_000", "--num: expected a whole number at least 1 and at most 100000, finite"),
         ("sample run --label 1", "--label: expected no label for a model without conditions"),
         ("sample run --out ''", "--out: expected text that is not empty"),
         ("sample run --out /dev/null/x", "--out: expected a folder that can be written to"),

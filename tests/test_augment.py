@@ -602,6 +602,9 @@ def test_wrong_checkpoints(digits, tmp_path):
     torch.save({"state_dict": {}, "hyper_parameters": {"image_shape": (1, 8, 8), "num_classes": 10}}, path)
     with pytest.raises(ValueError, match=r"expected a checkpoint of --model vae, got .* \(.*Missing key"):
         VariationalAugment(checkpoint=str(path)).check(digits.dataset)
+    torch.save({"state_dict": {}, "hyper_parameters": {"image_shape": (1, 8, 8), "r1": 0.0}}, path)
+    with pytest.raises(ValueError, match=r"expected a checkpoint of --model vae, got .* \(it is of another model\)"):
+        VariationalAugment(checkpoint=str(path)).check(digits.dataset)
     with pytest.raises(FileNotFoundError, match=r"--augment.checkpoint: expected a checkpoint or a run folder"):
         AutoencoderAugment(checkpoint=str(tmp_path / "none")).check(digits.dataset)
 
@@ -857,6 +860,17 @@ def test_noise_with_the_error_of_the_ae_augmentation_by_its_integral():
 
     expected = optimize.brentq(lambda deviation: error_of_bright(deviation) - wanted, 0.1, 3)
     assert augmentation.std == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize("on, warns", [("data", True), ("critic", False)])
+def test_consistency_has_no_effect_without_an_augmentation_before_the_critic(digits, caplog, on, warns):
+    model = GAN(digits.dataset.image_shape, 10, network="mlp", hidden=[2], consistency=10.0)
+    Composition({"classic": make("classic")}, on=on).check(digits.dataset, model)
+    said = "--model.consistency has no effect without --augment diffaug, or another on the critic"
+    assert (said in caplog.text) == warns
+    model = GAN(digits.dataset.image_shape, 10, width=2, reconstruct=1.0, reconstruct_clean=True)
+    Composition({"classic": make("classic")}, on=on).check(digits.dataset, model)
+    assert (said.replace("consistency", "reconstruct_clean") in caplog.text) == warns
 
 
 def test_a_deviation_has_no_effect_where_it_is_matched(caplog):

@@ -128,7 +128,7 @@ def test_batches_are_of_32_images_at_most(trainers, data):
     assert trainers[0].datamodule.batch_size == 32
 
 
-@pytest.mark.parametrize("size, expected", [(128, 32), (129, 31), (256, 8), (512, 2), (2048, 1)])
+@pytest.mark.parametrize("size, expected", [(128, 32), (129, 31), (256, 8), (512, 2), (1024, 1)])
 def test_batches_are_of_fewer_images_that_are_large(trainers, data, size, expected):
     train(replace(data, train=images_of(torch.zeros(1, 3, 1, 1).expand(90, 3, size, size))))
     assert trainers[0].datamodule.batch_size == expected

@@ -214,16 +214,44 @@ def test_the_stage_long_is_the_confirmation_of_more_batches(monkeypatch):
     assert [both for both in zip(*calls.values()) if both[0] != both[1]] == [("100..119", "100..104"), folders]
 
 
+def test_a_data_set_without_longer_runs_is_refused(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    study = importlib.import_module("autoencoder_wins")
+    monkeypatch.setattr(sys, "argv", ["autoencoder_wins.py", "long", "--data", "digits-200", "cifar10-2500-whole"])
+    with pytest.raises(SystemExit):
+        study.main()
+    assert (
+        "--data: expected digits-200, fashion_mnist-500, cifar10-2500 for the stage long; got cifar10-2500-whole"
+        in (capsys.readouterr().err)
+    )
+
+
+@pytest.mark.slow
+def test_photographs_are_of_arms_that_there_are(tmp_path, picture_folder):
+    """Every network and every augmentation builds and trains some batches, on the user's pictures."""
+    given = ("--data", "emoji-twitter", "--dry_run", "--data.root", str(picture_folder), "--data.image_size", "16")
+    smaller = ("--data.num_train", "30", "--data.batch_size", "8", "--logger", "none")
+    done = benchmark("photographs", "networks", *given, *smaller, cwd=tmp_path)
+    assert done.returncode == 0 and "33 runs: 11 arms" in done.stdout, done.stdout + done.stderr
+
+
 def test_a_row_of_every_run_is_kept_and_compared_with_the_first(tmp_path, cli):
     """By hand: differences of logarithms, their t interval and its p by SciPy, corrected for both comparisons."""
     Path("arms.yaml").write_text("ae: {augment: repeat}\nnone: {augment: none}\n")
     words = ("ablate", "--model", "gan", "--arms", "arms.yaml", "--seed", "0", *SHORT, "--metrics.looks", "3")
     assert cli(*words, "--metric", "late_fd", "--workers", "1", "--folder", "digits-200")[0] == 0
-    done = benchmark("autoencoder_wins/kept", "kept.csv", "digits-200", cwd=tmp_path)
+    done = benchmark("kept", "kept.csv", "digits-200", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     with open("kept.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["data"], row["seed"], len(row["looks"].split())) for row in rows] == [("digits-200", "0", 3)] * 2
+    done = benchmark("photographs_pictures", "digits-200", "pictures", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    last = max(Path("digits-200/arm=ae/seed0/samples").iterdir())
+    with Image.open("pictures/digits-200-samples.png") as sheet, Image.open(last) as first:
+        assert sheet.size == (first.width, 2 * (2 * (first.width // 8) + 2 + 16))  # two rows of each of two arms
+        assert np.array_equal(np.asarray(sheet)[16:100], np.asarray(first.convert("RGB"))[:84])
+    assert Path("pictures/digits-200-curves.png").is_file()
     found = json.loads(Path("digits-200/arm=none/seed0/results.json").read_text())["metrics"]
     assert rows[1]["arm"] == "none"
     assert float(rows[1]["copying"]) == pytest.approx(found["copying"], rel=1e-5)
@@ -241,7 +269,7 @@ def test_a_row_of_every_run_is_kept_and_compared_with_the_first(tmp_path, cli):
                 last = {"ae": 1, "none": (1, 4, 2)[seed], "pca": 4}[arm]
                 row["looks"] = f"9 8 7 6 5 2 3 {last}"
                 writer.writerow({**rows[0], **row})
-    done = benchmark("autoencoder_wins/kept", "made.csv", cwd=tmp_path)
+    done = benchmark("kept", "made.csv", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines() if line[:1] == "|"]
     # accuracy and the other network's coverage, which no run has, have no column
@@ -257,6 +285,15 @@ def test_a_row_of_every_run_is_kept_and_compared_with_the_first(tmp_path, cli):
         said = " to ".join(f"{100 * math.expm1(value):+.1f} %" for value in (low, high))
         assert line[:2] == [arm, "3"] and line[3] == f"{100 * math.expm1(mean):+.1f} % ({said})"
         assert float(line[4]) == pytest.approx(holm * tests[arm].pvalue, abs=6e-5)
+
+    # the same ratios by another endpoint, from the other side; arms without it are left out
+    rows_made = Path("made.csv").read_text().splitlines()
+    Path("made.csv").write_text("\n".join([*rows_made, rows_made[1].replace(",ae,", ",new,").replace("0.25,", ",")]))
+    done = benchmark("kept", "made.csv", "--base", "ae", "--endpoint", "kid_efficientnet", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines() if line[:1] == "|"]
+    assert lines[0][2:4] == ["KID, other network", "against ae"] and [line[0] for line in lines[2:]] == list(values)
+    assert lines[3][3].startswith(f"{100 * math.expm1(np.mean(np.log(values['none']) - np.log(values['ae']))):+.1f} %")
 
 
 # what is committed was made by an earlier script, whose arms and rows these are

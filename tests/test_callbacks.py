@@ -107,8 +107,8 @@ def test_grids_show_the_images(tmp_path):
     assert above_below[:, 0, 0, 0].tolist() == pytest.approx([-1, -1 / 3, 1 / 3, 1])
     path = save_grid(tmp_path / "new" / "grid.png", above_below, num_columns=2)
     picture = np.asarray(Image.open(path).convert("L")).astype(int)
-    assert picture.shape == (2 * 48 + 6, 2 * 48 + 6)  # enlarged six times, with lines between
-    centres = picture[26::50, 26::50]
+    assert picture.shape == (2 * 96 + 6, 2 * 96 + 6)  # enlarged twelve times, with lines between
+    centres = picture[50::98, 50::98]
     assert np.abs(centres - [[0, 85], [170, 255]]).max() <= 1
 
 
@@ -228,7 +228,7 @@ def test_pictures_of_latents(callback, digits, tmp_path):
     callback(tmp_path).on_train_end(trainer, Plain())
     (path,) = trainer.loggers[0].pictures
     picture = np.asarray(Image.open(path))
-    assert picture.shape == (8 * 50 + 2, 9 * 50 + 2, 3)
+    assert picture.shape == (8 * 98 + 2, 9 * 98 + 2, 3)
     assert picture.std() > 30
     callback(tmp_path).on_train_end(trainer, GAN(digits.dataset.image_shape, network="mlp", hidden=[4]))
     assert len(trainer.loggers[0].pictures) == 1  # nothing to show without an encoder

@@ -8,6 +8,7 @@ import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -498,7 +499,7 @@ def test_folder_errors(tmp_path, picture_folder):
         assert "\n" not in str(info.value)
         return str(info.value)
 
-    assert "--data.root: expected a folder of images" in error(tmp_path / "nowhere")
+    assert "--data.root: expected a folder of images, a zip archive" in error(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     assert "found none" in error(tmp_path / "empty")
     Image.new("RGB", (9, 9)).save(picture_folder / "a" / "odd.png")
@@ -558,3 +559,168 @@ def test_grey_images_of_16_bits_are_scaled(tmp_path):
     data.setup()
     assert data.dataset.image_shape == (1, 8, 8)
     assert np.array_equal(data.dataset.train.images[0, 0].numpy(), (values / 257).round().astype(np.uint8))
+
+
+def folder_data(root: Path, cache: Path, **options) -> FolderDataModule:
+    datamodule = FolderDataModule(root=str(root), batch_size=4, **options)
+    datamodule.cache_dir = str(cache)
+    datamodule.setup()
+    return datamodule
+
+
+@pytest.mark.parametrize("around", ["", "my pictures/"])
+def test_an_archive_gives_what_its_folder_gives(picture_folder, tmp_path, around, caplog):
+    """Also where one folder of the archive holds all others, and beside what a Mac adds to it."""
+    archive = tmp_path / "pictures.zip"
+    with ZipFile(archive, "w") as file:
+        for path in sorted(picture_folder.rglob("*.png")):
+            file.write(path, around + str(path.relative_to(picture_folder)))
+        file.writestr("__MACOSX/._0.png", "no picture")
+        file.writestr(around + "a/.hidden.png", "no picture")
+        file.writestr(around + "readme.txt", "no picture")
+    caplog.set_level("INFO", "lightning_genae")
+    unpacked, packed = (folder_data(root, tmp_path / "cache").dataset for root in (picture_folder, archive))
+    assert packed.num_classes == 3
+    for split in ("train", "validation", "heldout"):
+        assert torch.equal(getattr(unpacked, split).images, getattr(packed, split).images)
+        assert torch.equal(getattr(unpacked, split).labels, getattr(packed, split).labels)
+    assert "60 files of" in caplog.text and "1 skipped" in caplog.text
+    packs = len(list((tmp_path / "cache" / "images").glob("*.npy")))
+    with ZipFile(archive, "a") as file:  # a change makes a new pack
+        file.write(next(picture_folder.rglob("*.png")), around + "a/new.png")
+    folder_data(archive, tmp_path / "cache")
+    assert len(list((tmp_path / "cache" / "images").glob("*.npy"))) == packs + 1
+
+
+def test_files_that_cannot_be_had_from_an_archive_are_named(picture_folder, tmp_path):
+    (tmp_path / "broken.zip").write_bytes(b"PK\3\4 and no more")
+    with pytest.raises(ValueError, match=r"--data.root: expected a folder or a zip archive, got '.*broken.zip'"):
+        folder_data(tmp_path / "broken.zip", tmp_path / "cache")
+    with ZipFile(tmp_path / "empty.zip", "w") as file:
+        file.writestr("a.txt", "text")
+    with pytest.raises(FileNotFoundError, match=r"expected images \(.jpg.*\) in '.*empty.zip', found none"):
+        folder_data(tmp_path / "empty.zip", tmp_path / "cache")
+    with ZipFile(tmp_path / "odd.zip", "w") as file:
+        for i, path in enumerate(sorted(picture_folder.rglob("*.png"))):
+            file.writestr(f"{i}.png", path.read_bytes()[: 40 if i == 7 else None])
+    with pytest.raises(ValueError, match=r"odd.zip/7.png' is a broken image"):
+        folder_data(tmp_path / "odd.zip", tmp_path / "cache")
+    with ZipFile(tmp_path / "odd.zip", "w") as file:
+        for i in range(20):
+            file.write(next(picture_folder.rglob("*.png")), f"{i}.png")
+    content = bytearray((tmp_path / "odd.zip").read_bytes())
+    start = content.find(b"PK\x01\x02")  # of the directory, whose first file is now said to be encrypted
+    content[start + 8] |= 1
+    (tmp_path / "odd.zip").write_bytes(content)
+    with pytest.raises(OSError, match=r"^--data.root: '.*odd.zip/0.png' cannot be read: .*encrypted"):
+        folder_data(tmp_path / "odd.zip", tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("is_there", "message"),
+    [
+        (False, "expected '.*pictures.zip/metadata.csv' with a column kind, found no such file"),
+        (True, "'.*' cannot be read: .*encrypted"),
+    ],
+)
+def test_metadata_that_an_archive_does_not_give_is_named(picture_folder, tmp_path, is_there, message):
+    archive = tmp_path / "pictures.zip"
+    with ZipFile(archive, "w") as file:
+        if is_there:
+            file.writestr("metadata.csv", "file_name,kind")
+        for path in picture_folder.rglob("*.png"):
+            file.write(path, path.name)
+    content = bytearray(archive.read_bytes())
+    content[content.find(b"PK\x01\x02") + 8] |= 1  # the first file of the directory is said to be encrypted
+    archive.write_bytes(content)
+    with pytest.raises(ValueError, match=f"--data.label: {message}"):
+        folder_data(archive, tmp_path / "cache", label="kind")
+
+
+def test_classes_by_a_column_of_the_metadata(picture_folder, tmp_path, caplog):
+    names = [path.relative_to(picture_folder) for path in sorted(picture_folder.rglob("*.png"))]
+    kinds = {name: ("old", "new")[int(name.stem) % 2] for name in names}
+    rows = ["file_name,kind,one", *(f"{name},{kind},x" for name, kind in kinds.items())]
+    (picture_folder / "metadata.csv").write_text("\n".join(rows))
+    dataset = folder_data(picture_folder, tmp_path / "cache", label="kind").dataset
+    pixels = {np.asarray(Image.open(picture_folder / name)).transpose(2, 0, 1).tobytes(): kinds[name] for name in names}
+    assert dataset.num_classes == 2
+    for image, label in zip(*dataset.heldout):
+        assert pixels[image.numpy().tobytes()] == ("new", "old")[label]
+    for label, message in (
+        ("size", "expected a column size in '.*metadata.csv'; got file_name, kind, one"),
+        ("one", "expected two classes at least in column one of '.*'; got x"),
+    ):
+        with pytest.raises(ValueError, match=f"--data.label: {message}"):
+            folder_data(picture_folder, tmp_path / "cache", label=label)
+    for wrong, message in (
+        (
+            [*rows[:-1], rows[-1].replace(",old,", ",,").replace(",new,", ", ,")],
+            "expected a value of kind for each image",
+        ),
+        ([*rows, f"{names[0]},other,x"], f"expected one row for '{names[0]}' in '.*'; got .* and other"),
+        (rows[:1], "expected a row for each image in '.*'; '.*' has none"),
+        ([""], "expected a column file_name in '.*'; got none"),
+    ):
+        (picture_folder / "metadata.csv").write_text("\n".join(wrong))
+        with pytest.raises(ValueError, match=f"--data.label: {message}"):
+            folder_data(picture_folder, tmp_path / "cache", label="kind")
+    caplog.set_level("INFO", "lightning_genae")
+    (picture_folder / "metadata.csv").write_text("\n".join([*rows, "gone.png,old,x", "away.png,new,x"]))
+    assert torch.equal(
+        folder_data(picture_folder, tmp_path / "cache", label="kind").dataset.heldout.labels, dataset.heldout.labels
+    )
+    assert "WARNING: 2 rows of" in caplog.text and "no image that is there, such as 'away.png'" in caplog.text
+    (picture_folder / "metadata.csv").write_text("\n".join(rows[:-1]))
+    with pytest.raises(ValueError, match=r"expected a row for each image in '.*'; '.*png' has none"):
+        folder_data(picture_folder, tmp_path / "cache", label="kind")
+    (picture_folder / "metadata.csv").unlink()
+    with pytest.raises(ValueError, match=r"expected '.*metadata.csv' with a column kind, found no such file"):
+        folder_data(picture_folder, tmp_path / "cache", label="kind")
+
+
+def test_mirrored_twins_are_trained_on_alone(picture_folder, tmp_path):
+    plain, twins = (folder_data(picture_folder, tmp_path / "cache", mirror=mirror).dataset for mirror in (False, True))
+    num = len(plain.train.images)
+    assert torch.equal(twins.train.images[:num], plain.train.images)
+    assert np.array_equal(twins.train.images[num:].numpy(), plain.train.images.numpy()[:, :, :, ::-1])
+    assert torch.equal(twins.train.labels, torch.cat([plain.train.labels, plain.train.labels]))
+    for part in ("validation", "heldout", "pool"):
+        assert torch.equal(getattr(twins, part).images, getattr(plain, part).images)
+    assert twins.fingerprint != plain.fingerprint
+
+
+def test_what_is_cropped_is_said(tmp_path, caplog):
+    """Once, with how much of the longer side: a third of 12x8, a half of 16x32, nothing of squares."""
+    caplog.set_level("INFO", "lightning_genae")
+    for i, size in enumerate([(12, 8)] * 10 + [(16, 32)] * 10 + [(9, 9)] * 20):
+        (tmp_path / "pictures").mkdir(exist_ok=True)
+        Image.new("RGB", size, (i, 0, 0)).save(tmp_path / "pictures" / f"{i}.png")
+    for _ in range(2):
+        folder_data(tmp_path / "pictures", tmp_path / "cache", image_size=8)
+    said = "20 of 40 images are not square; both ends of their longer side are cropped, 42 % of it on average"
+    assert caplog.text.count(said) == 1
+
+
+def test_a_coloured_background(tmp_path):
+    """Grey glyphs on green are in colour; on grey they stay grey."""
+    (tmp_path / "pictures").mkdir()
+    for i in range(30):
+        glyph = Image.new("LA", (6, 5), (10 * (i % 20), 255))
+        glyph.putpixel((0, 0), (0, 0))
+        glyph.save(tmp_path / "pictures" / f"{i}.png")
+
+    def first(background: str) -> list[int]:
+        return (
+            folder_data(tmp_path / "pictures", tmp_path / "cache", background=background)
+            .dataset.train.images[0, :, 0, 0]
+            .tolist()
+        )
+
+    assert first("#00ff08") == [0, 255, 8]
+    assert first("lime") == [0, 255, 0]
+    assert first("grey") == [128]
+    with pytest.raises(
+        ValueError, match=r"--data.background: expected a colour such as white or '#336699'; got 'greem'"
+    ):
+        first("greem")

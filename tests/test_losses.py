@@ -149,6 +149,20 @@ def test_penalties_ignore_autocast_and_have_a_gradient():
     assert layer.weight.grad.abs().sum() > 0
 
 
+def test_path_lengths_of_a_linear_generator():
+    """Of images A w: the norm of A^T y, y normal over the root of the number of pixels; on average that of A."""
+    weight, styles = torch.randn(2 * 3 * 4, 5), torch.randn(2000, 5, requires_grad=True)
+    torch.manual_seed(3)
+    found = losses.path_lengths((styles @ weight.T).reshape(-1, 2, 3, 4), styles)
+    torch.manual_seed(3)
+    direction = torch.randn(2000, 2, 3, 4).flatten(1) / 12**0.5
+    assert torch.allclose(found, (direction @ weight).norm(dim=1), rtol=1e-4)
+    assert found.square().mean().item() == pytest.approx(weight.square().sum().item() / 12, rel=0.05)
+    scale = torch.ones(5, requires_grad=True)  # and its gradient goes on to what made the images
+    losses.path_lengths((styles * scale @ weight.T).reshape(-1, 2, 3, 4), styles).mean().backward()
+    assert (scale.grad > 0).any()
+
+
 @pytest.mark.parametrize("shift, weight", [(3.0, 10.0), (0.5, 1.0)])
 def test_wgan_gp_with_a_linear_critic(shift, weight):
     """Slope 1 + d / (2g) for data shifted by d; the gap it reports exceeds the distance by d^2 / (2g)."""

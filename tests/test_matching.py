@@ -232,7 +232,7 @@ def test_models_that_say_so_have_the_term_in_the_generators_loss_and_others_have
     gradients, values = [], []
     for model in models:
         model.log_part = lambda name, value, **options: logged.update({name: value})
-        model._over_processes = lambda value: value.detach()
+        model.over_processes = lambda value: value.detach()
         torch.manual_seed(0)
         loss = model.loss_generator(x, labels)
         values.append(loss.detach())

@@ -76,7 +76,7 @@ def networks_of(name: str, networks: list[str]) -> list[dict]:
 @pytest.mark.parametrize("image_shape", [(1, 8, 8), (3, 32, 32)], ids=str)
 @pytest.mark.parametrize("name", IMAGES)
 def test_sample_and_reconstruct(name, image_shape):
-    for network in networks_of(name, ["mlp", "conv", "resnet"]):
+    for network in networks_of(name, ["mlp", "conv", "resnet", "fastgan", "stylegan2"]):
         check_samples(MODELS[name](image_shape, 10, **network), image_shape)
 
 

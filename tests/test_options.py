@@ -2,7 +2,9 @@
 
 import inspect
 import math
+from types import SimpleNamespace
 from typing import get_args
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -11,10 +13,13 @@ from torch import nn
 from lightning_genae import registry
 from lightning_genae.data import modalities
 from lightning_genae.data.modalities.image import Image
+from lightning_genae.errors import UserError
 from lightning_genae.models._two_players import TwoPlayers
 from lightning_genae.models.cogan import edges
 from lightning_genae.models.gan import Loss
-from lightning_genae.nn import losses, networks
+from lightning_genae.nn import losses
+from lightning_genae.nn.networks.resnet import Residual
+from lightning_genae.nn.networks.stylegan2 import Rectifier
 from lightning_genae.options import Decay, warn_unused, warn_unused_size
 from tests.data import project
 from tests.test_defaults import KNOWN
@@ -70,7 +75,13 @@ def sizes(model) -> list[int]:
 
 
 def check_network(name):
-    forms = {"mlp": nn.Linear, "conv": nn.ConvTranspose2d, "resnet": networks._Residual}
+    forms = {
+        "mlp": nn.Linear,
+        "conv": nn.ConvTranspose2d,
+        "resnet": Residual,
+        "fastgan": nn.GLU,
+        "stylegan2": Rectifier,
+    }
     for network in forms:
         model = registry.load(PACKAGE, name)((1, 8, 8), 3, network=network)
         found = {other for other, one in forms.items() if any(isinstance(layer, one) for layer in model.modules())}
@@ -189,7 +200,7 @@ def cost(model, player: str = "generator") -> tuple[float, dict[str, float]]:
     """A player's loss on a batch, and the parts of it that are logged."""
     parts = {}
     model.log_part = lambda name, value, **options: parts.update({name: float(value.detach())})
-    model._over_processes = lambda value: value.detach().clone()
+    model.over_processes = lambda value: value.detach().clone()
     torch.manual_seed(0)
     return float(getattr(model, f"loss_{player}")(*batch_of(model)).detach()), parts
 
@@ -335,6 +346,29 @@ def check_r1_every(name):
     assert [value - costs[0] for value in costs[1:]] == pytest.approx([3 * parts["r1"], 0, 0, 3 * parts["r1"], 0])
 
 
+def check_path_length(name):
+    """In every fourth update of the generator, with four times its weight; the mean goes a hundredth of the way."""
+    costs, parts = [], {}
+    new, small = registry.load(PACKAGE, name), {"width": 2, "latent_dim": 3, "network": "stylegan2", "n_critic": 2}
+    for weight, batches in [(0.0, 1), *((2.0, batches) for batches in range(1, 12, 2))]:
+        torch.manual_seed(0)
+        model = new((1, 8, 8), 3, path_length=weight, **small)
+        model.__class__ = type(name, (type(model),), {"batches": batches})
+        value, said = cost(model)
+        costs.append(value)
+        parts |= said
+    due = 8 * parts["path_length"]
+    assert [value - costs[0] for value in costs[1:]] == pytest.approx([due, 0, 0, 0, due, 0], abs=1e-5) and due > 0
+    model = new((1, 8, 8), 3, path_length=2.0, **small)
+    model.__class__ = type(name, (type(model),), {"batches": 1})
+    with patch("lightning_genae.nn.losses.path_lengths", lambda images, styles: torch.tensor([3.0, 5.0])):
+        _, parts = cost(model)
+    assert model.mean_path.item() == pytest.approx(0.04)
+    assert parts["path_length"] == pytest.approx((2.96**2 + 4.96**2) / 2)
+    with pytest.raises(ValueError, match=r"--model.path_length: expected --model.network stylegan2.*; got conv"):
+        new((1, 8, 8), 3, path_length=2.0, network="conv")
+
+
 def check_lecam(name):
     """It holds real and generated images together."""
     check_weight(name, "lecam", "lecam", "critic")
@@ -343,6 +377,155 @@ def check_lecam(name):
         _, parts = cost(with_critic(name, lecam=lecam), "critic")
         gaps.append(parts["output_real"] - parts["output_fake"])
     assert gaps[1] < 0.5 * gaps[0]
+
+
+def check_lr_critic(name):
+    """The first optimizer is the critic's; null is the rate of both."""
+    for lr_critic, rates in ((None, [1e-3, 1e-3]), (4e-3, [4e-3, 1e-3])):
+        model = build(name, lr=1e-3, lr_critic=lr_critic)
+        optimizers = model.configure_optimizers()
+        assert [optimizer.param_groups[0]["lr"] for optimizer in optimizers] == rates
+        learnt = {id(weight) for weight in optimizers[0].param_groups[0]["params"]}
+        assert learnt == {id(weight) for weight in model.critic.parameters()}
+
+
+def check_consistency(name):
+    """Of a critic that sums pixels, with an augmentation that adds 0 first and then 3: the square of 4 * 3."""
+    costs = []
+    for weight in (0.0, 0.5):
+        model = build(name, consistency=weight)
+        model.critic.forward = lambda images, labels=None: images.flatten(1).sum(1)
+        added = iter((0.0, 3.0))
+        model.critic_transform = lambda images, labels, added=added: images + next(added)
+        costs.append(cost(model, "critic")[0])
+    assert costs[1] - costs[0] == pytest.approx(0.5 * (4 * 3) ** 2, rel=1e-4)
+
+
+def check_apa(name):
+    """The fraction follows r_t, the sign of outputs on real images, and so many of these are generated ones."""
+    model = build(name, apa=0.6)
+    model.log_part = lambda *args, **kwargs: None
+    model.over_processes = lambda value: value
+    model.trainer = SimpleNamespace(world_size=2)
+    for output, fraction in (
+        (5.0, 2 * 4 / 50_000),
+        (5.0, 4 * 4 / 50_000),
+        (-5.0, 2 * 4 / 50_000),
+        (-5.0, 0),
+        (-5.0, 0),
+    ):
+        model._watched(torch.full((4,), output), torch.zeros(4))
+        assert model.pseudo_fraction.item() == pytest.approx(fraction)
+    x = torch.full((4000, 1, 2, 2), 0.5)
+    model.generate = lambda labels: torch.full((len(labels), 1, 2, 2), -0.5)
+    model.pseudo_fraction.fill_(0.3)
+    mixed = model._with_pseudo(x, torch.zeros(4000))
+    assert torch.equal(mixed[:, 0, 0, 0], mixed[:, 0, 1, 1])  # whole images
+    assert (mixed == -0.5).float().mean().item() == pytest.approx(0.3, abs=0.03)
+    assert build(name)._with_pseudo(x, torch.zeros(4000)) is x
+    seen = {}
+    model.seen = lambda real, fake, labels: seen.update(real=real) or torch.cat([real, fake])
+    model.pseudo_fraction.fill_(1.0)
+    model.loss_critic(*IMAGES)
+    assert (seen["real"] == -0.5).all()
+    with pytest.raises(ValueError, match=r"--model.apa: expected 0 for wgan"):
+        build(name, loss="wgan", apa=0.6)
+
+
+def check_minibatch_std(name):
+    """Images that are all alike are scored by others than images that differ; a group holds real ones alone."""
+    torch.manual_seed(0)
+    new = registry.load(PACKAGE, name)
+    critic = new((1, 8, 8), 3, width=2, minibatch_std=True).critic.requires_grad_(False)
+    x = torch.rand(1, 1, 8, 8)
+    alike, mixed = x.expand(8, -1, -1, -1), torch.cat([x, torch.rand(7, 1, 8, 8)])
+    assert critic(alike)[0] != critic(mixed)[0]
+    assert critic(torch.cat([alike, mixed]))[0] == pytest.approx(critic(alike)[0].item(), abs=1e-6)
+    assert len(new((1, 8, 8), 3, width=2).critic.features) == len(critic.features) - 3
+    with pytest.raises(UserError, match=r"--model.minibatch_std: expected a network that halves images"):
+        build(name, minibatch_std=True)
+
+
+def with_projected(name, **options):
+    torch.manual_seed(0)
+    return registry.load(PACKAGE, name)((1, 8, 8), 3, width=3, latent_dim=3, critic="projected", **options)
+
+
+def check_critic(name):
+    """Of a projected one only the heads learn, of six channels, twice the width."""
+    model = with_projected(name)
+    optimizer, _ = model.configure_optimizers()
+    learned_by = {id(weight) for weight in optimizer.param_groups[0]["params"]}
+    assert learned_by == {id(weight) for weight in model.critic.heads.parameters()}
+    assert {layer.out_channels for layer in model.critic.across_channels} == {6}
+    assert build(name).frozen is None
+
+
+def check_features(name):
+    """Those of ours are of one architecture, that of the autoencoder; of a pretrained one the measure is told."""
+    shapes = [
+        [tuple(weight.shape) for weight in with_projected(name, features=features).frozen.parameters()]
+        for features in (None, "autoencoder", "untrained", "efficientnet")
+    ]
+    assert shapes[0] == shapes[1] == shapes[2] != shapes[3]
+    said = [with_projected(name, features=features).seen_by for features in (None, "untrained", "efficientnet")]
+    assert said == [None, None, "efficientnet"]
+    assert with_projected(name, features="tf_efficientnet_lite0").seen_by == "efficientnet"  # the same network
+    # and of a reconstruction: beside it nothing changes what the critic is
+    model, pixels = (with_reconstruction(name, 1.0, features=features) for features in ("efficientnet", None))
+    assert (model.seen_by, pixels.seen_by) == ("efficientnet", None) and pixels.frozen is None
+    learned_by = {id(weight) for weight in model.configure_optimizers()[0].param_groups[0]["params"]}
+    assert not learned_by & {id(weight) for weight in model.frozen.parameters()}
+    assert not model.train().frozen.training and model.critic.training
+    images = torch.rand(2, 1, 4, 4) * 2 - 1
+    error, same = (model.critic.reconstruction.error(one, images) for one in (images.flip(0), images))
+    maps = [[one.double() for one in model.frozen.maps(x)] for x in (images.flip(0), images)]
+    units = [[one / one.norm(dim=1, keepdim=True).clamp(min=1e-12) for one in of] for of in maps]
+    by_hand = [((one - other) ** 2).sum(1).mean() for one, other in zip(*units)]
+    assert error.item() == pytest.approx(float(sum(by_hand)) / len(by_hand), rel=1e-4) and same.item() == 0
+
+
+def check_weights(name):
+    """A model is built without the file: fit_features reads it, see tests/test_projected.py."""
+    assert with_projected(name, features="resnet18", weights="nowhere").hparams["weights"] == "nowhere"
+
+
+def with_reconstruction(name, weight, **options):
+    torch.manual_seed(0)
+    options = {"network": "conv", "width": 2, "latent_dim": 3, "lr": 1e-2} | options
+    return registry.load(PACKAGE, name)((1, 8, 8), 3, reconstruct=weight, **options)
+
+
+def check_reconstruct(name):
+    """Its weight counts, for every critic that halves images, and the critic learns to reconstruct them."""
+    for network in ("conv", "resnet", "fastgan", "stylegan2"):
+        (without, _), (once, parts), (twice, _) = (
+            cost(with_reconstruction(name, weight, network=network), "critic") for weight in (0.0, 1.0, 2.0)
+        )
+        assert parts["reconstruct"] > 0.1
+        assert [once - without, twice - once] == pytest.approx([parts["reconstruct"]] * 2, rel=1e-3)
+    errors = []
+    model = with_reconstruction(name, 10.0)
+    model.log_part = lambda part, value, **_: errors.append(value.item()) if part == "reconstruct" else None
+    x, labels = batch_of(model)
+    learned(model, 80, lambda: model.loss_critic(x, labels), model.configure_optimizers()[0])
+    assert errors[-1] < 0.6 * errors[0]
+    with pytest.raises(UserError, match=r"reconstruct: expected --model\.network conv, resnet, fastgan or stylegan2"):
+        with_reconstruction(name, 1.0, network="mlp", width=None)
+
+
+def check_reconstruct_clean(name):
+    """Decoders that output 0 are wrong by the size of what they are to decode to."""
+    for clean in (False, True):
+        model = with_reconstruction(name, 1.0, reconstruct_clean=clean)
+        model.critic_transform = lambda images, labels: images / 10
+        for decoder in (model.critic.reconstruction.whole, model.critic.reconstruction.part):
+            nn.init.zeros_(decoder[-1].weight)
+            nn.init.zeros_(decoder[-1].bias)
+        x = torch.full((8, 1, 8, 8), 0.5)
+        model.log_part = lambda *args, **kwargs: None
+        error = model._judged(x / 10, torch.zeros(4, dtype=torch.long), x[:4])[2]
+        assert error.item() == pytest.approx(0.5 if clean else 0.05)
 
 
 def check_gradient_penalty(name):
@@ -551,7 +734,7 @@ def check_temperature(name):
 SIZE = {"network": check_network, "latent_dim": check_latent_dim, "hidden": check_hidden, "width": check_width}
 ADAM = {"lr": check_lr}
 PLAYERS = SIZE | ADAM | {"beta1": check_beta1, "beta2": check_beta2, "ema": check_ema, "n_critic": check_n_critic}
-PLAYERS |= {"gradient_clip": check_gradient_clip}
+PLAYERS |= {"gradient_clip": check_gradient_clip, "lr_critic": check_lr_critic}
 OPTIONS = {
     "ae": SIZE
     | ADAM
@@ -563,7 +746,11 @@ OPTIONS = {
     "gan": PLAYERS
     | {"loss": check_loss_of_gan, "r1": check_r1, "gradient_penalty": check_gradient_penalty, "clip": check_clip}
     | {"spectral_norm": check_spectral_norm, "conditional": check_conditional}
-    | {"r1_every": check_r1_every, "lecam": check_lecam},
+    | {"r1_every": check_r1_every, "lecam": check_lecam, "path_length": check_path_length}
+    | {"minibatch_std": check_minibatch_std}
+    | {"critic": check_critic, "features": check_features, "weights": check_weights}
+    | {"consistency": check_consistency, "apa": check_apa}
+    | {"reconstruct": check_reconstruct, "reconstruct_clean": check_reconstruct_clean},
     "ebgan": PLAYERS
     | {"margin": check_margin, "noise": check_noise_of_ebgan}
     | {"pulling_away": lambda name: check_weight(name, "pulling_away", "pulling_away")},
@@ -646,7 +833,7 @@ def test_an_option_that_was_given_without_effect_warns(caplog, value, used, warn
     ],
 )
 def test_sizes_that_a_network_does_not_have_warn(caplog, name, options, warned):
-    needs = {"width": "--model.network conv or resnet", "hidden": "--model.network mlp"}
+    needs = {"width": "--model.network conv, resnet, fastgan or stylegan2", "hidden": "--model.network mlp"}
     expected = [f"--model.{option} has no effect without {needs[option]}" for option in warned]
     warn_unused_size(options["network"], options.get("hidden"), options.get("width"))
     assert caplog.messages == expected

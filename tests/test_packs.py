@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from datamodules import _packs, split_off
+from datamodules._base import with_twins
 from datamodules._packs import Packed, new_array, opened
 from datamodules.folder import FolderDataModule
 from lightning_genae.augment._autoencoding import of_all
@@ -48,6 +49,23 @@ def test_packed_images_are_those_of_the_tensor(monkeypatch):
     )
     for ours, theirs in zip(split_off(subset, 20, 0), split_off(Images(expected, labels[index]), 20, 0)):
         assert torch.equal(ours.images[:], theirs.images) and torch.equal(ours.labels, theirs.labels)
+
+
+def test_twins_of_images_that_stay_on_disk_are_mirrored_when_they_are_read(monkeypatch):
+    path = pack_of(300)
+    whole = opened(path)
+    monkeypatch.setattr(_packs, "FEW", 1000)
+    index, labels = torch.randperm(300)[:200], torch.arange(300) % 5
+    packed = with_twins(Images(opened(path), labels).subset(index))
+    expected = with_twins(Images(whole[index], labels[index]))
+    assert isinstance(packed.images, Packed) and torch.equal(packed.labels, expected.labels)
+    assert torch.equal(expected.images[200], whole[index[0]].flip(2))
+    for chosen in (slice(150, 260), slice(200, 400), torch.tensor([4, 204, 399]), 3, 303):
+        assert torch.equal(packed.images[chosen], expected.images[chosen])
+    assert torch.equal(torch.stack(list(packed.images)), expected.images)
+    in_order = Images(opened(path), labels).subset(slice(5, 200))
+    assert torch.equal(with_twins(in_order).images[195:], whole[5:200].flip(3))
+    assert packed.fingerprint != Images(packed.images.subset(slice(200)), labels[index]).fingerprint
 
 
 def test_the_fingerprint_of_many_is_their_contents_and_reads_them_once(monkeypatch):
@@ -133,7 +151,9 @@ def small_disk(tmp_path):
 
 def test_a_full_disk_is_an_error_before_anything_is_packed(small_disk):
     """Written to without a reservation, a memory map ends the process by SIGBUS."""
-    with pytest.raises(OSError, match=r"--cache: expected 2000000 bytes of space in '.*' for the packed images"):
+    with pytest.raises(
+        OSError, match=r"--cache: expected 2000000 bytes of space in '.*' for 20 packed images of 100x1000, "
+    ):
         new_array(small_disk / "pack.npy", (20, 1, 1000, 100))
     new_array(small_disk / "small.npy", (5, 1, 100, 100))[:] = 7
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules._read_image import look, read
+from datamodules._read_image import colour_of, look, read
 from datamodules.folder import FolderDataModule
 
 GLYPH = np.zeros((6, 8), np.uint8)  # black ink, a bar on the left
@@ -58,7 +58,7 @@ def test_transparency_is_laid_on_the_ground(tmp_path, mode, ground, level):
     elif mode == "key":  # one value of a grey image stands for transparency
         image, options = Image.fromarray(np.where(GLYPH, 60, 7).astype(np.uint8)), {"transparency": 7}
     image.save(tmp_path / "x.png", **options)
-    values = pixels(tmp_path / "x.png", ground=ground)
+    values = pixels(tmp_path / "x.png", ground=colour_of(ground))
     assert values.ndim == (2 if mode in ("LA", "key") else 3)
     assert (values.reshape(6, 8, -1) == np.where(GLYPH, 60, level)[..., None]).all()
 
@@ -71,7 +71,7 @@ def test_half_transparent_is_half_of_both(tmp_path):
 def test_what_vanishes_on_the_ground_is_refused(tmp_path):
     Image.merge("LA", [Image.new("L", (8, 6), 255), Image.fromarray(GLYPH)]).save(tmp_path / "x.png")
     assert "shows nothing on white; expected --data.background black" in refusal(tmp_path / "x.png")
-    assert set(pixels(tmp_path / "x.png", ground="black").flat) == {0, 255}
+    assert set(pixels(tmp_path / "x.png", ground=(0, 0, 0)).flat) == {0, 255}
     Image.new("LA", (8, 6), (255, 0)).save(tmp_path / "x.png")  # empty it is
     assert (pixels(tmp_path / "x.png") == 255).all()
 

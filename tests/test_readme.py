@@ -7,11 +7,15 @@ import re
 import shlex
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
+import datasets
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from pytorch_lightning import LightningModule, Trainer
 from sklearn.datasets import load_iris
 
@@ -27,7 +31,7 @@ from lightning_genae.evaluation.metrics import SampleMetric, Samples
 from tests.conftest import ROOT
 
 WINS = ROOT / "benchmarks" / "autoencoder_wins"
-sys.path.append(str(WINS))
+sys.path.append(str(WINS.parent))
 import kept  # noqa: E402
 
 INSTALL = 'pip install -e ".[test]" && '
@@ -88,14 +92,32 @@ def test_every_training_is_understood():
 @pytest.mark.slow
 @pytest.mark.parametrize("page", RUNS)
 def test_commands(page, cli):
-    if page == "docs/data.md":
-        write_measurements(Path("measurements.csv"))
+    write_what_is_brought()
     for command in RUNS[page]:
         python, script, *words = shlex.split(command)
         assert (python, script) == ("python", "run.py")
         status, out, error = cli(*shortened(words))
         assert status == 0, (command, error)
         assert out
+
+
+def write_what_is_brought() -> None:
+    """What the pages take as the user's own: a table, pictures in a folder, an archive and a Parquet file."""
+    write_measurements(Path("measurements.csv"))
+    kinds = ("cat", "dog")
+    rows = ["file_name,kind"]
+    for i in range(200):
+        path = Path("pictures", kinds[i % 2], f"{i}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(i).integers(0, 256, (8, 8, 4), np.uint8)
+        Image.fromarray(pixels, "RGBA").resize((64, 64)).save(path)
+        rows.append(f"{path.relative_to('pictures')},{kinds[i % 2]}")
+    contents = [{"bytes": path.read_bytes(), "path": None} for path in sorted(Path("pictures").rglob("*.png"))]
+    datasets.Dataset.from_dict({"image": contents}).to_parquet("train.parquet")
+    with zipfile.ZipFile("pictures.zip", "w") as archive:
+        archive.writestr("metadata.csv", "\n".join(rows))
+        for path in sorted(Path("pictures").rglob("*.png")):
+            archive.write(path, path.relative_to("pictures"))
 
 
 def write_measurements(path: Path) -> None:
@@ -175,9 +197,14 @@ def rows(text: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("name, one", [("screen", "none"), ("default", "generator"), ("confirm", "ae"), ("long", "ae")])
 def test_the_tables_of_the_study_are_of_the_rows_that_are_kept(name, one):
-    with (WINS / f"{name}.csv").open(newline="") as file:
-        tables = kept.tables(list(csv.DictReader(file)), one, is_base=name == "screen")
+    tables = kept.tables(kept.read(WINS / f"{name}.csv"), one, is_base=name == "screen")
     assert tables.strip() in (WINS / "README.md").read_text()
+
+
+def test_the_table_of_photographs_is_of_the_rows_that_are_kept():
+    folder = ROOT / "benchmarks" / "photographs"
+    tables = kept.tables(kept.read(folder / "networks.csv"), "dcgan", is_base=True)
+    assert tables.strip() in (folder / "README.md").read_text()
 
 
 def test_the_result_is_that_of_the_study():

@@ -101,7 +101,7 @@ def test_pictures(run_folder):
     assert not (run_folder / "augmented").exists()  # on the generator nothing is varied
     for name in final | samples:
         picture = np.asarray(Image.open(run_folder / name))
-        assert picture.shape[0] == picture.shape[1] == 8 * 50 + 2
+        assert picture.shape[0] == picture.shape[1] == 8 * 98 + 2
         assert picture.std() > (30 if name in final else 3), name  # the first samples are grey still
 
 
@@ -115,7 +115,7 @@ def test_pictures_of_variations(cli):
         "strengths-ae.png",
         "quality-ae.png",
     }
-    for name, shape in (("00000001", (402, 402)), ("strengths-ae", (302, 416))):
+    for name, shape in (("00000001", (786, 786)), ("strengths-ae", (590, 800))):
         picture = np.asarray(Image.open(f"run/augmented/{name}.png"))
         assert picture.shape[:2] in (shape, shape[::-1]) and picture.std() > 30, name
 
@@ -125,7 +125,8 @@ def test_wandb_is_offline_with_pictures_and_config(run_folder):
     assert offline.name.endswith("-seed0")
     pictures = {path.name.split("_")[0] for path in offline.rglob("*.png")}
     of_metrics = {"nearest", "distances", "precision-recall"}
-    assert pictures == {"samples", "reconstructions", *of_metrics}
+    assert pictures == {"samples", "truncated", "reconstructions", *of_metrics}
+    assert [path.name.split("_")[0] for path in offline.rglob("*.gif")] == ["film"]
     assert len(list(offline.rglob("samples_*.png"))) == 5  # the last one once
     content = next(offline.glob("*.wandb")).read_bytes()
     for text in (b"model.latent_dim", b"augment.fraction", b"val/fd", b"digits/gan-ae/"):

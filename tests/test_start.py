@@ -208,8 +208,12 @@ run.main(sys.argv[1:])
 
 
 @pytest.mark.slow
-def test_a_run_with_warm_caches_imports_no_slow_package_before_its_first_batch(tmp_path, cache):
-    words = ["--model", "gan", "--augment", "ae", "--augment.steps", "60", "--cache", str(cache)]
+@pytest.mark.parametrize("data", ["digits", "folder"])
+def test_a_run_with_warm_caches_imports_no_slow_package_before_its_first_batch(tmp_path, cache, picture_folder, data):
+    words = ["--model", "gan", "--augment", "ae", "--augment.steps", "60", "--cache", str(cache), "--data", data]
+    if data == "folder":
+        words += ["--data.root", str(picture_folder), "--data.image_size", "8", "--data.batch_size", "8"]
+        words += ["--metrics.num_samples", "100"]
     python(FIRST_BATCH, *words, "--folder", "first", cwd=tmp_path)
     done = python(FIRST_BATCH, *words, "--folder", "second", cwd=tmp_path)
     assert done.stdout.splitlines()[-1:] == ["imported: []"], done.stderr

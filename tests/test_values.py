@@ -312,7 +312,7 @@ def case(request):
         model.critic_transform = view_torch
     model._draw = (lambda num: torch.from_numpy(Z)) if name == "aae" else getattr(model, "_draw", None)
     model.log_part = lambda *args, **kwargs: None
-    model._over_processes = lambda value: value.detach().clone()
+    model.over_processes = lambda value: value.detach().clone()
     batch = torch.from_numpy(X).reshape(NUM, *SHAPE), torch.from_numpy(LABELS)
     return model, batch, expected(model)
 

@@ -9,10 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 import callbacks.wandb_run as wandb_run
 from callbacks._background import Background
 from callbacks.wandb_run import WandbRun
+from lightning_genae.data.drawing.grids import save_film, save_grid
 from tests.conftest import ROOT
 from tests.test_run import results
 from tests.wandb_server import KEY, WandbServer
@@ -136,6 +138,21 @@ def test_runs_of_a_process_are_written_where_each_was_begun(tmp_path, monkeypatc
         logger.finalize("success")
         logger.wait()
         assert list(Path("run/wandb").glob("offline-run-*/*.wandb"))
+
+
+def test_wandb_keeps_pictures_and_films(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    save_film(tmp_path / "film.gif", torch.rand(3, 4, 1, 8, 8), num_columns=2)
+    save_grid(tmp_path / "grid.png", torch.rand(4, 1, 8, 8), num_columns=2)
+    logger = WandbRun(tmp_path / "run", CONFIG, lambda: {"batches": 0}, resume=False)
+    logger.log_image("grid", [str(tmp_path / "grid.png")])
+    logger.log_video("film", [str(tmp_path / "film.gif")])
+    logger.finalize("success")
+    logger.wait()
+    (kept,) = (tmp_path / "run" / "wandb").glob("offline-run-*/files/media")
+    for kind, name in (("images", "grid.png"), ("videos", "film.gif")):
+        (path,) = (kept / kind).iterdir()
+        assert path.name.startswith(name[:4]) and path.read_bytes() == (tmp_path / name).read_bytes()
 
 
 SLOW_PANDAS = """

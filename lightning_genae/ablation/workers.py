@@ -148,6 +148,7 @@ class Server:
 
 def share_imports() -> None:
     """Imports this project, with the libraries that it uses, and what these would import later."""
+    os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")  # pyarrow, by pandas, starts one
     for package in map(import_module, OWN):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             with suppress(ImportError):  # of a part whose packages are not installed

@@ -103,6 +103,9 @@ class Composition(nn.Module):
                 "--augment.within_class: expected a conditional model on the critic's side, because generated images "
                 "of others have no class; got true"
             )
+        for option in getattr(model, "of_augmented", ()):
+            value, used = model.hparams[option] or None, bool(self.applied_to("critic"))
+            warn_unused(option, value, used, "--augment diffaug, or another on the critic")
         if set(self.sides.values()) == {"generator"}:  # where nothing is varied
             fraction = None if self.target and not self.fraction else self.fraction  # one that adapts begins at 0
             for option, value in (("fraction", fraction), ("target", self.target), ("within_class", self.within_class)):

@@ -52,7 +52,7 @@ def trained(
 
     def build(path: Path) -> None:
         num = len(dataset.train.images)
-        what = f"Training the autoencoder that augments, on the {num:,} training {dataset.item_name}"
+        what = f"Training the autoencoder, on the {num:,} training {dataset.item_name}"
         with torch.random.fork_rng():
             torch.manual_seed(0)
             model = _built(model_class, dataset, about | options).to(memory_format=torch.channels_last)
@@ -112,7 +112,8 @@ def loaded(
         try:
             autoencoder = autoencoder or _open("--augment.checkpoint", path, model_class, state)
         except ValueError as error:
-            reason = " ".join(str(error.__cause__).split())[:200]
+            is_other = isinstance(error.__cause__, TypeError)  # with options that this model has not
+            reason = "it is of another model" if is_other else " ".join(str(error.__cause__).split())[:200]
     if autoencoder is None:
         raise ValueError(f"--augment.checkpoint: expected a checkpoint of {wanted}, got '{path}' ({reason})")
     shape = tuple(autoencoder.hparams["image_shape"])

@@ -4,6 +4,7 @@ import logging
 from typing import Any, get_args
 
 from jsonargparse.typing import NonNegativeInt, PositiveInt
+from torch import nn
 
 from lightning_genae.augment import _training
 from lightning_genae.augment._perturbing import PerturbingAugmentation
@@ -30,6 +31,7 @@ VARYING: dict[str, object] = {"network": "mlp"}
 MATCHING: dict[str, object] = {"network": "conv", "latent_dim": 64, "noise": "diffaug"}
 # sizes of dense layers, and channels at full resolution, by side: few, for they cost in every batch
 HIDDEN, WIDTH, WIDTH_MATCHING = [256], 8, 16
+ENCODER_STEPS = 1000  # of `trained_encoder`, at most
 
 
 class AutoencoderAugment(PerturbingAugmentation):
@@ -84,8 +86,7 @@ class AutoencoderAugment(PerturbingAugmentation):
         """
         super().check(dataset)
         if self.side == "generator":
-            can_diffaug = isinstance(dataset.modality, Image) and dataset.image_shape[0] in (1, 3)
-            self.options = self._chosen(MATCHING | ({} if can_diffaug else {"noise": "gaussian"}), WIDTH_MATCHING)
+            self.options = self._chosen(_knowing(dataset), WIDTH_MATCHING)
         self._choose_factor(dataset)
         option, names = "--augment.autoencoder", AUTOENCODER.names()
         modalities.check(option, AUTOENCODER.package, self.model, dataset.modality, names)
@@ -113,7 +114,10 @@ class AutoencoderAugment(PerturbingAugmentation):
         options = {name: value for name, value in self.given.items() if name not in open_ones}
         options |= {name: value for name, value in defaults.items() if name in open_ones}
         network = options.get("network", default_of(self.model, "network"))
-        for of, option, value in ((("mlp",), "hidden", HIDDEN), (("conv", "resnet"), "width", width)):
+        for of, option, value in (
+            (("mlp",), "hidden", HIDDEN),
+            (("conv", "resnet", "fastgan", "stylegan2"), "width", width),
+        ):
             if network in of and options.get(option) is None:
                 options[option] = value
         return options
@@ -142,3 +146,23 @@ class AutoencoderAugment(PerturbingAugmentation):
         chosen = {name: self.options.get(name) for name in names}
         resolved = {f"autoencoder.{name}": value for name, value in chosen.items() if value is not None}
         return resolved if self.factor == 1 else {**resolved, "reduce": self.factor}
+
+
+def trained_encoder(dataset: Dataset, steps: int = ENCODER_STEPS, **trainer_options: Any) -> nn.Sequential:
+    """The encoder of the autoencoder that is trained for the generator's side, from the cache if it is there.
+
+    Args:
+        dataset: only `dataset.train` is used.
+        steps: at most, batches of 32 images.
+        trainer_options: options of Lightning's Trainer.
+    """
+    model = AUTOENCODER.load("--augment.autoencoder", "ae")
+    options = {**_knowing(dataset), "width": WIDTH_MATCHING}
+    autoencoder: Any = _training.trained(model, options, steps, dataset, trainer_options)[0]
+    return autoencoder.encoder
+
+
+def _knowing(dataset: Dataset) -> dict[str, object]:
+    """Options of an autoencoder that knows more of what is in the images of a data set."""
+    can_diffaug = isinstance(dataset.modality, Image) and dataset.image_shape[0] in (1, 3)
+    return MATCHING | ({} if can_diffaug else {"noise": "gaussian"})

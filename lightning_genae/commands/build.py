@@ -96,6 +96,7 @@ def build_callbacks(
     from callbacks.compiled import Compiled
     from callbacks.ema import Ema
     from callbacks.evaluate import Evaluate
+    from callbacks.film import Film
     from callbacks.finite import Finite
     from callbacks.health import Health
     from callbacks.interpolations import Interpolations
@@ -124,6 +125,7 @@ def build_callbacks(
         "augmented": Augmented(folder.path),
         "reconstructions": Reconstructions(folder.path, every),
         "samples": Samples(folder.path, every),
+        "film": Film(folder.path),
         "interpolations": Interpolations(folder.path),
         "traversals": Traversals(folder.path),
         "evaluate": evaluate,

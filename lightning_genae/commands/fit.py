@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import lightning_genae
 from lightning_genae import registry, report
 from lightning_genae.cache import digest, hash_weights, plain_values, source
+from lightning_genae.errors import UserError
 from lightning_genae.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -18,6 +19,29 @@ if TYPE_CHECKING:
     from lightning_genae.evaluation.extractors import Extractor
 
 log = logging.getLogger("lightning_genae")
+
+
+def fit_parts(
+    augment: "Composition",
+    config: dict,
+    datamodule: "ImageDataModule",
+    model: "LightningModule",
+    callbacks: dict,
+    resumes: bool = False,
+) -> dict:
+    """Trains or reads what is ready before the model is trained, and returns the augmentation's quality report.
+
+    Args:
+        augment: checked, not yet trained.
+        config: of the run.
+        datamodule: loaded.
+        model: whose critic may want a frozen network.
+        callbacks: by name.
+        resumes: whether a checkpoint follows, which has the frozen network.
+    """
+    if not resumes:
+        fit_features(config, datamodule, model)
+    return fit_augment(augment, config, datamodule, model, callbacks)
 
 
 def fit_augment(
@@ -39,6 +63,36 @@ def fit_augment(
     for line in report.quality_lines(quality):
         log.info(line)
     return quality
+
+
+def fit_features(config: dict, datamodule: "ImageDataModule", model: "LightningModule") -> None:
+    """Gives a projected critic the weights of its frozen network: of an autoencoder that is trained now, or of a file.
+
+    Raises:
+        UserError: there is no such file, or its weights are of another network.
+    """
+    if (frozen := getattr(model, "frozen", None)) is None:
+        return
+    from callbacks.progress import Progress
+    from lightning_genae.augment.ae import ENCODER_STEPS, trained_encoder
+    from lightning_genae.evaluation.extractors import efficientnet, given_file, load_state
+
+    name, path = frozen.source, config["model"]["weights"]
+    if name == "untrained":
+        return
+    if name == "autoencoder":
+        progress = Progress("autoencoder", ENCODER_STEPS)
+        state = trained_encoder(datamodule.served, accelerator=config["accelerator"], callbacks=[progress]).state_dict()
+    elif name == "efficientnet":
+        state = efficientnet.published()[0].state_dict()
+    elif path:
+        state = load_state(given_file(path, "--model.weights"), name, "--model.weights")
+    else:
+        raise UserError(f"--model.weights: expected the file of the weights of {name}; got none")
+    try:
+        frozen.take(state)
+    except ValueError as error:
+        raise UserError(f"--model.weights: '{path}' is not of --model.features {name}: {error}") from error
 
 
 def measure_quality(

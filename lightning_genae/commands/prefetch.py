@@ -3,7 +3,7 @@
 import logging
 
 from lightning_genae.commands.build import build_augment, build_callbacks, build_datamodule, build_model
-from lightning_genae.commands.fit import fit_augment
+from lightning_genae.commands.fit import fit_parts
 from lightning_genae.commands.parse import parse_run
 from lightning_genae.commands.threads import choose_threads
 from lightning_genae.config.command_line import CommandLine
@@ -24,5 +24,5 @@ def prefetch(command_line: CommandLine, arguments: list[str]) -> None:
     callbacks = build_callbacks(config, RunFolder.of(config), 1, augment)
     choose_threads(config, datamodule)
     callbacks["evaluate"].prepare(datamodule.served, model)
-    fit_augment(augment, config, datamodule, model, callbacks)
+    fit_parts(augment, config, datamodule, model, callbacks)
     log.info(f"What this run needs is in {config['cache']}; it takes no internet any more")

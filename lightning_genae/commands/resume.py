@@ -22,9 +22,9 @@ CHANGED = {  # what a resumed run needs, by option
 }
 
 
-def check_config(folder: RunFolder, state: dict, config: dict) -> None:
+def check_config(folder: RunFolder, resume: tuple[Path, dict] | None, config: dict) -> None:
     """Raises ValueError if a checkpoint is of a run with other options. This works without config.yaml, too."""
-    depends_on = state.get("callbacks", {}).get("Record", {}).get("depends_on", {})
+    depends_on = (resume[1] if resume else {}).get("callbacks", {}).get("Record", {}).get("depends_on", {})
     if "config" in depends_on:
         check_same(folder.path, depends_on["config"], flat_identity(config))
 
@@ -41,8 +41,10 @@ def what_counts(
     }
 
 
-def check_resume(resume: tuple[Path, dict], now: dict[str, object]) -> None:
+def check_resume(resume: tuple[Path, dict] | None, now: dict[str, object]) -> None:
     """Raises ValueError if a resumed run would differ from the run that was begun."""
+    if resume is None:
+        return
     path, state = resume
     then = state["callbacks"]["Record"].get("depends_on", {})
     for option, value in now.items():

@@ -15,6 +15,8 @@ from torch.utils.data.distributed import DistributedSampler
 from lightning_genae.data.dataset import Dataset, Images
 from lightning_genae.data.storage import to_float
 
+BATCH_SIZE = 64
+
 
 class Batches(LightningDataModule):
     """Batches of items in [-1, 1] and labels; in training the augmentation is applied to them.
@@ -33,7 +35,7 @@ class Batches(LightningDataModule):
         batches: training batches served so far; saved and resumed.
     """
 
-    def __init__(self, dataset: Dataset | None = None, batch_size: int = 64, num_workers: int = 0):
+    def __init__(self, dataset: Dataset | None = None, batch_size: int = BATCH_SIZE, num_workers: int = 0):
         super().__init__()
         self.dataset = dataset
         self.batch_size = batch_size

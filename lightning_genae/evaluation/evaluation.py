@@ -50,6 +50,7 @@ class Evaluation:
         weights: path of its weights, if it takes any. None: no weights.
         num_samples: number of samples drawn. None: as many as there are held-out images.
         lpips: path of AlexNet's weights, for LPIPS of reconstructions. None: without LPIPS.
+        seen_by: the extractor by which the model sees images, which is not to measure it. None: by none.
 
     Attributes:
         protocol: everything that the numbers depend on, as plain values.
@@ -69,6 +70,7 @@ class Evaluation:
         weights: str | None = None,
         num_samples: int | None = None,
         lpips: str | None = None,
+        seen_by: str | None = None,
     ):
         if len(dataset.heldout.images) < MIN_IMAGES:
             raise ValueError(
@@ -80,7 +82,7 @@ class Evaluation:
         self.heldout = dataset.heldout.images[: self.max_samples]
         self.num_samples = num_samples or len(self.heldout)
         distance = fidelity.lpips(lpips) if lpips else None
-        self.extractor = build(features, weights, dataset)
+        self.extractor = build(features, weights, dataset, seen_by)
         self.real = self._reference(self.heldout, "heldout", slice(self.max_samples))
         self.metrics: list[SampleMetric] = metrics.new(self.real, dataset)
         self.metric(ReconstructionMetric).lpips = distance

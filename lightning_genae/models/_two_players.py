@@ -31,6 +31,7 @@ class TwoPlayers(Model, ABC):
         modalities: names of the modalities that it supports.
         critic_transform: images (B, C, H, W) and classes (B,) to the images as the critic sees them; the losses apply
             it to everything that the critic scores. None: the critic does not see images.
+        of_augmented: names of the options that have no effect without an augmentation before the critic.
         has_matching: whether the second player's loss has `matched` in it.
         match: what an augmentation on the generator adds to its loss, a scalar of generated images (B, C, H, W). None:
             nothing.
@@ -43,19 +44,22 @@ class TwoPlayers(Model, ABC):
         num_classes: number of classes in the data, 0 without labels.
         modality: of the data; see lightning_genae/data/modalities.
         has_mask: whether the last channel says where items end.
-        network: dense layers, convolutions (DCGAN without batch norm in the critic), residual blocks or, for sequences,
-            recurrent networks.
+        network: dense layers, convolutions (DCGAN without batch norm in the critic), residual blocks, for images
+            FastGAN's (arXiv 2101.04775) or StyleGAN2's (1912.04958), or, for sequences, recurrent networks.
         latent_dim: dimensions of the noise or latent code z, at least 1.
         hidden: sizes of the dense layers between image and z; mlp only. null: [512, 256].
-        width: channels at full resolution, doubled with every halving of the image; conv, resnet. null: 16.
+        width: channels at full resolution, doubled with every halving of the image, conv, resnet and stylegan2, or at
+            128 pixels a side, fastgan (the paper's: 64). null: 16.
         n_critic: batches that the critic learns from for each update of the other player, at least 1.
         lr: learning rate of Adam for both players, above 0.
+        lr_critic: that of the critic, if it is another one (two time scales, arXiv 1706.08500). null: lr.
         beta1: Adam's decay of the first moment, in [0, 1).
         beta2: Adam's decay of the second moment, in [0, 1).
         ema: decay of the generator's average per batch, in [0, 1); the average generates the samples. 0: no average.
         gradient_clip: largest norm of each player's gradient. 0: no clipping.
     """
 
+    of_augmented: ClassVar[tuple[str, ...]] = ()
     has_matching: ClassVar[bool] = False
     match: Callable[[Tensor], Tensor] | None = None
     modalities: ClassVar[tuple[str, ...] | None] = ("image", "points", "series", "audio", "table")
@@ -75,6 +79,7 @@ class TwoPlayers(Model, ABC):
         width: PositiveInt | None = None,
         n_critic: PositiveInt = 1,
         lr: PositiveFloat = 4e-4,
+        lr_critic: PositiveFloat | None = None,
         beta1: Decay = 0.5,
         beta2: Decay = 0.999,
         ema: Decay = 0.995,
@@ -111,9 +116,10 @@ class TwoPlayers(Model, ABC):
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         critics = set(self.critic.parameters())
         others = [weight for weight in self.parameters() if weight.requires_grad and weight not in critics]
-        options = {"lr": self.hparams["lr"], "betas": (self.hparams["beta1"], self.hparams["beta2"])}
         critic = [weight for weight in self.critic.parameters() if weight.requires_grad]
-        return [self.adam(weights, **options) for weights in (critic, others)]
+        betas, lr = (self.hparams["beta1"], self.hparams["beta2"]), self.hparams["lr"]
+        lr_critic = lr if self.hparams["lr_critic"] is None else self.hparams["lr_critic"]
+        return [self.adam(critic, lr=lr_critic, betas=betas), self.adam(others, lr=lr, betas=betas)]
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         # here, not after manual_backward, because in fp16 gradients are scaled until now
@@ -167,6 +173,10 @@ class TwoPlayers(Model, ABC):
             output_fake.detach() < decision_threshold
         ).float().mean()
         self.critic_accuracy = correct / 2
+
+    def over_processes(self, value: Tensor) -> Tensor:
+        """The mean of a value over all processes, for what is to be the same in each."""
+        return self.trainer.strategy.reduce(value.detach().clone(), reduce_op="mean")
 
     def _update(self, optimizer: LightningOptimizer, player: str, loss: Tensor) -> None:
         # Lightning's context for mixed precision spans the whole step, but autocast is for forward passes: here it

@@ -52,22 +52,19 @@ class BEGAN(AutoencoderCritic):
         real, fake = (
             errors.mean() for errors in losses.reconstruction_error(seen, self.critic(seen), power=1).chunk(2)
         )
-        self.error_real.copy_(self._over_processes(real))
+        self.error_real.copy_(self.over_processes(real))
         self.log_part("error_real", real)
         return real - self.k * fake
 
     def loss_generator(self, x: Tensor, labels: Tensor) -> Tensor:
         images = self.generate(len(x))
         fake = self.error(self.critic_transform(images, labels))
+        # k is part of the loss, so it must be the same in every process
         k, convergence = losses.equilibrium(
-            self.k, self.error_real, self._over_processes(fake), self.hparams["gamma"], self.hparams["lambda_k"]
+            self.k, self.error_real, self.over_processes(fake), self.hparams["gamma"], self.hparams["lambda_k"]
         )
         self.k.copy_(k)
         self.log_part("error_fake", fake)
         self.log_part("k", k)
         self.log_part("convergence", convergence, prog_bar=True)
         return fake + self.matched(images)
-
-    def _over_processes(self, value: Tensor) -> Tensor:
-        # k is part of the loss, so it must be the same in every process
-        return self.trainer.strategy.reduce(value.detach().clone(), reduce_op="mean")

@@ -29,10 +29,12 @@ class VAE(Model):
         num_classes: number of classes in the data; not used by this model.
         modality: of the data; see lightning_genae/data/modalities.
         has_mask: whether the last channel says where items end.
-        network: dense layers, convolutions, residual blocks or, for sequences, a recurrent network.
+        network: dense layers, convolutions, residual blocks, for images FastGAN's (arXiv 2101.04775) or StyleGAN2's
+            (1912.04958), or, for sequences, a recurrent network.
         latent_dim: dimensions of the latent code, at least 1.
         hidden: sizes of the dense layers between image and latent code; mlp only. null: [512, 256].
-        width: channels at full resolution, doubled with every halving of the image; conv, resnet. null: 16.
+        width: channels at full resolution, doubled with every halving of the image, conv, resnet and stylegan2, or at
+            128 pixels a side, fastgan (the paper's: 64). null: 16.
         likelihood: of the pixels given the latents: bernoulli, the pixels read as probabilities, or gaussian; of the
             tokens of text: categorical. null: bernoulli for images and points, categorical for text, gaussian for the
             others.

@@ -149,6 +149,20 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     return ((squared + 1e-12).sqrt() - 1).square().mean()  # the root is not differentiable at 0
 
 
+def path_lengths(images: Tensor, styles: Tensor) -> Tensor:
+    """Norms (B,) of the product of the generator's Jacobian and a random image (Karras et al. 2020, arXiv 1912.04958).
+
+    They say how far images move with their style, and are the same for all sizes of images.
+
+    Args:
+        images: (B, C, H, W), computed from `styles`.
+        styles: (B, S), which require a gradient.
+    """
+    direction = torch.randn_like(images) / math.sqrt(images.shape[2] * images.shape[3])
+    (gradient,) = torch.autograd.grad((images * direction).sum(), styles, create_graph=True)
+    return (gradient.square().sum(1) + 1e-12).sqrt()  # the root is not differentiable at 0
+
+
 def lecam(real: Tensor, fake: Tensor, mean_real: Tensor, mean_fake: Tensor) -> Tensor:
     """LeCam regularisation: how far the critic's outputs are beyond what it gave the other kind on average.
 

@@ -77,9 +77,9 @@ class Discrete(Candidate):
 
     def fit(self, codes: Codes | None, dataset: Dataset) -> None:
         super().fit(codes, dataset)
-        network = VQAutoencoder(dataset.image_shape[0])
         with torch.random.fork_rng():
-            torch.manual_seed(0)
+            torch.manual_seed(0)  # of its initialisation, too
+            network = VQAutoencoder(dataset.image_shape[0])
             network.train_on(dataset.train.images, self.steps)
         self.__dict__["network"] = network.eval().requires_grad_(False)
         distances = torch.cdist(network.entries, network.entries).fill_diagonal_(torch.inf)

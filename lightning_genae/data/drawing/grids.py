@@ -1,23 +1,49 @@
 """Images as a grid, points as a scatter, numbers as curves: a PNG each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+SIDE = 96  # pixels of a small image in a grid, or about that many
+
 
 def save_grid(path: Path, images: Tensor, num_columns: int) -> Path:
     """Writes images (N, C, H, W) in [-1, 1] as one PNG, small ones enlarged without smoothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    from torchvision.utils import make_grid, save_image  # as slow as torch, and not needed before the first batch
+    from torchvision.utils import save_image  # as slow as torch, and not needed before the first batch
+
+    save_image(_grid(images, num_columns), path)
+    return path
+
+
+def save_film(path: Path, frames: Iterable[Tensor], num_columns: int, milliseconds: int = 60) -> Path:
+    """Writes frames of images (N, C, H, W) in [-1, 1] as one GIF that begins again at its end.
+
+    Args:
+        path: of the GIF.
+        frames: the images of each.
+        num_columns: of a frame.
+        milliseconds: that a frame is seen.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    from torchvision.transforms.functional import to_pil_image
+
+    first, *others = (to_pil_image(_grid(images, num_columns)) for images in frames)
+    first.save(path, save_all=True, append_images=others, duration=milliseconds, loop=0)
+    return path
+
+
+def _grid(images: Tensor, num_columns: int) -> Tensor:
+    """Images (N, C, H, W) in [-1, 1] in rows, (3, H, W) in [0, 1]."""
+    from torchvision.utils import make_grid
 
     images = ((images.detach().float().cpu() + 1) / 2).clamp(0, 1)
-    enlargement = max(1, round(48 / images.shape[-1]))
+    enlargement = max(1, round(SIDE / images.shape[-1]))
     images = interpolate(images, scale_factor=enlargement, mode="nearest")
-    save_image(make_grid(images, nrow=num_columns, padding=2, pad_value=0.5), path)
-    return path
+    return make_grid(images, nrow=num_columns, padding=2, pad_value=0.5)
 
 
 def add_header(path: Path, titles: tuple[str, ...]) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import ClassVar
@@ -17,6 +17,7 @@ from lightning_genae.cache import plain_values, source
 from lightning_genae.data import modalities
 from lightning_genae.data.dataset import Dataset
 from lightning_genae.data.storage import blocks
+from lightning_genae.errors import UserError
 from lightning_genae.threads import for_large_work
 
 log = logging.getLogger("lightning_genae")
@@ -87,19 +88,27 @@ class Extractor(nn.Module):
         return self.head(features.to(next(self.head.parameters()).device)).float().cpu()
 
 
-def build(name: str | None, weights: str | None, dataset: Dataset) -> Extractor:
+def build(name: str | None, weights: str | None, dataset: Dataset, seen_by: str | None = None) -> Extractor:
     """The extractor of a name.
 
     Args:
         name: as typed on the command line. None: the default of the data; see `default`.
         weights: path of its weights, if it takes any; None fetches them.
         dataset: of the data.
+        seen_by: the extractor by which the model that is to be measured sees images, if there is one: a generator that
+            was trained against features looks better in them than it is.
 
     Raises:
+        UserError: it is the one by which the model sees images.
         ValueError: it cannot be had, or not for these data.
         ImportError: a package that it needs is missing.
     """
-    name = name or default(dataset)
+    if name and name == seen_by:
+        raise UserError(
+            f"--metrics.features: expected another network than {name}, by which the critic sees images "
+            "(--model.features); in its features the samples look better than they are"
+        )
+    name = name or _other_than(seen_by, default(dataset), dataset)
     registry.check("--metrics.features", PACKAGE, name)
     extractor = registry.load(PACKAGE, name)
     modalities.check("--metrics.features", PACKAGE, extractor, dataset.modality)
@@ -121,8 +130,8 @@ def default(dataset: Dataset) -> str:
     Raises:
         ImportError: what was chosen is not installed any more.
     """
-    preferred = dataset.modality.default_features(dataset.num_classes, math.prod(dataset.image_shape))
-    now = next(name for name in preferred if registry.load(PACKAGE, name).is_installed())
+    preferred = _preferred(dataset)
+    now = _first_installed(preferred)
     if len(preferred) == 1:
         return now
     assert dataset.cache_dir is not None  # every data module has one
@@ -144,6 +153,27 @@ def default(dataset: Dataset) -> str:
             f"Samples are measured by {kept}: {_why(dataset, kept, preferred)}; --metrics.features asks for others"
         )
     return kept
+
+
+def _other_than(seen_by: str | None, chosen: str, dataset: Dataset) -> str:
+    """The chosen extractor, or another one where the critic sees images by it."""
+    if chosen != seen_by:
+        return chosen
+    other = _first_installed([name for name in _preferred(dataset) if name != seen_by])
+    log.info(
+        f"Samples are measured by {other}, because the critic sees images by {chosen}; to compare with other runs: "
+        f"python run.py evaluate RUN --metrics.features {other}"
+    )
+    return other
+
+
+def _preferred(dataset: Dataset) -> tuple[str, ...]:
+    """The names of the modality's extractors, the first choice first."""
+    return dataset.modality.default_features(dataset.num_classes, math.prod(dataset.image_shape))
+
+
+def _first_installed(names: Sequence[str]) -> str:
+    return next(name for name in names if registry.load(PACKAGE, name).is_installed())
 
 
 def _why(dataset: Dataset, chosen: str, preferred: tuple[str, ...]) -> str:

@@ -11,7 +11,7 @@ from lightning_genae.data.dataset import Dataset, Images
 from lightning_genae.data.storage import num_at_once
 from lightning_genae.evaluation import classification
 from lightning_genae.evaluation.extractors._extractor import Extractor
-from lightning_genae.nn import networks
+from lightning_genae.nn.networks import conv, pyramid
 
 MAX_MEASURED = 10_000  # images by which the scale and the accuracy are measured
 
@@ -67,7 +67,7 @@ def _trained(dataset: Dataset, num_features: int, num_steps: int) -> tuple[nn.Se
         "data": dataset.pool.fingerprint,
         "classes": dataset.num_classes,
         "num_steps": num_steps,
-        "source": source(networks, classification, sys.modules[__name__]),
+        "source": source(conv, pyramid, classification, sys.modules[__name__]),
     }
 
     def new_network() -> nn.Sequential:

@@ -1,10 +1,10 @@
 """Keeps a row of every finished run in a CSV file, so that a stage goes on on another machine, and prints its tables.
 
-    python benchmarks/autoencoder_wins/kept.py confirm.csv RUNS...      folders of ablations, named after their data
-    python benchmarks/autoencoder_wins/kept.py confirm.csv              the tables of what is kept
+    python benchmarks/kept.py autoencoder_wins/confirm.csv RUNS...      folders of ablations, named after their data
+    python benchmarks/kept.py autoencoder_wins/confirm.csv              the tables of what is kept
 
 One arm, ae unless --first says another, is compared with every other one; with --base every other one is compared with
-that. A comparison is the mean logarithm of the ratio of late_fd at the same seeds, its 95 % interval, and the p of a
+that. A comparison is the mean logarithm of the ratio of --endpoint at the same seeds, its 95 % interval, and the p of a
 paired t test corrected for all comparisons in the file (Holm 1979). The last quarter is the change of the distance over
 the last quarter of the batches: near 0 where a training has come to its end.
 `python run.py evaluate RUN --metrics.features efficientnet` adds the judges of another network, for runs that were so
@@ -25,12 +25,14 @@ from lightning_genae.ablation.tables import percent, probability
 
 KEY = ("data", "arm", "seed")
 MEASURED = ("late_fd", "fd", "kid", "coverage", "copying")
-OTHER = {"kid_efficientnet": "kid", "coverage_efficientnet": "coverage"}
+OTHER = {"fd_efficientnet": "fd", "kid_efficientnet": "kid", "coverage_efficientnet": "coverage"}
 COLUMNS = (*KEY, *MEASURED, *OTHER, "fd_train", "classification_accuracy", "seconds", "looks", "batches", "torch")
-# of the tables beside the endpoint, and how they are written; a column that no run of a data set has is left out
+# of the tables, the endpoint first, and how they are written; a column that no run of a data set has is left out
 JUDGES = {
+    "late_fd": ("late_fd", ".2f"),
     "coverage": ("coverage", ".3f"),
     "copying": ("copying", ".3f"),
+    "fd_efficientnet": ("FD, other network", ".0f"),
     "kid_efficientnet": ("KID, other network", ".3g"),
     "coverage_efficientnet": ("coverage, other network", ".3f"),
     "classification_accuracy": ("accuracy", ".3f"),
@@ -46,8 +48,9 @@ def main() -> None:
     arm = parser.add_mutually_exclusive_group()
     arm.add_argument("--first", default="ae", help="the arm that is compared with every other one")
     arm.add_argument("--base", help="the arm that every other one is compared with")
+    parser.add_argument("--endpoint", choices=JUDGES, default="late_fd", help="the column that arms are compared by")
     given = parser.parse_args()
-    rows = {_key(row): row for row in _read(given.file)}
+    rows = {_key(row): row for row in read(given.file)}
     for folder in given.runs:
         found = [_row(folder.name, record) for record in records.read([folder])[0] if record.results]
         rows |= {_key(row): row for row in found}
@@ -58,16 +61,16 @@ def main() -> None:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows.values())
-    print(tables(list(rows.values()), given.base or given.first, is_base=bool(given.base)))
+    print(tables(list(rows.values()), given.base or given.first, bool(given.base), given.endpoint))
 
 
-def tables(rows: list[Row], one: str, is_base: bool = False) -> str:
+def tables(rows: list[Row], one: str, is_base: bool = False, endpoint: str = "late_fd") -> str:
     """A table in Markdown of every data set: every arm, and one of them against it, or it against that one."""
     values = {
         (data, arm): {
-            int(row["seed"]): float(row["late_fd"]) for row in rows if (row["data"], row["arm"]) == (data, arm)
+            int(row["seed"]): float(row[endpoint]) for row in rows if (row["data"], row["arm"]) == (data, arm)
         }
-        for data, arm in dict.fromkeys((row["data"], row["arm"]) for row in rows)
+        for data, arm in dict.fromkeys((row["data"], row["arm"]) for row in rows if row[endpoint])
     }
     compared = [(data, arm) for data, arm in values if arm != one and (data, one) in values]
     sign = -1 if is_base else 1
@@ -76,12 +79,17 @@ def tables(rows: list[Row], one: str, is_base: bool = False) -> str:
     ]
     p = dict(zip(compared, statistics.p_values(differences).p_holm))
     contrast = f"against {one}" if is_base else f"{one} against it"
+    title, form_of_endpoint = JUDGES[endpoint]
     lines = []
     for data in dict.fromkeys(data for data, _ in values):
         of_data = [row for row in rows if row["data"] == data]
         of_images = _mean(of_data, "fd_train", ".2f")
-        judges = {column: judge for column, judge in JUDGES.items() if any(row[column] for row in of_data)}
-        titles = ["arm", "seeds", "late_fd", contrast, "p, Holm", "last quarter"]
+        judges = {
+            column: judge
+            for column, judge in JUDGES.items()
+            if column != endpoint and any(row[column] for row in of_data)
+        }
+        titles = ["arm", "seeds", title, contrast, "p, Holm", "last quarter"]
         titles += [title for title, _ in judges.values()]
         lines += [f"**{data}**" + (f", whose training images are at {of_images}" if of_images else ""), ""]
         lines += [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
@@ -93,8 +101,8 @@ def tables(rows: list[Row], one: str, is_base: bool = False) -> str:
             if (data, arm) in p:
                 change = _change(differences[compared.index((data, arm))]), probability(p[data, arm])
             own = [row for row in of_data if row["arm"] == arm]
-            spread = f" ± {summary.std:.2f}" if summary.num > 1 else ""
-            cells = [arm, str(summary.num), f"{summary.mean:.2f}{spread}", *change, _last_quarter(own)]
+            spread = f" ± {summary.std:{form_of_endpoint}}" if summary.num > 1 else ""
+            cells = [arm, str(summary.num), f"{summary.mean:{form_of_endpoint}}{spread}", *change, _last_quarter(own)]
             cells += [_mean(own, column, form) for column, (_, form) in judges.items()]
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
@@ -137,11 +145,11 @@ def _text(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) and math.isfinite(value) else str(value)
 
 
-def _read(path: Path) -> list[Row]:
+def read(path: Path) -> list[Row]:
     if not path.is_file():
         return []
     with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+        return [dict.fromkeys(COLUMNS, "") | row for row in csv.DictReader(file)]  # there may be columns since then
 
 
 def _key(row: Row) -> tuple[str, ...]:
