@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 OUTSIDE = (
     "benchmarks/*.md",
     "benchmarks/*/**/*.md",
+    "benchmarks/*/*.csv",
     "benchmarks/*/*.png",
     "benchmarks/*/*.yaml",
     "datamodules/sounds/README.md",

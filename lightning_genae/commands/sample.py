@@ -49,8 +49,8 @@ def sample_options(
         truncation: noise beyond this, of normal numbers, is drawn again: fewer odd samples, and less different ones
             (arXiv 1809.11096). null: the noise that the model was trained with.
         film: a GIF in which samples turn into others, instead of a picture and numbers.
-        out: folder to write samples[-labelLABEL][-truncatedLIMIT]-seedSEED.png, .npz and others to, or a film-*.gif.
-            null: the run folder.
+        out: folder to write samples-seedSEED.png, .npz and others to, with -labelLABEL and -truncatedLIMIT before the
+            seed where they are given, or a film-*.gif. null: the run folder.
         threads: of the CPU. auto: as many as the run had.
     """
 
