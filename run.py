@@ -29,7 +29,7 @@ from lightning_genae.commands.cache import cache as cache_contents
 from lightning_genae.commands.compare import compare
 from lightning_genae.commands.compiling import is_compiled
 from lightning_genae.commands.evaluate import evaluate
-from lightning_genae.commands.fit import fit, fit_parts
+from lightning_genae.commands.fit import fit, fit_parts, take_weights
 from lightning_genae.commands.length import choose_looks, count_steps
 from lightning_genae.commands.memory import check_memory
 from lightning_genae.commands.parse import Seed, new_command_line, parse_run
@@ -138,10 +138,10 @@ def train(arguments: list[str]) -> None:
     precision = chosen_precision(config, datamodule.served, resume)
     augment = build_augment(config, datamodule.served, model)
     check_memory(config, datamodule)
-    threads = choose_threads(config, datamodule, resume and resume[1])
-    compiled = is_compiled(config, datamodule, steps, resume)
-    computed = {"precision": precision, "compiled": compiled, "threads": threads}
-    callbacks = build_callbacks(config, folder, steps, augment, compiled)
+    take_weights(config, model, resumes=bool(resume))
+    computed: dict = {"precision": precision, "threads": choose_threads(config, datamodule, resume and resume[1])}
+    computed["compiled"] = is_compiled(config, datamodule, steps, resume)
+    callbacks = build_callbacks(config, folder, steps, augment, computed["compiled"])
     trainer = build_trainer(config, model, precision, folder, datamodule, callbacks, steps, resume)
     if resume:
         restored("--folder", resume[0], type(model), resume[1])
@@ -155,7 +155,7 @@ def train(arguments: list[str]) -> None:
     callbacks["record"].depends_on |= depends_on
     with folder.start(config, computed, quality, augment.settings(), job) if trainer.is_global_zero else nullcontext():
         log.info(f"Training {config['model']['name']} for {steps:,} batches in {folder.path}, in {precision}")
-        fit(trainer, model, datamodule, folder, callbacks, resume[0] if resume else None)
+        fit(config, trainer, model, datamodule, folder, callbacks, resume[0] if resume else None)
     if trainer.is_global_zero:
         log.info(report(folder))
         finish_upload(trainer)

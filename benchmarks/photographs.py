@@ -25,7 +25,7 @@ DATA = {
     "emoji-facebook": f"{EMOJI} data/emoji-facebook",
     "cifar10": "--data cifar10 --data.num_train 5000",  # of 32 pixels: as many batches take a quarter of the time
 }
-STAGES = {"networks": "--augment diffaug"}
+STAGES = {"networks": "--augment diffaug", "default": "--augment diffaug"}
 
 
 def main() -> int:

@@ -40,7 +40,7 @@ class ImageDataModule(Batches):
     `setup` sets `dataset`; see lightning_genae/data/dataset.py.
 
     Args:
-        batch_size: images in a batch of one process.
+        batch_size: images in a batch of one process. null: 64, or what goes with the networks of --model gan.
         num_train: size of the training subset, with the classes in proportion. null: all except a tenth, which is
             the validation set; otherwise the validation set comes from the images outside the subset.
         split_seed: draws the training subset and the validation set, but not the held-out set. null: the run's seed.
@@ -51,6 +51,8 @@ class ImageDataModule(Batches):
         mirror: whether every training image has a mirrored twin beside it; an option of data sets of pictures.
         places: where sequences are cut from; `load` may set those of `pool` and `heldout`. See `Dataset`.
         cache_dir: folder for prepared files.
+        usual_batch_size: what batch_size is, if it is null, of the (C, H, W) of the items and the name of their
+            modality. None: 64.
     """
 
     modality: Modality = Image()
@@ -58,12 +60,14 @@ class ImageDataModule(Batches):
 
     def __init__(
         self,
-        batch_size: PositiveInt = BATCH_SIZE,
+        batch_size: PositiveInt | None = None,
         num_train: PositiveInt | None = None,
         split_seed: Seed | None = None,
         num_workers: NumWorkers = 0,
     ):
-        super().__init__(None, batch_size, num_workers)
+        super().__init__(None, batch_size or BATCH_SIZE, num_workers)
+        self.usual_batch_size: Callable[[tuple[int, ...], str], int] | None = None
+        self.has_usual_batch_size = batch_size is None
         self.num_train = num_train
         self.split_seed = split_seed
         self.cache_dir = "runs/cache"
@@ -95,6 +99,8 @@ class ImageDataModule(Batches):
             )
         train, validation = self.split(pool, len(heldout.images))
         train = with_twins(train) if self.mirror else train
+        if self.usual_batch_size and self.has_usual_batch_size:
+            self.batch_size = self.usual_batch_size(tuple(train.images.shape[1:]), self.modality.name)
         if len(train.images) < self.batch_size:
             option = "num_train" if self.num_train and self.batch_size <= BATCH_SIZE else "batch_size"
             items = self.modality.item_name

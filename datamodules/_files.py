@@ -12,6 +12,7 @@ from torch import Tensor
 
 log = logging.getLogger("lightning_genae")
 MAX_NAMED = 5  # names of skipped files in a message
+METADATA = "metadata.csv"  # of Hugging Face's imagefolder: a row a file, with its name in the column file_name
 
 
 def find(root: Path, suffixes: tuple[str, ...], items: str) -> list[str]:
@@ -110,7 +111,7 @@ def _why_not_taken(file: os.DirEntry, suffixes: tuple[str, ...]) -> str:
     if file.name.startswith("."):
         return "hidden"
     if os.path.splitext(file.name)[1].lower() not in suffixes:
-        return "another suffix"
+        return "what --data.label reads" if file.name == METADATA else "another suffix"
     if not file.is_file():
         return "no file" if os.path.exists(file.path) else "a link to nothing"
     return ""

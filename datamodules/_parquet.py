@@ -37,8 +37,7 @@ class Parquet:
         paths: of the files, of the same columns.
 
     Raises:
-        ValueError: `datasets` is not installed, a file is damaged, there is not exactly one column of images, or a row
-            has none.
+        ValueError: `datasets` is not installed, a file is damaged, or there is not exactly one column of images.
     """
 
     def __init__(self, root: Path, paths: list[str]):
@@ -74,15 +73,15 @@ class Parquet:
             )
         self.column = columns[0]
         self.num = sum(file.metadata.num_rows for file in files)
-        for path, file in zip(paths, files):
-            _check_bytes(path, file, self.column)
 
     @cached_property
     def rows(self) -> Any:
-        """The rows as files of Arrow in a temporary folder, of which each can be read alone. Only packing needs them,
-        and reads the first before it has several threads."""
+        """The rows as files of Arrow in a temporary folder, of which each can be read alone. Only packing needs them;
+        raises ValueError if a row has no image."""
         import datasets
 
+        for path in self.paths:
+            _check_bytes(path, self.column)
         datasets.disable_progress_bars()
         folder = mkdtemp(prefix="lightning_genae-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)  # with this object, or the process
@@ -101,7 +100,8 @@ class Parquet:
         return [str(i) for i in range(self.num)]
 
     def file(self, name: str) -> "Cell":
-        return Cell(self, int(name))
+        """The picture of a row; raises ValueError if any row has none."""
+        return Cell(self.rows, self.column, int(name), f"{self.root}, row {name}")
 
     def stamps(self, names: list[str]) -> Iterable[tuple]:
         return [*_files.stamps(self.paths), *((name,) for name in names)]
@@ -112,7 +112,7 @@ class Parquet:
         if column is None:
             typed = [name for name, kind in self.features.items() if hasattr(kind, "names")]
             if len(typed) > 1:
-                log.warning(f"no classes are read: {' and '.join(typed)} both hold some; --data.label chooses one")
+                log.warning(f"no classes are read: {' and '.join(typed)} hold some; --data.label chooses one")
             if len(typed) != 1:
                 return torch.zeros(len(names), dtype=torch.long), 0
             column = typed[0]
@@ -138,19 +138,23 @@ class Cell:
     """The picture of a row.
 
     Attributes:
-        source: the rows.
+        rows: of all pictures, with `column`.
+        column: that holds them.
         row: from 0.
+        about: how errors name it.
     """
 
-    source: Parquet
+    rows: Any
+    column: str
     row: int
+    about: str
 
     def open(self, mode: str) -> IO[bytes]:
         """The picture, to be read."""
-        return io.BytesIO(self.source.rows[self.row][self.source.column]["bytes"])
+        return io.BytesIO(self.rows[self.row][self.column]["bytes"])
 
     def __str__(self) -> str:
-        return f"{self.source.root}, row {self.row}"
+        return self.about
 
 
 def _is_image(kind: object) -> bool:
@@ -165,12 +169,12 @@ def _differing(first: Mapping[str, object], second: Mapping[str, object]) -> set
     return named | (set(first) ^ set(second))
 
 
-def _check_bytes(path: str, file: Any, column: str) -> None:
-    """Raises ValueError if a row of an open file lacks the bytes of its image, as `datasets` writes those of files that
-    it may find."""
-    from pyarrow import compute
+def _check_bytes(path: str, column: str) -> None:
+    """Raises ValueError if a row of a file lacks the bytes of its image, as `datasets` writes those of files that it
+    may find."""
+    from pyarrow import compute, parquet
 
-    lacking = 0
+    file, lacking = parquet.ParquetFile(path), 0
     for i in range(file.num_row_groups):
         group = file.metadata.row_group(i)
         of_bytes = (group.column(k) for k in range(group.num_columns))

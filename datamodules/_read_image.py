@@ -21,9 +21,10 @@ SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
 
 class Form(NamedTuple):
-    """What a file's header says: whether the image is grey, and its size (width, height), upright."""
+    """What a file's header says: whether the image is grey, and of 16 bits, and its size (width, height), upright."""
 
     is_grey: bool
+    is_grey_16: bool
     size: tuple[int, int]
 
 
@@ -51,7 +52,8 @@ def look(path: File) -> Form:
             num_frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
             # for TIFF, Pillow returns the upright size
             is_turned = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
-            form = Form(image.mode in GREY, image.size[::-1] if is_turned else image.size)
+            size = image.size[::-1] if is_turned else image.size
+            form = Form(image.mode in GREY, image.mode in GREY_16, size)
     except Exception as error:
         raise _named(path, error) from error
     if num_frames > 1:

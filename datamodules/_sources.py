@@ -17,7 +17,6 @@ from datamodules import _files
 from datamodules._parquet import Parquet, parquets
 
 log = logging.getLogger("lightning_genae")
-METADATA = "metadata.csv"  # of Hugging Face's imagefolder: a row a file, with its name in the column file_name
 
 
 class File(Protocol):
@@ -165,7 +164,7 @@ def _labels_by(column: str, source: Source, names: list[str]) -> tuple[Tensor, i
         ValueError: there is no such file or column, or a name has no row, or all are of one class.
     """
     start = os.path.join(source.root, "")
-    file = source.file(start + METADATA)
+    file = source.file(start + _files.METADATA)
     try:
         with file.open("rb") as content:
             text = content.read().decode("utf-8-sig")

@@ -118,11 +118,15 @@ class FolderDataModule(ImageDataModule):
         is_grey = len(set(self.background)) == 1  # on a coloured ground all are in colour
         sizes: dict[tuple[int, int], File] = {}
         counts: Counter[tuple[int, int]] = Counter()
+        uses_bits = False
         for path in paths:
             form = look(path)
             is_grey &= form.is_grey
+            uses_bits |= form.is_grey_16
             sizes.setdefault(form.size, path)
             counts[form.size] += 1
+        if self.bits is not None and not uses_bits:
+            log.warning("--data.bits has no effect: none of the images is grey with 16 bits")
         mode: Mode = "L" if is_grey else "RGB"
         if self.image_size:
             self._say_what_is_cropped(counts)

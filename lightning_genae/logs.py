@@ -4,6 +4,8 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 log = logging.getLogger("lightning_genae")
 
@@ -18,6 +20,17 @@ def configure_logging(debug: bool) -> None:
             warnings.simplefilter("ignore")
         for name in ("pytorch_lightning", "lightning", "lightning_fabric"):
             logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """A context in which this project's messages are not shown, but for errors."""
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def is_first() -> bool:

@@ -638,6 +638,7 @@ def test_metadata_that_an_archive_does_not_give_is_named(picture_folder, tmp_pat
 
 
 def test_classes_by_a_column_of_the_metadata(picture_folder, tmp_path, caplog):
+    caplog.set_level("INFO", "lightning_genae")
     names = [path.relative_to(picture_folder) for path in sorted(picture_folder.rglob("*.png"))]
     kinds = {name: ("old", "new")[int(name.stem) % 2] for name in names}
     rows = ["file_name,kind,one", *(f"{name},{kind},x" for name, kind in kinds.items())]
@@ -645,6 +646,7 @@ def test_classes_by_a_column_of_the_metadata(picture_folder, tmp_path, caplog):
     dataset = folder_data(picture_folder, tmp_path / "cache", label="kind").dataset
     pixels = {np.asarray(Image.open(picture_folder / name)).transpose(2, 0, 1).tobytes(): kinds[name] for name in names}
     assert dataset.num_classes == 2
+    assert "1 skipped: 'metadata.csv' (what --data.label reads)" in caplog.text
     for image, label in zip(*dataset.heldout):
         assert pixels[image.numpy().tobytes()] == ("new", "old")[label]
     for label, message in (

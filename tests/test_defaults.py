@@ -38,7 +38,7 @@ def test_defaults(part):
 
 
 def test_the_file_is_no_echo_of_nothing():
-    assert KNOWN["model gan"]["lr"] == 4e-4 and KNOWN["augment"]["adapt_images"] == 50_000
+    assert KNOWN["model bigan"]["lr"] == 4e-4 and KNOWN["augment"]["adapt_images"] == 50_000
     assert len(KNOWN) > 25
 
 

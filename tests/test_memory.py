@@ -31,6 +31,16 @@ def system(tmp_path, monkeypatch):
     return write
 
 
+def test_a_rehearsal_does_not_say_again_what_the_model_said(monkeypatch, tmp_path, cli):
+    """Its memory is counted, and its batches are timed, with models of their own."""
+    monkeypatch.setattr(check, "MOST", 1e12)  # the memory is counted
+    words = ("--model", "gan", "--model.clip", "0.1", "--data.num_train", "100", "--steps", "8", "--logger", "none")
+    words += ("--metrics.features", "pixels", "--metrics.num_samples", "20", "--folder", str(tmp_path / "run"))
+    status, output, error = cli(*words)
+    assert status == 0, error
+    assert output.count("--model.clip has no effect without --model.loss wgan") == 1
+
+
 def test_memory_of_the_machine(system):
     assert memory.available() is None
     system("meminfo", MEMINFO)

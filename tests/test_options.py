@@ -486,7 +486,7 @@ def check_features(name):
 
 
 def check_weights(name):
-    """A model is built without the file: fit_features reads it, see tests/test_projected.py."""
+    """A model is built without the file: take_weights reads it, see tests/test_projected.py."""
     assert with_projected(name, features="resnet18", weights="nowhere").hparams["weights"] == "nowhere"
 
 

@@ -9,6 +9,7 @@ import datasets
 import pytest
 import torch
 
+from datamodules import _parquet
 from tests.test_datamodules import folder_data
 
 
@@ -72,12 +73,20 @@ def test_classes_are_those_of_a_column(rows, tmp_path):
         folder_data(lacking, tmp_path / "cache", label="kind")
 
 
+def test_what_lies_in_the_cache_is_not_read_again(rows, tmp_path, monkeypatch):
+    """A file without statistics of its nulls would otherwise have its column of images read at every start."""
+    path, checked = parquet_of(rows, tmp_path / "one.parquet"), []
+    monkeypatch.setattr(_parquet, "_check_bytes", lambda *about: checked.append(about))
+    first, again = (folder_data(path, tmp_path / "cache").dataset for _ in range(2))
+    assert checked == [(str(path), "image")] and torch.equal(first.train.images, again.train.images)
+
+
 def test_two_columns_of_classes_are_none_and_that_is_said(rows, tmp_path, caplog):
     path = parquet_of(rows, tmp_path / "typed.parquet")
     made = datasets.Dataset.from_parquet(str(path), cache_dir=str(tmp_path / "hf"))
     made.cast_column("kind", datasets.ClassLabel(names=["old", "new"])).to_parquet(str(path))
     assert folder_data(path, tmp_path / "cache").dataset.num_classes == 0
-    assert "no classes are read: label and kind both hold some; --data.label chooses one" in caplog.text
+    assert "no classes are read: label and kind hold some; --data.label chooses one" in caplog.text
     assert folder_data(path, tmp_path / "cache", label="kind").dataset.num_classes == 2
 
 

@@ -30,7 +30,7 @@ def png(path: Path, rows: np.ndarray, colour: int, *chunks: tuple[bytes, bytes])
 
 
 def pixels(path: Path, **options) -> np.ndarray:
-    is_grey, size = look(path)
+    is_grey, _, size = look(path)
     image = read(path, "L" if is_grey else "RGB", **options)
     assert image.size == size  # what memory is set aside for
     return np.asarray(image)
@@ -232,3 +232,16 @@ def test_packs_are_of_their_ground_and_leave_nothing_where_they_fail(tmp_path):
     assert {path for path in (tmp_path / "cache").rglob("*") if path.suffix != ".lock" and path.is_file()} == packs
     with pytest.raises(ValueError, match=r"--data.bits: expected 8 to 16 bits; got 7"):
         loaded(bits=7)
+
+
+@pytest.mark.parametrize("depth", ["L", "I;16"])
+def test_bits_that_no_image_has_are_said(tmp_path, caplog, depth):
+    (tmp_path / "pictures").mkdir()
+    for i in range(16):
+        values = np.full((6, 8), 100 + i, np.uint8 if depth == "L" else np.uint16)
+        Image.fromarray(values).save(tmp_path / "pictures" / f"{i}.png")
+    data = FolderDataModule(root=str(tmp_path / "pictures"), bits=12, batch_size=2)
+    data.cache_dir = str(tmp_path / "cache")
+    data.load()
+    said = "--data.bits has no effect: none of the images is grey with 16 bits" in caplog.text
+    assert said == (depth == "L")

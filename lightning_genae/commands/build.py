@@ -1,5 +1,6 @@
 """The parts of a run, built from its config: data module, model, augmentation, callbacks."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lightning_genae import registry
@@ -31,6 +32,8 @@ def build_datamodule(config: dict) -> "ImageDataModule":
     datamodule = module_class(**data)
     datamodule.seed = config["seed"]
     datamodule.cache_dir = config["cache"]
+    if usual_batch_size := getattr(registry.load(PACKAGES["model"], config["model"]["name"]), "usual_batch_size", None):
+        datamodule.usual_batch_size = partial(usual_batch_size, config["model"])
     if config["data"].get("download"):
         check_links("--data.root", data["root"] or "data")
     with using(1):  # what the data are must not depend on the number of threads

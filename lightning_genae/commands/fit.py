@@ -65,25 +65,25 @@ def fit_augment(
     return quality
 
 
-def fit_features(config: dict, datamodule: "ImageDataModule", model: "LightningModule") -> None:
-    """Gives a projected critic the weights of its frozen network: of an autoencoder that is trained now, or of a file.
+def take_weights(config: dict, model: "LightningModule", resumes: bool = False) -> None:
+    """Gives a frozen network, by whose maps a critic or a reconstruction sees, the weights that lie in a file. Before
+    anything is trained, since the file may be the wrong one.
+
+    Args:
+        config: of the run.
+        model: whose critic may want them.
+        resumes: whether a checkpoint follows, which has them.
 
     Raises:
         UserError: there is no such file, or its weights are of another network.
     """
-    if (frozen := getattr(model, "frozen", None)) is None:
+    frozen = getattr(model, "frozen", None)
+    if resumes or frozen is None or frozen.source in ("untrained", "autoencoder"):
         return
-    from callbacks.progress import Progress
-    from lightning_genae.augment.ae import ENCODER_STEPS, trained_encoder
     from lightning_genae.evaluation.extractors import efficientnet, given_file, load_state
 
     name, path = frozen.source, config["model"]["weights"]
-    if name == "untrained":
-        return
-    if name == "autoencoder":
-        progress = Progress("autoencoder", ENCODER_STEPS)
-        state = trained_encoder(datamodule.served, accelerator=config["accelerator"], callbacks=[progress]).state_dict()
-    elif name == "efficientnet":
+    if name == "efficientnet":
         state = efficientnet.published()[0].state_dict()
     elif path:
         state = load_state(given_file(path, "--model.weights"), name, "--model.weights")
@@ -93,6 +93,19 @@ def fit_features(config: dict, datamodule: "ImageDataModule", model: "LightningM
         frozen.take(state)
     except ValueError as error:
         raise UserError(f"--model.weights: '{path}' is not of --model.features {name}: {error}") from error
+
+
+def fit_features(config: dict, datamodule: "ImageDataModule", model: "LightningModule") -> None:
+    """Trains the encoder by whose maps a critic or a reconstruction sees, if it is one."""
+    frozen = getattr(model, "frozen", None)
+    if frozen is None or frozen.source != "autoencoder":
+        return
+    from callbacks.progress import Progress
+    from lightning_genae.augment.ae import ENCODER_STEPS, trained_encoder
+
+    progress = Progress("autoencoder", ENCODER_STEPS)
+    trained = trained_encoder(datamodule.served, accelerator=config["accelerator"], callbacks=[progress])
+    frozen.take(trained.state_dict())
 
 
 def measure_quality(
@@ -123,7 +136,21 @@ def measure_quality(
     return plain_values(config["cache"], "quality", key, measured)
 
 
+def chosen_options(config: dict, model: "LightningModule", datamodule: "ImageDataModule") -> list[str]:
+    """The options that were not given, and what the model took for them; words of a command line."""
+    options = {name: model.hparams.get(name) for name, value in config["model"].items() if value is None}
+    chosen = [
+        f"--model.{name} {value:g}" if isinstance(value, float) else f"--model.{name} {value}"
+        for name, value in options.items()
+        if value is not None
+    ]
+    if chosen and config["data"]["batch_size"] is None:
+        chosen.append(f"--data.batch_size {datamodule.batch_size}")
+    return chosen
+
+
 def fit(
+    config: dict,
     trainer: "Trainer",
     model: "LightningModule",
     datamodule: "ImageDataModule",
@@ -138,6 +165,8 @@ def fit(
     """
     from lightning_genae import weights
 
+    if chosen := chosen_options(config, model, datamodule):
+        log.info(f"Not given, chosen by the images: {' '.join(chosen)}")
     try:
         trainer.fit(model, datamodule=datamodule, ckpt_path=checkpoint)
     except Exception as error:

@@ -7,6 +7,7 @@ from lightning_genae.commands.build import build_model
 from lightning_genae.commands.precision import FLOAT32, chosen_precision
 from lightning_genae.commands.trainer import new_trainer
 from lightning_genae.evaluation import schedule
+from lightning_genae.logs import silent
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback
@@ -71,4 +72,6 @@ def rehearse(config: dict, datamodule: "ImageDataModule", callbacks: "list[Callb
         enable_model_summary=False,
     )
     with torch.random.fork_rng():
-        trainer.fit(build_model(config, alone.served), datamodule=alone)
+        with silent():  # of what the model of the run has said
+            model = build_model(config, alone.served)
+        trainer.fit(model, datamodule=alone)

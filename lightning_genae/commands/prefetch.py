@@ -3,7 +3,7 @@
 import logging
 
 from lightning_genae.commands.build import build_augment, build_callbacks, build_datamodule, build_model
-from lightning_genae.commands.fit import fit_parts
+from lightning_genae.commands.fit import fit_parts, take_weights
 from lightning_genae.commands.parse import parse_run
 from lightning_genae.commands.threads import choose_threads
 from lightning_genae.config.command_line import CommandLine
@@ -22,6 +22,7 @@ def prefetch(command_line: CommandLine, arguments: list[str]) -> None:
     model = build_model(config, datamodule.served)
     augment = build_augment(config, datamodule.served, model)
     callbacks = build_callbacks(config, RunFolder.of(config), 1, augment)
+    take_weights(config, model)
     choose_threads(config, datamodule)
     callbacks["evaluate"].prepare(datamodule.served, model)
     fit_parts(augment, config, datamodule, model, callbacks)

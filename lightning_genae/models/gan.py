@@ -1,6 +1,6 @@
 """Generative adversarial network (Goodfellow et al. 2014, arXiv 1406.2661), with later losses."""
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat, PositiveInt
@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from lightning_genae.models._two_players import Transform, TwoPlayers
+from lightning_genae.models._usual import usual, usual_network
 from lightning_genae.nn import losses, networks
 from lightning_genae.options import warn_unused
 
@@ -39,7 +40,8 @@ class GAN(TwoPlayers):
     Args:
         loss: non-saturating or minimax logistic (arXiv 1406.2661), least squares (1611.04076), hinge
             (1705.02894), Wasserstein with clipped weights (1701.07875) or a gradient penalty (1704.00028), or
-            the f-divergences Kullback-Leibler, reverse KL, Pearson chi^2 and Jensen-Shannon (1606.00709).
+            the f-divergences Kullback-Leibler, reverse KL, Pearson chi^2 and Jensen-Shannon (1606.00709). null: hinge
+            with fastgan, ns with other networks.
         r1: gamma; half of it is the weight of the mean squared norm of the critic's gradient at real images
             (arXiv 1801.04406). 0: none.
         r1_every: batches between those in which r1 is computed, with as many times its weight (StyleGAN2: 16).
@@ -55,7 +57,8 @@ class GAN(TwoPlayers):
             rises while the critic's overfitting signal r_t is above this value, and falls while it is below; 0.6 in the
             paper. 0: none.
         reconstruct: weight of the error by which the critic's maps of real images are decoded to those images and to
-            parts of them (FastGAN, arXiv 2101.04775); not mlp or recurrent. 0: none.
+            parts of them (FastGAN, arXiv 2101.04775); not mlp or recurrent. 0: none. null: 1 with fastgan and a critic
+            that learns, 0 with others.
         reconstruct_clean: decode to the image before the augmentation of the critic, not to that which it saw.
         gradient_penalty: weight of WGAN-GP's penalty. null: 10 for wgan-gp, 0 for the others.
         clip: largest absolute weight of the critic; wgan only. null: 0.01.
@@ -70,6 +73,10 @@ class GAN(TwoPlayers):
         spectral_norm: bound the Lipschitz constant of the critic's layers (arXiv 1802.05957).
         conditional: give both players the classes, the critic by projection (arXiv 1802.05637) or by
             concatenation (arXiv 1411.1784); sample then takes labels.
+        network: dense layers, convolutions (DCGAN without batch norm in the critic), residual blocks, for images
+            FastGAN's (arXiv 2101.04775) or StyleGAN2's (1912.04958), or, for sequences, recurrent networks. null:
+            fastgan for colour images of 64 pixels and more a side, conv for all others.
+        lr: learning rate of Adam for both players, above 0. null: 2e-4 with fastgan, 4e-4 with other networks.
     """
 
     modalities = None  # all
@@ -86,14 +93,14 @@ class GAN(TwoPlayers):
         self,
         image_shape: tuple[int, int, int],
         num_classes: int = 0,
-        loss: Loss = "ns",
+        loss: Loss | None = None,
         r1: NonNegativeFloat = 0.0,
         r1_every: PositiveInt = 1,
         path_length: NonNegativeFloat = 0.0,
         lecam: NonNegativeFloat = 0.0,
         consistency: NonNegativeFloat = 0.0,
         apa: ClosedUnitInterval = 0.0,
-        reconstruct: NonNegativeFloat = 0.0,
+        reconstruct: NonNegativeFloat | None = None,
         reconstruct_clean: bool = False,
         gradient_penalty: NonNegativeFloat | None = None,
         clip: PositiveFloat | None = None,
@@ -103,9 +110,16 @@ class GAN(TwoPlayers):
         minibatch_std: bool = False,
         spectral_norm: bool = False,
         conditional: networks.Conditional = "no",
+        network: networks.Network | None = None,
+        lr: PositiveFloat | None = None,
         **kwargs: Any,
     ):
-        super().__init__(image_shape, num_classes, **kwargs)
+        network = network or usual_network(image_shape, kwargs.get("modality", "image"))
+        values = usual(network, critic)
+        loss = loss or cast(Loss, values.loss)
+        lr = lr or values.lr
+        reconstruct = values.reconstruct if reconstruct is None else reconstruct
+        super().__init__(image_shape, num_classes, network=network, lr=lr, **kwargs)
         warn_unused("clip", clip, loss == "wgan", "--model.loss wgan")
         warn_unused("reconstruct_clean", reconstruct_clean or None, reconstruct > 0, "--model.reconstruct")
         warn_unused("r1_every", r1_every if r1_every > 1 else None, r1 > 0, "--model.r1")
@@ -128,7 +142,7 @@ class GAN(TwoPlayers):
                 "weights",
                 weights,
                 features is not None and reconstruct > 0,
-                "a network of timm as the --model.features of these",
+                "--model.features NAME, of a network of timm, for the critic or for --model.reconstruct",
             )
             self.critic = networks.Critic(
                 image_shape,
@@ -159,6 +173,17 @@ class GAN(TwoPlayers):
             self.register_buffer("mean_outputs", torch.zeros(3))  # on real and generated images, and of how many
         if self.num_conditions:
             self.register_buffer("class_fractions", torch.full((num_classes,), 1 / num_classes))
+
+    @staticmethod
+    def usual_batch_size(options: dict, image_shape: tuple[int, ...], modality: str) -> int:
+        """What --data.batch_size is where it is null: 16 with fastgan, 64 with other networks.
+
+        Args:
+            options: of the model.
+            image_shape: (C, H, W) of the images.
+            modality: name of what they are.
+        """
+        return usual(options["network"] or usual_network(image_shape, modality), options["critic"]).batch_size
 
     @property
     def frozen(self) -> networks.FrozenMaps | None:
