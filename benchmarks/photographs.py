@@ -3,6 +3,7 @@
     npm pack emoji-datasource-twitter@16.0.0 && tar xf emoji-datasource-twitter-16.0.0.tgz
     python benchmarks/emoji_from_npm.py package data/emoji-twitter        and -facebook in the same way
     python benchmarks/photographs.py networks           every network
+    python benchmarks/photographs.py default            what gan does by default, and did before
 
 Every stage is `python run.py ablate --arms photographs/STAGE.yaml`, for every data set, and goes on where it stopped;
 --dry_run says how many runs there are and how long they take. All runs of a data set take the same time, 40 minutes of

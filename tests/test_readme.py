@@ -201,9 +201,10 @@ def test_the_tables_of_the_study_are_of_the_rows_that_are_kept(name, one):
     assert tables.strip() in (WINS / "README.md").read_text()
 
 
-def test_the_table_of_photographs_is_of_the_rows_that_are_kept():
+@pytest.mark.parametrize("name, base", [("default", "dcgan-none"), ("networks", "dcgan")])
+def test_the_tables_of_photographs_are_of_the_rows_that_are_kept(name, base):
     folder = ROOT / "benchmarks" / "photographs"
-    tables = kept.tables(kept.read(folder / "networks.csv"), "dcgan", is_base=True)
+    tables = kept.tables(kept.read(folder / f"{name}.csv"), base, is_base=True)
     assert tables.strip() in (folder / "README.md").read_text()
 
 
