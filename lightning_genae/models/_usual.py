@@ -2,7 +2,9 @@
 
 from typing import NamedTuple
 
+from lightning_genae.data import modalities
 from lightning_genae.data.batches import BATCH_SIZE
+from lightning_genae.data.modalities.image import Image
 from lightning_genae.nn.networks import Network
 
 SMALLEST = 64  # pixels a side, from which FastGAN's networks were compared with DCGAN's
@@ -26,7 +28,8 @@ FASTGAN = Usual(loss="hinge", lr=2e-4, reconstruct=1.0, batch_size=16)
 def usual_network(image_shape: tuple[int, ...], modality: str) -> Network:
     """FastGAN's for colour images (C, H, W) of 64 pixels and more a side, DCGAN's for all others."""
     num_channels, *sides = image_shape
-    return "fastgan" if modality == "image" and num_channels == 3 and min(sides) >= SMALLEST else "conv"
+    is_picture = isinstance(modalities.new(modality), Image) and num_channels == 3
+    return "fastgan" if is_picture and min(sides) >= SMALLEST else "conv"
 
 
 def usual(network: Network, critic: str) -> Usual:
