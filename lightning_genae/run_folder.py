@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from lightning_genae.cache import digest, report_damage
 from lightning_genae.config.nested import flatten
+from lightning_genae.config.words import written
 from lightning_genae.errors import Damaged
 from lightning_genae.files import UNFINISHED, write_text
 
@@ -195,7 +196,7 @@ def check_same(path: Path, old: dict, new: dict) -> None:
     for key in new | old:
         if old.get(key) != new.get(key) and (key, new.get(key)) != ("precision", "auto"):
             raise ValueError(
-                f"--folder: '{path}' holds a run with --{key} {old.get(key)}, not {new.get(key)}; "
+                f"--folder: '{path}' holds a run with --{key} {written(old.get(key))}, not {written(new.get(key))}; "
                 "expected another folder or --overwrite"
             )
 

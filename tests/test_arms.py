@@ -282,13 +282,13 @@ def test_a_folder_goes_on_and_refuses_other_arms_by_name(cli):
     assert words in refused(THREE.replace("decode}", "residual, augment.neighbours: 3}"))
     words = "--arms: 'ae' is an arm with --augment.strength 0.25, not 0.5; expected another name or another folder"
     assert words in refused(THREE.replace(", augment.strength: 0.25", ""))
-    words = "--arms: 'none' is an arm with --model.lr 0.0004, not 0.5; expected another name or another folder"
+    words = "--arms: 'none' is an arm with --model.lr null, not 0.5; expected another name or another folder"
     assert words in refused(THREE.replace("augment: none", "augment: none, model.lr: 0.5"))
     words = (
         "--arms: expected other options than those of 'ae, decoded', which is in 'grid'; got the same ones in 'other'"
     )
     assert words in refused(THREE.replace("ae, decoded", "other"))
-    assert "' is a run with --model.lr 0.0004, not 0.5; expected another folder" in refused(THREE, "--model.lr", "0.5")
+    assert "' is a run with --model.lr null, not 0.5; expected another folder" in refused(THREE, "--model.lr", "0.5")
     status, _, error = cli("ablate", "--launcher", "print", "--folder", "grid", "--augment", "none,ae", "--steps", "20")
     assert status == 2 and "'grid' is an ablation with named arms, got one without" in error
     words = ("--launcher", "print", "--folder", "without", "--augment", "none,noise")

@@ -42,12 +42,12 @@ def test_trainer_options():
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["--model.lr=abc"], "--model.lr: expected a number above 0; got 'abc'"),
-        (["--model.lr", "-1"], "--model.lr: expected a number above 0; got '-1'"),
+        (["--model.lr=abc"], "--model.lr: expected a number above 0 or null; got 'abc'"),
+        (["--model.lr", "-1"], "--model.lr: expected a number above 0 or null; got '-1'"),
         (["--model.n_critic=1.5"], "--model.n_critic: expected a whole number above 0; got '1.5'"),
         (
             ["--model.network=cov"],
-            "--model.network: expected mlp, conv, resnet, fastgan, stylegan2 or recurrent; got 'cov'",
+            "--model.network: expected mlp, conv, resnet, fastgan, stylegan2 or recurrent or null; got 'cov'",
         ),
         (
             ["--augment=ae", "--augment.fraction=1.5"],

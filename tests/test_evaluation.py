@@ -147,6 +147,7 @@ def test_real_features_are_computed_once_for_their_content(digits, tmp_path):
             reference(extractor, images, str(tmp_path))
             reference(extractor, changed, str(tmp_path))
             reference(Counting(digits.dataset), images, str(tmp_path))
+            reference(Counting(digits.dataset), changed, str(tmp_path))
 
 
 def test_the_references_hold_no_training_image(digits):

@@ -13,6 +13,7 @@ from lightning_genae.ablation.records import GRID, read_grid
 from lightning_genae.ablation.slurm import Slurm
 from lightning_genae.ablation.watch import State, View, state
 from lightning_genae.cache import digest
+from lightning_genae.config.words import written
 from lightning_genae.files import write_text
 from lightning_genae.run_folder import RunFolder, check_writable, flat_identity
 
@@ -178,7 +179,9 @@ class GridFolder:
                 is_of_arm = key in arms.get(cell.arm, {}) or key in grid.arms.get(cell.arm, {})
                 was = f"--arms: '{cell.arm}' is an arm" if is_of_arm else f"--folder: '{cell.folder}' is a run"
                 instead = "another name or another folder" if is_of_arm else "another folder"
-                raise ValueError(f"{was} with --{key} {old.get(key)}, not {config[key]}; expected {instead}")
+                raise ValueError(
+                    f"{was} with --{key} {written(old.get(key))}, not {written(config[key])}; expected {instead}"
+                )
             cells[name] = {"folder": name, "config": config, **({"arm": cell.arm} if cell.arm else {})}
         content: dict = {"commands": list(dict.fromkeys([*known["commands"], command])), "cells": list(cells.values())}
         if grid.arms:  # in the order of the newest file, whose first arm is the reference

@@ -3,6 +3,11 @@
 from lightning_genae.errors import UserError
 
 
+def written(value: object) -> str:
+    """The value of an option as users write it."""
+    return "null" if value is None else str(value)
+
+
 def is_given(option: str, arguments: list[str]) -> bool:
     """Whether an option is among the arguments, with or without a value."""
     return any(word.partition("=")[0] == option for word in arguments)
