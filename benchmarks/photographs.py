@@ -19,14 +19,14 @@ from low_data import ablate, new_parser
 
 HERE = Path(__file__).resolve().parent
 ALL = "--model gan --precision bf16-mixed --logger none --metrics.looks 8 --metrics.features classifier"
-ALL += " --metric late_fd --threads 1 --workers 2 --seed 100..102"
+ALL += " --metric late_fd --threads 1 --workers 2 --seed 100..102 --augment diffaug"
 EMOJI = "--data folder --data.num_train 1200 --data.root"
 DATA = {
     "emoji-twitter": f"{EMOJI} data/emoji-twitter",
     "emoji-facebook": f"{EMOJI} data/emoji-facebook",
     "cifar10": "--data cifar10 --data.num_train 5000",  # of 32 pixels: as many batches take a quarter of the time
 }
-STAGES = {"networks": "--augment diffaug", "default": "--augment diffaug"}
+STAGES = ("networks", "default")
 
 
 def main() -> int:
@@ -38,7 +38,7 @@ def main() -> int:
     arms = ["--arms", str(HERE / "photographs" / f"{given.stage}.yaml")]
     studies = []
     for name in given.data:
-        words = [*arms, *f"{ALL} {STAGES[given.stage]} {DATA[name]}".split()]
+        words = [*arms, *f"{ALL} {DATA[name]}".split()]
         studies.append((given.runs / given.stage / name, words))
     return ablate(studies, others)
 

@@ -51,8 +51,8 @@ class ImageDataModule(Batches):
         mirror: whether every training image has a mirrored twin beside it; an option of data sets of pictures.
         places: where sequences are cut from; `load` may set those of `pool` and `heldout`. See `Dataset`.
         cache_dir: folder for prepared files.
-        usual_batch_size: what batch_size is, if it is null, of the (C, H, W) of the items and the name of their
-            modality. None: 64.
+        usual_batch_size: sets batch_size, by the (C, H, W) of the items and the name of their modality. None: nothing
+            does.
     """
 
     modality: Modality = Image()
@@ -67,7 +67,6 @@ class ImageDataModule(Batches):
     ):
         super().__init__(None, batch_size or BATCH_SIZE, num_workers)
         self.usual_batch_size: Callable[[tuple[int, ...], str], int] | None = None
-        self.has_usual_batch_size = batch_size is None
         self.num_train = num_train
         self.split_seed = split_seed
         self.cache_dir = "runs/cache"
@@ -99,7 +98,7 @@ class ImageDataModule(Batches):
             )
         train, validation = self.split(pool, len(heldout.images))
         train = with_twins(train) if self.mirror else train
-        if self.usual_batch_size and self.has_usual_batch_size:
+        if self.usual_batch_size is not None:
             self.batch_size = self.usual_batch_size(tuple(train.images.shape[1:]), self.modality.name)
         if len(train.images) < self.batch_size:
             option = "num_train" if self.num_train and self.batch_size <= BATCH_SIZE else "batch_size"

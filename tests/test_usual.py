@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_genae import registry
+from lightning_genae.commands.build import build_datamodule
 from lightning_genae.models.gan import GAN
 
 NAMES = ("network", "loss", "lr", "reconstruct")
@@ -48,10 +48,9 @@ def test_what_is_not_given_goes_with_the_images_and_the_network(shape, options, 
 )
 def test_the_batch_that_goes_with_them(given, side, network, expected, tmp_path):
     draw(tmp_path, 100, side)
-    data = registry.load("datamodules", "folder")(root=str(tmp_path), batch_size=given)
-    options = {"network": network, "critic": "learned"}
-    data.usual_batch_size = lambda *about: GAN.usual_batch_size(options, *about)
-    data.setup()
+    model = {"name": "gan", "network": network, "critic": "learned"}
+    options = {"name": "folder", "root": str(tmp_path), "batch_size": given}
+    data = build_datamodule({"seed": 0, "cache": str(tmp_path / "cache"), "data": options, "model": model})
     assert data.batch_size == data.train_dataloader().batch_size == expected
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_genae import registry
 from lightning_genae.commands.parse import PACKAGES
-from lightning_genae.config.nested import collect
+from lightning_genae.config.nested import collect, is_open
 from lightning_genae.config.parser import signature
 from lightning_genae.errors import UserError, lacks_memory
 from lightning_genae.received import check_links
@@ -32,8 +32,9 @@ def build_datamodule(config: dict) -> "ImageDataModule":
     datamodule = module_class(**data)
     datamodule.seed = config["seed"]
     datamodule.cache_dir = config["cache"]
-    if usual_batch_size := getattr(registry.load(PACKAGES["model"], config["model"]["name"]), "usual_batch_size", None):
-        datamodule.usual_batch_size = partial(usual_batch_size, config["model"])
+    usual = getattr(registry.load(PACKAGES["model"], config["model"]["name"]), "usual_batch_size", None)
+    if usual and is_open(config["data"], "batch_size"):
+        datamodule.usual_batch_size = partial(usual, config["model"])
     if config["data"].get("download"):
         check_links("--data.root", data["root"] or "data")
     with using(1):  # what the data are must not depend on the number of threads

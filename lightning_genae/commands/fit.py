@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import lightning_genae
 from lightning_genae import registry, report
 from lightning_genae.cache import digest, hash_weights, plain_values, source
+from lightning_genae.config.nested import is_open
 from lightning_genae.errors import UserError
 from lightning_genae.run_folder import RunFolder
 
@@ -78,7 +79,7 @@ def take_weights(config: dict, model: "LightningModule", resumes: bool = False) 
         UserError: there is no such file, or its weights are of another network.
     """
     frozen = getattr(model, "frozen", None)
-    if resumes or frozen is None or frozen.source in ("untrained", "autoencoder"):
+    if resumes or frozen is None or frozen.extractor is None:  # a network of ours
         return
     from lightning_genae.evaluation.extractors import efficientnet, given_file, load_state
 
@@ -144,7 +145,7 @@ def chosen_options(config: dict, model: "LightningModule", datamodule: "ImageDat
         for name, value in options.items()
         if value is not None
     ]
-    if chosen and config["data"]["batch_size"] is None:
+    if chosen and is_open(config["data"], "batch_size"):
         chosen.append(f"--data.batch_size {datamodule.batch_size}")
     return chosen
 

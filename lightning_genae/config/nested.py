@@ -40,6 +40,11 @@ def collect(section: dict, choice: str) -> dict:
     return {name: value for name, value in section.items() if name not in inner} | {choice: options}
 
 
+def is_open(section: dict, option: str) -> bool:
+    """Whether an option is there and left open, as null."""
+    return option in section and section[option] is None
+
+
 def flatten(config: dict) -> dict:
     """A nested config as {"model": "gan", "model.lr": 0.1, "seed": 0}: the keys are the command line's."""
     flat: dict = {}

