@@ -155,7 +155,7 @@ def train(arguments: list[str]) -> None:
     callbacks["record"].depends_on |= depends_on
     with folder.start(config, computed, quality, augment.settings(), job) if trainer.is_global_zero else nullcontext():
         log.info(f"Training {config['model']['name']} for {steps:,} batches in {folder.path}, in {precision}")
-        fit(config, trainer, model, datamodule, folder, callbacks, resume[0] if resume else None)
+        fit(trainer, config, model, datamodule, folder, callbacks, resume[0] if resume else None)
     if trainer.is_global_zero:
         log.info(report(folder))
         finish_upload(trainer)

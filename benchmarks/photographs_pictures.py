@@ -2,8 +2,8 @@
 
     python benchmarks/photographs_pictures.py runs/photographs/networks/emoji-twitter benchmarks/photographs
 
-NAME-samples.png has two rows of every arm's last samples, at its first seed; NAME-curves.png the Frechet distance over
-the part of the time that is gone, which is the same for all arms, with a line for every seed.
+STAGE-DATA-samples.png has two rows of every arm's last samples, at its first seed; STAGE-DATA-curves.png the Frechet
+distance over the part of the time that is gone, which is the same for all arms, with a line for every seed.
 """
 
 import argparse
@@ -28,8 +28,9 @@ def main() -> None:
         if record.results:
             arms.setdefault(record.arm, []).append(record)
     given.out.mkdir(parents=True, exist_ok=True)
-    save_samples(arms, given.out / f"{given.runs.name}-samples.png")
-    save_curves(arms, given.out / f"{given.runs.name}-curves.png")
+    name = "-".join(given.runs.resolve().parts[-2:])
+    save_samples(arms, given.out / f"{name}-samples.png")
+    save_curves(arms, given.out / f"{name}-curves.png")
 
 
 def save_samples(arms: dict[str, list[records.Record]], path: Path) -> None:

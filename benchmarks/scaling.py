@@ -180,6 +180,7 @@ def cells(sizes: list[int]) -> Lines:
     with tempfile.TemporaryDirectory() as name:
         work, words = Path(name), ["--model", "gan", "--augment", "none", "--data", "digits", "--steps", "4", *TINY]
         words += ["--metrics.features", "pixels", "--logger", "none", "--cache", str(work / "cache")]
+        words += ["--model.lr", "0.0004"]  # what the copies change
         command(*words, "--folder", str(work / "run"))
         for size in sizes:
             grid = work / f"grid{size}"

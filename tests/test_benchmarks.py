@@ -34,7 +34,7 @@ from tests.test_run import SHORT
 def benchmark(name: str, *words: str, cwd, beside: tuple[Path, ...] = ()) -> subprocess.CompletedProcess:
     command = [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), *words]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, *beside)))}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=240)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=900)
 
 
 @pytest.mark.slow
@@ -248,10 +248,10 @@ def test_a_row_of_every_run_is_kept_and_compared_with_the_first(tmp_path, cli):
     done = benchmark("photographs_pictures", "digits-200", "pictures", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     last = max(Path("digits-200/arm=ae/seed0/samples").iterdir())
-    with Image.open("pictures/digits-200-samples.png") as sheet, Image.open(last) as first:
+    with Image.open(f"pictures/{tmp_path.name}-digits-200-samples.png") as sheet, Image.open(last) as first:
         assert sheet.size == (first.width, 2 * (2 * (first.width // 8) + 2 + 16))  # two rows of each of two arms
         assert np.array_equal(np.asarray(sheet)[16:100], np.asarray(first.convert("RGB"))[:84])
-    assert Path("pictures/digits-200-curves.png").is_file()
+    assert Path(f"pictures/{tmp_path.name}-digits-200-curves.png").is_file()
     found = json.loads(Path("digits-200/arm=none/seed0/results.json").read_text())["metrics"]
     assert rows[1]["arm"] == "none"
     assert float(rows[1]["copying"]) == pytest.approx(found["copying"], rel=1e-5)

@@ -42,6 +42,21 @@ def test_what_is_not_given_goes_with_the_images_and_the_network(shape, options, 
     assert gated == (expected[0] == "fastgan")
 
 
+class OwnGAN(GAN):
+    """A family of another package that hands on what it was given, nulls too."""
+
+    def __init__(self, image_shape: tuple[int, int, int], num_classes: int = 0, strength: float = 1.0, **kwargs):
+        super().__init__(image_shape, num_classes, **kwargs)
+
+
+def test_a_subclass_that_is_given_null_is_trained_with_the_values_that_null_means():
+    model = OwnGAN((1, 8, 8), width=2, network=None, loss=None, lr=None, reconstruct=None)
+    assert tuple(model.hparams[name] for name in (*NAMES, "strength")) == (*DCGAN, 1.0)
+    x, labels = torch.zeros(2, 1, 8, 8), torch.zeros(2, dtype=torch.int64)
+    assert model.loss_critic(x, labels).isfinite()
+    assert {group["lr"] for one in model.configure_optimizers() for group in one.param_groups} == {DCGAN[2]}
+
+
 @pytest.mark.parametrize(
     ("given", "side", "network", "expected"),
     [(None, 64, None, 16), (None, 64, "conv", 64), (None, 32, None, 64), (None, 32, "fastgan", 16), (5, 64, None, 5)],

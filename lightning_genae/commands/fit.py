@@ -151,8 +151,8 @@ def chosen_options(config: dict, model: "LightningModule", datamodule: "ImageDat
 
 
 def fit(
-    config: dict,
     trainer: "Trainer",
+    config: dict,
     model: "LightningModule",
     datamodule: "ImageDataModule",
     folder: RunFolder,

@@ -120,6 +120,8 @@ class GAN(TwoPlayers):
         lr = lr or values.lr
         reconstruct = values.reconstruct if reconstruct is None else reconstruct
         super().__init__(image_shape, num_classes, network=network, lr=lr, **kwargs)
+        # also where a subclass was given null: Lightning saves what the outermost class got
+        self.hparams.update(network=network, loss=loss, lr=lr, reconstruct=reconstruct)
         warn_unused("clip", clip, loss == "wgan", "--model.loss wgan")
         warn_unused("reconstruct_clean", reconstruct_clean or None, reconstruct > 0, "--model.reconstruct")
         warn_unused("r1_every", r1_every if r1_every > 1 else None, r1 > 0, "--model.r1")
