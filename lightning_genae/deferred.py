@@ -1,12 +1,13 @@
-"""Packages and modules that Lightning imports and a run does not need before it trains, if at all: together they take
-over twice as long as torch. `defer` postpones them.
+"""Packages and modules that Lightning and torchvision import and a run does not need before it trains, if at all:
+together they take over twice as long as torch. `defer` postpones them.
 
 - torchmetrics imports torchvision, SciPy and others for its metrics; Lightning needs two base classes of it.
 - torchmetrics.utilities.plot imports Matplotlib for its plots; the base classes need names for annotations.
 - torch._dynamo is the compiler behind torch.compile; Lightning needs a class of it for `isinstance`.
+- torch._dynamo.utils imports it too; torchvision takes a function from it for regions of interest.
 - torch.utils.flop_counter imports Triton; Lightning's summary of a model needs a class of it when it is called.
 
-They are `from` imports at the top of files of Lightning, which no option and no environment variable prevents.
+They are `from` imports at the top of files of both, which no option and no environment variable prevents.
 `importlib.util.LazyLoader`, Python's own means, loads a package at the first such import. This module extends it: a
 deferred package has its real path and gives a few names without its `__init__`. Whatever else is asked of it, an
 attribute or a submodule, first runs the real `__init__`, in the same module object. So nothing can differ but the
@@ -85,6 +86,11 @@ def graph_break(*args: Any, **options: Any) -> None:
     """`torch._dynamo.graph_break`, which marks a place for the compiler and does nothing else."""
 
 
+def is_compile_supported(device_type: Any) -> Any:
+    """Calls `torch._dynamo.utils.is_compile_supported`, which says whether torch can compile for a device."""
+    return _load(sys.modules["torch._dynamo.utils"]).is_compile_supported(device_type)
+
+
 class FlopCounterMode:
     """Stands for `torch.utils.flop_counter.FlopCounterMode`, which it makes when it is called."""
 
@@ -124,6 +130,7 @@ NAMES: dict[str, Mapping[str, Callable[[], Any]]] = {
         "disable": lambda: disable,
         "graph_break": lambda: graph_break,
     },
+    "torch._dynamo.utils": {"is_compile_supported": lambda: is_compile_supported},
 }
 # by package or module: a common one could wait for a thread that waits for it
 _locks = {name: threading.RLock() for name in NAMES}
@@ -146,12 +153,18 @@ class _Deferred(ModuleType):
                     pass
                 finally:
                     _getting.remove(package)
-            _load(self)
+        _load(self)
         return getattr(self, name)
 
 
 def _load(module: ModuleType) -> ModuleType:
-    """The module itself, after a deferred package's __init__ or a deferred module's file has run."""
+    """The module itself, after a deferred package's __init__ or a deferred module's file has run.
+
+    Its package's goes first, as in any import of a module.
+    """
+    package = sys.modules.get(module.__name__.rpartition(".")[0])
+    if type(package) is _Deferred:
+        _load(package)
     with _locks[module.__name__]:
         if type(module) is _Deferred:
             module.__class__ = ModuleType  # type: ignore[assignment]  # from here on an ordinary module

@@ -27,7 +27,7 @@ from lightning_genae.evaluation.evaluation import Evaluation
 from tests.conftest import ROOT, shell
 from tests.test_wandb import CONFIG
 
-SLOW = ("torchvision", "torch._dynamo.utils", "scipy", "sklearn", "pandas", "torchmetrics.functional", "wandb")
+SLOW = ("torchvision", "torch._dynamo.convert_frame", "scipy", "sklearn", "pandas", "torchmetrics.functional", "wandb")
 SLOW += ("matplotlib.pyplot", "triton.runtime")
 
 
@@ -63,7 +63,7 @@ from pytorch_lightning.core.module import Metric, MetricCollection
 from pytorch_lightning.utilities.compile import OptimizedModule as imported
 
 def loaded():
-    return ["torch._dynamo.utils" in sys.modules, "torchmetrics.functional" in sys.modules]
+    return ["torch._dynamo.convert_frame" in sys.modules, "torchmetrics.functional" in sys.modules]
 
 assert loaded() == [False, False] and imported is OptimizedModule
 assert not isinstance(3, imported) and not issubclass(torch.nn.Linear, imported)
@@ -108,7 +108,18 @@ from lightning_genae.deferred import defer
 defer()
 import torch, pytorch_lightning
 from torch.utils.flop_counter import FlopCounterMode
-assert not {"matplotlib.pyplot", "triton.runtime"} & set(sys.modules)
+import torchvision.utils
+from torchvision.ops import roi_align
+from torchvision.ops.roi_align import is_compile_supported
+assert not {"matplotlib.pyplot", "triton.runtime", "torch._dynamo.convert_frame"} & set(sys.modules)
+whole = torch.tensor([[0.0, 0.0, 0.0, 2.0, 2.0]])
+assert roi_align(torch.ones(1, 1, 2, 2), whole, 1).item() == 1
+
+assert is_compile_supported("cpu") == torch._dynamo.utils.is_compile_supported("cpu")
+assert is_compile_supported is not torch._dynamo.utils.is_compile_supported
+from torch._dynamo.utils import counters
+assert counters is torch._dynamo.utils.counters is torch._dynamo.convert_frame.counters
+assert torch.compile(lambda x: x + 1, backend="eager")(torch.ones(1)) == 2 and counters["stats"]["unique_graphs"] == 1
 
 with FlopCounterMode(display=False) as counter:
     torch.ones(2, 3) @ torch.ones(3, 5)
