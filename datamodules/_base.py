@@ -103,10 +103,11 @@ class ImageDataModule(Batches):
         if len(train.images) < self.batch_size:
             option = "num_train" if self.num_train and self.batch_size <= BATCH_SIZE else "batch_size"
             items = self.modality.item_name
+            by_default = "" if self.usual_batch_size is None else ", the default"
             raise ValueError(
                 f"--data.{option}: expected at least one batch to train on; got {len(train.images)} {items} "
                 f"(beside {len(validation.images)} to choose by and {len(heldout.images)} held out) and "
-                f"batches of {self.batch_size}; give a smaller --data.batch_size, or more {items}"
+                f"batches of {self.batch_size}{by_default}; give a smaller --data.batch_size, or more {items}"
             )
         self.dataset = Dataset(
             train=train,

@@ -27,6 +27,11 @@ def quality_lines(quality: dict) -> list[str]:
     return [line for name, values in quality.items() for line in _quality_of(name, values)]
 
 
+def chosen_lines(chosen: list[str]) -> list[str]:
+    """What a run took for options that were not given, words of a command line, in at most one line."""
+    return [f"Not given, chosen by the images: {' '.join(chosen)}"] if chosen else []
+
+
 TOLERANCE = 1.05  # the distance differs by some percent between draws of the variations
 FEW = 50  # held-out or validation images; with fewer, a distance depends mostly on their choice
 LABELS_KEPT = 0.9  # least fraction of labels that variations should keep for a conditional model
@@ -179,6 +184,7 @@ def report(folder: RunFolder) -> str:
         "",
         f"{model} on {data}, augmentation {augment}, seed {config['seed']}: {timing['images']:,} {items} in "
         f"{timing['seconds']:.0f} s, {timing['images_per_second']:,.0f} {items}/s",
+        *chosen_lines(results.get("chosen", [])),  # runs of earlier versions did not choose
         *table(results["metrics"], results["protocol"]),
         *quality_lines(results["augment"]),
         "",

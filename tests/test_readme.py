@@ -28,6 +28,7 @@ from lightning_genae.commands.parse import parse_run
 from lightning_genae.config.nested import flatten
 from lightning_genae.evaluation.extractors import Extractor
 from lightning_genae.evaluation.metrics import SampleMetric, Samples
+from lightning_genae.models.gan import GAN
 from tests.conftest import ROOT
 
 WINS = ROOT / "benchmarks" / "autoencoder_wins"
@@ -235,11 +236,11 @@ def examples() -> dict[type, type]:
         exec(compile(code, "docs/extending.md", "exec"), names)
         own = (value for value in names.values() if isinstance(value, type) and value.__module__ == "example")
         (public,) = own
-        found |= {base: public for base in BASES if issubclass(public, base)}
+        found[next(base for base in BASES if issubclass(public, base))] = public
     return found
 
 
-BASES = (LightningModule, Augmentation, ImageDataModule, SampleMetric, Extractor)
+BASES = (GAN, LightningModule, Augmentation, ImageDataModule, SampleMetric, Extractor)
 
 
 def test_examples_are_of_every_kind(examples):
@@ -263,6 +264,18 @@ def test_example_of_a_data_set(squares):
     assert images.shape == (200, 1, 8, 8) and images.dtype == torch.uint8
     white = (images == 255).flatten(1).sum(1)
     assert torch.equal(white, torch.where(labels == 1, 16, 4))
+
+
+def test_example_of_a_variant_of_a_model(examples):
+    """Its term is the squared mean of all pixels where the generated images are grey and the real ones white."""
+    losses = []
+    for weight in (0.0, 3.0):
+        model = examples[GAN]((1, 8, 8), 2, mean=weight, lr=None, loss=None, width=2)
+        model.generate = lambda labels: torch.zeros(len(labels), 1, 8, 8)
+        torch.manual_seed(0)
+        model.critic.apply(lambda layer: layer.reset_parameters() if hasattr(layer, "reset_parameters") else None)
+        losses.append(model.loss_generator(torch.ones(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64)))
+    assert losses[1].item() == pytest.approx(losses[0].item() + 3)
 
 
 def test_example_of_a_model(examples, squares):

@@ -86,7 +86,9 @@ def test_a_folder_of_pictures(tmp_path, cli):
     assert status == 0, error
     chosen = "--model.network fastgan --model.loss hinge --model.lr 0.0002 --model.reconstruct 1"
     said = [line for line in output.splitlines() if "chosen by the images" in line]
-    assert len(said) == 1
+    assert len(said) == 2 and said[0] == said[1]  # before the training and beside its results
+    kept = json.loads((run / "results.json").read_text())["chosen"]
+    assert said[0].endswith("images: " + " ".join(kept))
     assert set(f" {said[0]}".split(" --")[1:]) == set(f" {chosen} --data.batch_size 16".split(" --")[1:])
     assert json.loads((run / "results.json").read_text())["timing"]["images"] == 32
     saved = torch.load(next(run.glob("checkpoints/*.ckpt")), weights_only=False)["hyper_parameters"]
@@ -100,5 +102,8 @@ def test_another_network_says_what_goes_with_it(tmp_path, cli):
     words += ["--metrics.features", "pixels", "--metrics.num_samples", "20", "--logger", "none", "--threads", "1"]
     status, output, error = cli(*words, "--data.batch_size", "32", "--folder", str(tmp_path / "run"))
     assert status == 0, error
-    (said,) = [line for line in output.splitlines() if "chosen by the images" in line]
+    said, again = [line for line in output.splitlines() if "chosen by the images" in line]
+    assert said == again
+    status, output, error = cli(*words, "--data.batch_size", "32", "--folder", str(tmp_path / "run"))  # it is finished
+    assert status == 0 and said in output, error
     assert said.endswith("images: --model.loss ns --model.reconstruct 0")

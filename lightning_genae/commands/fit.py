@@ -166,8 +166,11 @@ def fit(
     """
     from lightning_genae import weights
 
-    if chosen := chosen_options(config, model, datamodule):
-        log.info(f"Not given, chosen by the images: {' '.join(chosen)}")
+    chosen = chosen_options(config, model, datamodule)
+    for line in report.chosen_lines(chosen):
+        log.info(line)
+    if trainer.is_global_zero:
+        folder.update(chosen=chosen)
     try:
         trainer.fit(model, datamodule=datamodule, ckpt_path=checkpoint)
     except Exception as error:

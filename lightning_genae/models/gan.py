@@ -93,6 +93,7 @@ class GAN(TwoPlayers):
         self,
         image_shape: tuple[int, int, int],
         num_classes: int = 0,
+        *,
         loss: Loss | None = None,
         r1: NonNegativeFloat = 0.0,
         r1_every: PositiveInt = 1,

@@ -85,7 +85,7 @@ def as_sequence(steps: Tensor) -> Tensor:
 def _units(image_shape: tuple[int, int, int], width: int | None) -> int:
     if image_shape[1] > 1 or image_shape[2] == 1:
         raise UserError(
-            "network: recurrent expected sequences, got data of shape "
-            f"{tuple(image_shape)} (--model.network, --augment.autoencoder)"
+            f"--model.network: recurrent expected sequences, got data of shape {tuple(image_shape)}; the "
+            "other networks are for images, those of --augment.autoencoder.network too"
         )
     return 64 if width is None else width
